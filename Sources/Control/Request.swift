@@ -1,0 +1,93 @@
+// What an operator can ask of a running `repld`: one JSON line from `repladm` on the control socket. The line is this
+// type as the JSON coder of the standard library's Codable writes it. Law: a request is understood completely or refused; a
+// daemon answers every request with reply lines of which exactly one, the last, is final (Reply.swift).
+import Base
+
+/// One command for the daemon of one resource.
+public struct Request: Codable, Equatable, Sendable {
+  /// Version of the control socket's language. A daemon refuses a version it does not know.
+  public static let currentVersion = 1
+
+  public var version: Int
+  public var command: Command
+  /// The daemon gives up after this long with a `Refusal` that says what it waited for. Absent: for ever.
+  public var timeoutMilliseconds: UInt64?
+
+  public init(_ command: Command, timeoutMilliseconds: UInt64? = nil) {
+    version = Request.currentVersion
+    self.command = command
+    self.timeoutMilliseconds = timeoutMilliseconds
+  }
+}
+
+/// A volume or a peer that is absent means every one of the resource.
+public enum Command: Codable, Equatable, Sendable {
+  /// Answered by `Reply.status`.
+  case status
+
+  case primary(force: Bool)
+  case secondary(force: Bool)
+
+  case attach(volume: VolumeNumber?)
+  case detach(volume: VolumeNumber?, force: Bool)
+  case connect(peer: String?, discardMyData: Bool)
+  case disconnect(peer: String?, force: Bool)
+
+  case invalidate(volume: VolumeNumber?, resetBitmap: Bool)
+  case invalidateRemote(volume: VolumeNumber?, resetBitmap: Bool)
+  case outdate(volume: VolumeNumber?)
+  case newCurrentUUID(volume: VolumeNumber, clearBitmap: Bool)
+  case pauseSync(volume: VolumeNumber?)
+  case resumeSync(volume: VolumeNumber?)
+  case verify(volume: VolumeNumber?, startSector: UInt64?, stopSector: UInt64?)
+  case suspendIO(volume: VolumeNumber?)
+  case resumeIO(volume: VolumeNumber?)
+  /// The backing devices grew: adopt the new size.
+  case resize(volume: VolumeNumber?, sizeSectors: UInt64?, assumeClean: Bool)
+
+  /// Done when every peer's volumes are visible, or at once when there is nothing to wait for (no peer, StandAlone). Running
+  /// out of time is `Refusal.waitTimedOut`.
+  case waitConnect
+  /// Done when every peer device is Established and not resyncing. `Reply.progress` lines may come before.
+  case waitSync
+
+  /// Read the configuration again and make the running state equal to it.
+  case adjust
+  /// Answered by `Reply.superblock`: what would be on disk if the metadata were written now.
+  case metadata(volume: VolumeNumber)
+  /// Answered by `Reply.text`: the NBD URI of the volume's export.
+  case exportURI(volume: VolumeNumber)
+  /// Disconnect, detach, answer, remove the sockets, end.
+  case down
+}
+
+extension Command {
+  /// The word an operator types for it.
+  public var name: String {
+    switch self {
+    case .status: "status"
+    case .primary: "primary"
+    case .secondary: "secondary"
+    case .attach: "attach"
+    case .detach: "detach"
+    case .connect: "connect"
+    case .disconnect: "disconnect"
+    case .invalidate: "invalidate"
+    case .invalidateRemote: "invalidate-remote"
+    case .outdate: "outdate"
+    case .newCurrentUUID: "new-current-uuid"
+    case .pauseSync: "pause-sync"
+    case .resumeSync: "resume-sync"
+    case .verify: "verify"
+    case .suspendIO: "suspend-io"
+    case .resumeIO: "resume-io"
+    case .resize: "resize"
+    case .waitConnect: "wait-connect"
+    case .waitSync: "wait-sync"
+    case .adjust: "adjust"
+    case .metadata: "get-gi"
+    case .exportURI: "sh-nbd-uri"
+    case .down: "down"
+    }
+  }
+}

@@ -1,0 +1,55 @@
+// The names under `$REPL_RUN_DIR` that `repld`, `repladm` and the tools of others meet at. One place, so that they cannot
+// disagree.
+import Base
+
+public struct RunFiles: Equatable, Sendable {
+  public static let defaultDirectory = "/run/repl"
+  public static let environmentKey = "REPL_RUN_DIR"
+
+  public let directory: String
+
+  public init(directory: String) {
+    var directory = directory
+    while directory.utf8.count > 1, directory.utf8.last == UInt8(ascii: "/") { directory.removeLast() }
+    self.directory = directory
+  }
+
+  public func controlSocket(_ resource: String) -> String { "\(directory)/\(resource).sock" }
+  /// Held locked (`flock`) by the `repld` of this resource for as long as it lives; holds its process id.
+  public func pidFile(_ resource: String) -> String { "\(directory)/\(resource).pid" }
+  public func log(_ resource: String) -> String { "\(directory)/\(resource).log" }
+  /// Exists while the resource was brought up with `--no-device`.
+  public func noDevice(_ resource: String) -> String { "\(directory)/\(resource).nodevice" }
+
+  public func exportSocket(_ resource: String, _ volume: VolumeNumber) -> String {
+    "\(directory)/\(resource)-\(volume.value).nbd"
+  }
+  /// The record of the block device that `repladm` made for a volume.
+  public func device(_ resource: String, _ volume: VolumeNumber) -> String {
+    "\(directory)/\(resource)-\(volume.value).device"
+  }
+  /// Where nbdfuse shows a volume as a file.
+  public func fuseMount(_ resource: String, _ volume: VolumeNumber) -> String {
+    "\(directory)/\(resource)-\(volume.value).fuse"
+  }
+
+  /// What NBD clients are given: `nbd+unix:///?socket=PATH`.
+  public func exportURI(_ resource: String, _ volume: VolumeNumber) -> String {
+    "nbd+unix:///?socket=" + percentEncoded(exportSocket(resource, volume))
+  }
+
+  private func percentEncoded(_ path: String) -> String {
+    let hex = Array("0123456789ABCDEF".utf8)
+    var encoded: [UInt8] = []
+    for byte in path.utf8 {
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"),
+        UInt8(ascii: "/"), UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "~"):
+        encoded.append(byte)
+      default: encoded += [UInt8(ascii: "%"), hex[Int(byte >> 4)], hex[Int(byte & 15)]]
+      }
+    }
+    return String(decoding: encoded, as: UTF8.self)
+  }
+}
