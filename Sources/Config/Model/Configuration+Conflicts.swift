@@ -1,0 +1,101 @@
+// Things that must be said once in the whole configuration: minors, disks, metadata places and addresses of a host
+// (admin spec 2.7), and names that must exist.
+
+import Base
+
+extension Configuration {
+  private struct Claim: Hashable {
+    var host: String
+    var what: String
+  }
+
+  func checkConflicts() throws(ConfigurationError) {
+    var claims: [Claim: (resource: String, position: SourcePosition)] = [:]
+    for resource in resources {
+      for host in resource.hosts {
+        for name in host.names {
+          for volume in host.volumes {
+            let place = "\(resource.name)/\(volume.number.value)"
+            var wanted = ["minor \(volume.minor)"]
+            if let disk = volume.disk { wanted.append("disk \(disk)") }
+            switch volume.metaDisk {
+            case .indexed(let path, let index) where volume.disk != nil: wanted.append("meta-disk \(path)[\(index)]")
+            case .external(let path) where volume.disk != nil: wanted.append("meta-disk \(path)")
+            default: break
+            }
+            for what in wanted {
+              try claim(Claim(host: name, what: what), for: place, at: host.position, in: &claims)
+            }
+          }
+          for address in resource.addresses(of: host) {
+            try claim(
+              Claim(host: name, what: "address \(Self.identity(address))"), for: resource.name, at: host.position,
+              in: &claims)
+          }
+        }
+      }
+    }
+  }
+
+  private func claim(
+    _ claim: Claim, for owner: String, at position: SourcePosition,
+    in claims: inout [Claim: (resource: String, position: SourcePosition)]
+  ) throws(ConfigurationError) {
+    if let first = claims[claim], first.resource != owner {
+      throw ConfigurationError(
+        .invalid, at: position,
+        "on host \(claim.host), \(claim.what) is used by '\(owner)' and by '\(first.resource)' (\(first.position))",
+        advice: "Give each its own")
+    }
+    claims[claim] = (owner, position)
+  }
+
+  /// One spelling for all spellings of an address.
+  private static func identity(_ address: HostAddress) -> String {
+    let bytes = (address.bytes ?? []).map { String($0, radix: address.family == .ipv6 ? 16 : 10) }
+    let separator = address.family == .ipv6 ? " " : "."
+    let scope = address.scope.map { "%" + $0 } ?? ""
+    return "\(address.family.rawValue) \(bytes.joined(separator: separator))\(scope):\(address.port)"
+  }
+
+  /// Names inside options: the node of `discard-node-NAME`, the resource of `resync-after`.
+  mutating func checkReferences(of resource: ResourceDefinition) throws(ConfigurationError) {
+    let own = [resource.section.template?.settings ?? [], resource.section.options.settings]
+    let settings = own.joined() + resource.connections.flatMap(\.settings)
+    for setting in settings {
+      if case .word(let word) = setting.value, setting.name == "after-sb-0pri", word.hasPrefix("discard-node-") {
+        let node = String(word.dropFirst(13))
+        guard !resource.hosts.contains(where: { $0.names.contains(node) }) else { continue }
+        var error = ConfigurationError(
+          .syntax, at: setting.position,
+          "while parsing value ('\(word)')\nfor after-sb-0pri. The resource has no host"
+            + " '\(Lexer.printable(node))'.", advice: "Its hosts are \(Words.list(resource.hostNames))")
+        error.suggestion = NearMiss.of(node, among: resource.hosts.flatMap(\.names)).map { "discard-node-" + $0 }
+        throw error
+      }
+      if case .words(let words) = setting.value, setting.name == "resync-after", let name = words.first, name != "-1" {
+        let target = String(name.split(separator: "/").first ?? "")
+        let isMinor = !name.isEmpty && name.utf8.allSatisfy { (48...57).contains($0) }
+        if !isMinor, !resources.contains(where: { $0.name == target }) {
+          notices.append(
+            ConfigurationNotice(
+              at: setting.position,
+              "in resource \(resource.name): resource '\(Lexer.printable(name))' mentioned in 'resync-after' is not known"
+            ))
+        }
+      }
+    }
+  }
+}
+
+extension ResourceDefinition {
+  /// Every address this host listens on for this resource.
+  func addresses(of host: HostDefinition) -> [HostAddress] {
+    guard let index = hosts.firstIndex(of: host) else { return [] }
+    var result: [HostAddress] = []
+    for connection in connections where connection.first == index || connection.second == index {
+      result += connection.paths.map { connection.first == index ? $0.first : $0.second }
+    }
+    return result.isEmpty ? host.address.map { [$0] } ?? [] : result
+  }
+}
