@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building, testing and the demo need, only those that are missing.
+#   install-packages.sh            install (root)
+#   install-packages.sh --check    only say what is missing; exit 1 if something is
+#   install-packages.sh --bench    also what scripts/bench.sh compares with
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
+need_linux
+
+packages="liburing-dev libssl-dev pkg-config qemu-utils nbdkit libnbd-bin fio xfsprogs drbd-utils fuse3 iproute2
+  util-linux procps xz-utils"
+check=
+for option in "$@"; do
+  case $option in
+  --check) check=yes ;;
+  --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
+  *) die "unknown option $option: there are --check and --bench" ;;
+  esac
+done
+command -v dpkg-query >/dev/null ||
+  die "this is not a Debian system: install by hand what these packages give: $(echo $packages)"
+
+missing=()
+for package in $packages; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} = 0 ]; then
+  echo "all packages are there"
+  exit 0
+fi
+[ -z "$check" ] || die "missing packages: ${missing[*]}; as root: apt-get install --no-install-recommends ${missing[*]}"
+need_root "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+install() { apt-get install -y -q --no-install-recommends "${missing[@]}"; }
+install || { apt-get update -q && install; } || die "apt-get could not install ${missing[*]}: see above"
