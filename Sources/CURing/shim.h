@@ -1,7 +1,28 @@
+/* liburing, and the few Linux calls that the Glibc module does not offer to Swift. */
 /* stdint.h first: liburing.h pins feature macros that change glibc's fd_set otherwise. */
 #include <stdint.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <malloc.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <spawn.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/sockios.h>
 #include <liburing.h>
 
 enum { CU_O_DIRECT = __O_DIRECT };
@@ -11,9 +32,57 @@ enum {
   CU_IO_LINK = 1u << IOSQE_IO_LINK_BIT,
   CU_ASYNC = 1u << IOSQE_ASYNC_BIT
 };
+enum { CU_ENOMEDIUM = ENOMEDIUM };
+enum { CU_RWF_DSYNC = 0x2 };
+enum {
+  CU_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+  CU_ZERO_RANGE = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
+};
+enum {
+  CU_SETUP_DEFERRED = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL,
+  CU_SETUP_COOPERATIVE = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL
+};
 
 static inline unsigned cu_cq_tail(const struct io_uring *r) { return io_uring_smp_load_acquire(r->cq.ktail); }
 static inline unsigned cu_cq_head(const struct io_uring *r) { return *r->cq.khead; }
 static inline void cu_cq_set_head(struct io_uring *r, unsigned h) { io_uring_smp_store_release(r->cq.khead, h); }
 static inline const struct io_uring_cqe *cu_cqe_at(const struct io_uring *r, unsigned i)
 { return &r->cq.cqes[i & r->cq.ring_mask]; }
+
+/* ioctl, fcntl, open, prctl and syscall take variable arguments, which Swift cannot pass. All return 0 or more, or -1 with errno. */
+static inline int cu_open(const char *path, int flags, unsigned mode) { return open(path, flags, mode); }
+static inline int cu_device_bytes(int fd, uint64_t *bytes) { return ioctl(fd, BLKGETSIZE64, bytes); }
+static inline int cu_device_block(int fd, int *bytes) { return ioctl(fd, BLKSSZGET, bytes); }
+static inline int cu_device_read_only(int fd, int *yes) { return ioctl(fd, BLKROGET, yes); }
+static inline int cu_unsent(int fd, int *bytes) { return ioctl(fd, SIOCOUTQ, bytes); }
+static inline int cu_fallocate(int fd, int mode, int64_t offset, int64_t bytes)
+{ return (int)syscall(SYS_fallocate, fd, mode, offset, bytes); }
+/* An open-file-description lock: belongs to the descriptor, not to the process. Same number on every architecture. */
+static inline int cu_lock_range(int fd, int64_t start, int64_t bytes)
+{
+  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = bytes, .l_pid = 0 };
+  return fcntl(fd, 37 /* F_OFD_SETLK */, &lock);
+}
+static inline int cu_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+static inline int cu_wait_pidfd(int pidfd, siginfo_t *info)
+{ return waitid((idtype_t)3 /* P_PIDFD */, (id_t)pidfd, info, WEXITED | WNOHANG); }
+static inline int cu_exit_status(const siginfo_t *info) { return info->si_status; }
+static inline int cu_exit_code(const siginfo_t *info) { return info->si_code; }
+static inline int cu_exit_pid(const siginfo_t *info) { return info->si_pid; }
+/* PR_SET_IO_FLUSHER, Linux 5.6. */
+static inline int cu_set_io_flusher(void) { return prctl(57, 1, 0, 0, 0); }
+static inline void cu_keep_heap(void) { mallopt(M_TRIM_THRESHOLD, -1); mallopt(M_TOP_PAD, 1 << 20); }
+static inline int cu_random(void *bytes, size_t count) { return (int)syscall(SYS_getrandom, bytes, count, 0); }
+/* Raises the limit of locked memory: without bound, else as far as this user may. -1 with errno when bounded. */
+static inline int cu_raise_locked_memory(void)
+{
+  struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+  if (setrlimit(RLIMIT_MEMLOCK, &limit) == 0) return 0;
+  int error = errno;
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_MEMLOCK, &limit);
+  }
+  errno = error;
+  return -1;
+}

@@ -1,0 +1,71 @@
+// One daemon per resource: a file locked for as long as the process lives, with its number inside for people. The lock
+// decides, not the number, so a file left by a killed daemon is no obstacle.
+
+import CURing
+import Glibc
+
+public enum PidFileRefusal: Error, Equatable, Sendable {
+  /// 0 when the holder has not written its number yet.
+  case held(path: String, pid: Int32)
+  case failed(path: String, Errno)
+
+  public var text: String {
+    switch self {
+    case .held(let path, 0): "another process holds \(path): stop it first"
+    case .held(let path, let pid):
+      "\(KernelText.describe(process: pid)) already serves this resource (it holds \(path)): stop it first"
+    case .failed(let path, let error): "\(path) could not be locked: \(error)"
+    }
+  }
+}
+
+public struct PidFile: ~Copyable {
+  private let descriptor: Int32
+  public let path: String
+
+  public init(path: String) throws(PidFileRefusal) {
+    while true {
+      let file = cu_open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+      guard file >= 0 else { throw .failed(path: path, Errno.last) }
+      guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+        let error = Errno.last
+        close(file)
+        throw error.code == EWOULDBLOCK ? .held(path: path, pid: PidFile.holder(path)) : .failed(path: path, error)
+      }
+      // Its last owner may have removed it between our open and our lock: then we hold a nameless file.
+      var ours = stat()
+      var there = stat()
+      guard fstat(file, &ours) == 0, stat(path, &there) == 0, ours.st_ino == there.st_ino, ours.st_dev == there.st_dev
+      else {
+        close(file)
+        continue
+      }
+      let text = Array("\(getpid())\n".utf8)
+      guard ftruncate(file, 0) == 0, pwrite(file, text, text.count, 0) == text.count else {
+        let error = Errno.last
+        close(file)
+        throw .failed(path: path, error)
+      }
+      descriptor = file
+      self.path = path
+      return
+    }
+  }
+
+  deinit {
+    unlink(path)
+    close(descriptor)
+  }
+
+  /// The number in the file, 0 when there is none. Says who wrote it, not whether it lives: `isHeld` does.
+  public static func holder(_ path: String) -> Int32 {
+    KernelText.line(path).flatMap { Int32($0) } ?? 0
+  }
+
+  public static func isHeld(_ path: String) -> Bool {
+    let file = cu_open(path, O_RDWR | O_CLOEXEC, 0)
+    guard file >= 0 else { return false }
+    defer { close(file) }
+    return flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+  }
+}
