@@ -18,14 +18,18 @@ extension Superblock {
   public mutating func setGenerations(
     current: UInt64, bitmap: UInt64, history0: UInt64, history1: UInt64, peerNode: Int
   ) {
+    if format == .v09, history1 == history[0], history0 != history[0] { pushHistory(history0) }
+    replaceGenerations(current: current, bitmap: bitmap, history0: history0, history1: history1, peerNode: peerNode)
+  }
+
+  /// Stores four generations where they lie and moves nothing.
+  mutating func replaceGenerations(
+    current: UInt64, bitmap: UInt64, history0: UInt64, history1: UInt64, peerNode: Int
+  ) {
     self.current = current
     peers[entry(of: peerNode)].bitmapUUID = bitmap
-    if format == .v09, history1 == history[0], history0 != history[0] {
-      pushHistory(history0)
-    } else {
-      history[0] = history0
-      history[1] = history1
-    }
+    history[0] = history0
+    history[1] = history1
   }
 
   /// Puts a generation in front of the history; the oldest one falls out.

@@ -91,7 +91,8 @@ public struct Superblock: Equatable, Sendable {
   /// The block as found, when it has non-zero bytes that no field stands for; else empty.
   private var found: [UInt8] = []
 
-  private init(format: MetaFormat) {
+  /// A fresh superblock whose sizes and offsets are still to be filled in.
+  init(unplaced format: MetaFormat) {
     self.format = format
     peers = [PeerEntry](repeating: PeerEntry(), count: format == .v08 ? 1 : Superblock.nodes)
     if format == .v08 { peers[0].bitmapIndex = 0 }
@@ -101,7 +102,7 @@ public struct Superblock: Equatable, Sendable {
   public init(creating format: MetaFormat, at placement: Placement, deviceUUID: UInt64 = 0, peerMaxBioSize: UInt32 = 0)
   {
     precondition(format == .v09 || placement.peers == 1, "v08 has one bitmap")
-    self.init(format: format)
+    self.init(unplaced: format)
     self.deviceUUID = deviceUUID
     self.peerMaxBioSize = peerMaxBioSize
     place(at: placement)
@@ -150,7 +151,7 @@ extension Superblock {
   /// Reads and checks everything that can be checked without knowing the device; `Placement` checks the rest.
   public init(reading block: RawSpan) throws(MetaFault) {
     guard let format = Superblock.format(of: block) else { throw .absent }
-    self.init(format: format)
+    self.init(unplaced: format)
     do {
       switch format {
       case .v08: take(try RecordV08(reading: block))
