@@ -175,8 +175,8 @@ public struct ActivityLog: ~Copyable {
   /// Puts up to 64 waiting changes into a transaction; nil when there are none or one is in flight already.
   public mutating func prepare() -> Transaction? { waiting.isEmpty ? nil : start() }
 
-  /// A transaction that changes nothing but repeats what its context window says. As many of them as the ring has blocks
-  /// build the ring anew, for instance at another place.
+  /// A transaction even when no change is waiting: it repeats what its context window says. As many of them as the ring
+  /// has blocks build the ring anew, for instance at another place or after a time without log (`al-updates no`).
   public mutating func prepareContext() -> Transaction? { start() }
 
   private mutating func start() -> Transaction? {
