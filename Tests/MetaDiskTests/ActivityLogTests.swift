@@ -84,11 +84,15 @@ import Testing
     var log = ActivityLog(slots: 1237)
     for extent: UInt32 in 0..<130 { check(log.begin(ExtentNumber(extent)) == .pending) }
     var sizes: [Int] = []
+    var windows: [UInt16] = []
     while log.prepare() != nil {
+      let block = render(log)
+      windows.append(UInt16(block[18]) << 8 | UInt16(block[19]))
       let before = log.activeExtents.count
       log.committed()
       sizes.append(log.activeExtents.count - before)
     }
+    check(windows == [0, 919, 0])
     check(sizes == [64, 64, 2] && log.nextTransaction == 3)
   }
 
