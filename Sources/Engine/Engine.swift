@@ -123,7 +123,7 @@ public struct Engine: ~Copyable {
     switch id.kind {
     case .appWrite: appWriteSent(id.slot)
     case .peerRead, .resyncRead: replySent(id.slot)
-    case .exchange: bitmapPacketSent(Int(id.slot.raw))
+    case .exchange: bitmapPacketSent(id.slot)
     default: preconditionFailure("sent answer to something that was not sent")
     }
   }

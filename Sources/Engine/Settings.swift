@@ -6,23 +6,6 @@ public enum WireProtocol: UInt32, Sendable { case a = 1, b = 2, c = 3 }
 
 public enum OnIOError: Sendable { case passOn, callLocalIOError, detach }
 
-/// after-sb-0pri, -1pri, -2pri; the raw values are those of P_PROTOCOL (wire spec 3.3).
-public enum AfterSplitBrain: UInt32, Sendable {
-  case disconnect = 0
-  case discardYoungerPrimary = 1
-  case discardOlderPrimary = 2
-  case discardZeroChanges = 3
-  case discardLeastChanges = 4
-  case discardLocal = 5
-  case discardRemote = 6
-  case consensus = 7
-  case discardSecondary = 8
-  case callPrimaryLost = 9
-  case violentlyAs0p = 10
-}
-
-public enum RoleConflict: Sendable { case disconnect, callPrimaryLost, violently }
-
 public struct NetSettings: Sendable {
   public var wireProtocol = WireProtocol.c
   public var timeout = Interval.deciseconds(60)
@@ -38,11 +21,11 @@ public struct NetSettings: Sendable {
   public var socketCheckTimeout = Interval.deciseconds(0)
   /// Empty: no authentication. The secret itself stays outside the engine.
   public var cramHMAC = ""
-  public var afterSplitBrain0 = AfterSplitBrain.disconnect
-  public var afterSplitBrain1 = AfterSplitBrain.disconnect
-  public var afterSplitBrain2 = AfterSplitBrain.disconnect
+  public var afterSplitBrain0 = SplitBrainPolicy.disconnect
+  public var afterSplitBrain1 = SplitBrainPolicy.disconnect
+  public var afterSplitBrain2 = SplitBrainPolicy.disconnect
   public var alwaysAfterSplitBrain = false
-  public var roleConflict = RoleConflict.disconnect
+  public var roleConflict = ResyncRolePolicy.disconnect
   public var verifyAlgorithm = ""
   public var checksumAlgorithm = ""
   public var useRLE = true

@@ -23,7 +23,8 @@ extension Engine {
 
   mutating func ask(_ v: Int, mask: UInt32, value: UInt32) {
     sendData(
-      .stateChangeRequest(StateChange(mask: PackedState(word: mask), value: PackedState(word: value))), volumes[v].number)
+      .stateChangeRequest(StateChange(mask: PackedState(word: mask), value: PackedState(word: value))),
+      volumes[v].number)
   }
 
   mutating func askToDisconnect(outdating: Bool) {

@@ -16,7 +16,6 @@ enum AttachPhase: Equatable {
 }
 
 struct AttachStep {
-  static let none = AttachStep()
   var phase = AttachPhase.idle
   var reply: ReplyTo?
   var facts: DiskFacts?
@@ -35,13 +34,17 @@ extension Engine {
   mutating func attach(_ v: Int, _ reply: ReplyTo?) {
     guard volumes[v].settings.hasDisk else {
       refuse(
-        reply, .request(138, "Device does not have a disk-config", why: "the file says `disk none` for \(name(v))",
+        reply,
+        .request(
+          138, "Device does not have a disk-config", why: "the file says `disk none` for \(name(v))",
           next: "name a disk in the configuration and run: repladm adjust \(settings.name)"))
       return
     }
     guard volumes[v].state.disk == .diskless, volumes[v].attach.phase == .idle else {
       refuse(
-        reply, .request(124, "Device is attached to a disk already (use detach first)",
+        reply,
+        .request(
+          124, "Device is attached to a disk already (use detach first)",
           why: "\(name(v)) is \(volumes[v].state.disk.name)", next: "repladm detach \(name(v))"))
       return
     }
@@ -53,10 +56,12 @@ extension Engine {
   mutating func diskRefused(_ number: VolumeNumber, _ code: Int, _ why: String) {
     let v = index(number)
     let reply = volumes[v].attach.reply
-    volumes[v].attach = .none
+    volumes[v].attach = AttachStep()
     change(v) { $0.disk = .diskless }
     refuse(
-      reply, .request(code, "Can not open backing device", why: why,
+      reply,
+      .request(
+        code, "Can not open backing device", why: why,
         next: "correct this and run: repladm attach \(name(v))"))
   }
 
@@ -69,7 +74,7 @@ extension Engine {
     do {
       offset = try Placement.superblockOffset(location: volumes[v].settings.metaLocation, deviceBytes: facts.metaBytes)
     } catch {
-      giveUpAttach(v, 111, "\(error)", next: "use a larger device, or metadata on another device")
+      giveUpAttach(v, 111, error.text, next: "use a larger device, or metadata on another device")
       return
     }
     fx.append(.metaRead(work(.attach, v), number, offset: offset, bytes: 4096))
@@ -88,48 +93,59 @@ extension Engine {
 
   private mutating func superblockRead(_ v: Int, _ bytes: RawSpan) {
     guard let facts = volumes[v].attach.facts else { preconditionFailure("no disk facts") }
-    do {
+    do throws(MetaFault) {
       let superblock = try Superblock(reading: bytes)
       let placement = try Placement(
         superblock: superblock, location: volumes[v].settings.metaLocation, deviceBytes: facts.metaBytes)
+      if let problem = misfit(v, superblock, placement, facts) {
+        giveUpAttach(v, problem.number, problem.why, next: problem.next)
+        return
+      }
       try build(v, superblock, placement, facts)
-    } catch let fault as MetaFault {
-      giveUpAttach(v, 119, "No valid meta-data signature found: \(fault)", next: "write it: repladm create-md \(name(v))")
-      return
     } catch {
-      preconditionFailure("only MetaFault is thrown")
+      giveUpAttach(
+        v, 119, "No valid meta-data signature found: \(error.text)",
+        next: "if the disk is new, write it: repladm create-md \(name(v))")
+      return
     }
     volumes[v].attach.phase = .log
     volumes[v].attach.position = 0
     readLog(v)
   }
 
-  private mutating func build(
-    _ v: Int, _ found: Superblock, _ placement: Placement, _ facts: DiskFacts
-  ) throws(MetaFault) {
-    var superblock = found
-    let peer = Int(settings.peerNodeID)
-    if superblock.format == .v09 {
-      if superblock.nodeID != -1, superblock.nodeID != settings.nodeID {
-        throw .nodeID(found: superblock.nodeID, configured: settings.nodeID)
-      }
-      superblock.nodeID = settings.nodeID
-      if superblock.peers[peer].bitmapIndex < 0 {
-        let used = superblock.peers.map(\.bitmapIndex)
-        guard let slot = (0..<Int32(superblock.maxPeers)).first(where: { !used.contains($0) }) else {
-          throw .noBitmapSlot(peers: superblock.maxPeers)
-        }
-        superblock.peers[peer].bitmapIndex = slot
-      }
+  /// Sound metadata that is not for this node, or not for this device.
+  private func misfit(
+    _ v: Int, _ superblock: Superblock, _ placement: Placement, _ facts: DiskFacts
+  ) -> (number: Int, why: String, next: String)? {
+    if superblock.format == .v09, superblock.nodeID != -1, superblock.nodeID != settings.nodeID {
+      return (
+        119, "the metadata belongs to node \(superblock.nodeID), this node is \(settings.nodeID)",
+        "check which disk and which host the configuration names: repladm dump \(settings.name)"
+      )
     }
     let usable = placement.usableSectors(dataDeviceBytes: facts.dataBytes)
-    let last = superblock.effectiveSize
-    if usable < last, superblock.flags.contains(.consistent) {
-      throw .deviceShrunk(usable: usable, agreed: last)
+    if usable < superblock.effectiveSize, superblock.flags.contains(.consistent) {
+      return (
+        170,
+        "the device holds \(usable.bytes >> 10) KiB of data, but both nodes agreed on "
+          + "\(superblock.effectiveSize.bytes >> 10) KiB: it would be cut off",
+        "give the device its former size back"
+      )
     }
+    return nil
+  }
+
+  private mutating func build(
+    _ v: Int, _ read: Superblock, _ placement: Placement, _ facts: DiskFacts
+  ) throws(MetaFault) {
+    var superblock = read
+    let peer = Int(settings.peerNodeID)
+    if superblock.format == .v09 { superblock.nodeID = settings.nodeID }
+    let slot = try superblock.assignBitmapSlot(peerNode: peer)
+    let usable = placement.usableSectors(dataDeviceBytes: facts.dataBytes)
+    let last = superblock.effectiveSize
     let size = agreedSize(own: usable, peer: .zero, last: last, limit: volumes[v].settings.sizeLimit)
     let slots = superblock.format == .v09 ? Int(superblock.maxPeers) : 1
-    let slot = superblock.format == .v09 ? Int(superblock.peers[peer].bitmapIndex) : 0
     let found = superblock.generations(peerNode: peer)
     volumes[v].generations = Generations(
       current: found.current, bitmap: found.bitmap, history0: found.history0, history1: found.history1)
@@ -137,9 +153,9 @@ extension Engine {
     volumes[v].attach.oldBits = min(last.bits, size.bits)
     var backing = Backing(
       facts: facts, placement: placement, superblock: superblock,
-      bitmap: Bitmap(bits: size.bits, slots: slots, slot: slot),
+      bitmap: Bitmap(bits: size.bits, maxPeers: slots, slotIndex: slot),
       log: ActivityLog(
-        slots: min(Int(volumes[v].settings.alExtents), placement.maximumLogSlots), stripes: superblock.alStripes,
+        slots: Int(volumes[v].settings.alExtents), stripes: superblock.alStripes,
         stripeSize4k: superblock.alStripeSize4k, firstTransaction: 0),
       usable: usable)
     let flags = superblock.flags
@@ -149,25 +165,27 @@ extension Engine {
       superblock.format == .v08
       ? flags.contains(.fullSync) : superblock.peers[peer].flags.contains(.fullSync)
     volumes[v].attach.setAll = fullSync || (backing.crashedPrimary && flags.contains(.alDisabled))
-    volumes[v].backing = consume backing
+    volumes[v].adopt(backing)
   }
 
   private func logBytes(_ v: Int) -> UInt64 {
-    UInt64(volumes[v].backing!.superblock.alStripes) * UInt64(volumes[v].backing!.superblock.alStripeSize4k) * 4096
+    UInt64(volumes[v].backing.superblock.alStripes) * UInt64(volumes[v].backing.superblock.alStripeSize4k) * 4096
   }
 
   private mutating func readLog(_ v: Int) {
     let total = logBytes(v)
-    if volumes[v].attach.replay == nil { volumes[v].attach.replay = ActivityLogReplay(blocks: Int(total / 4096),
-      stripes: volumes[v].backing!.superblock.alStripes, stripeSize4k: volumes[v].backing!.superblock.alStripeSize4k) }
+    if volumes[v].attach.replay == nil {
+      volumes[v].attach.replay = ActivityLogReplay(
+        stripes: volumes[v].backing.superblock.alStripes, stripeSize4k: volumes[v].backing.superblock.alStripeSize4k)
+    }
     let position = volumes[v].attach.position
-    let offset = volumes[v].backing!.placement.activityLogOffset + position
+    let offset = volumes[v].backing.placement.activityLogOffset + position
     let bytes = UInt32(min(total - position, 1 << 20))
     fx.append(.metaRead(work(.attach, v), volumes[v].number, offset: offset, bytes: bytes))
   }
 
   private mutating func logRead(_ v: Int, _ bytes: RawSpan) {
-    var block = Int(volumes[v].attach.position / 4096)
+    var block = UInt32(volumes[v].attach.position / 4096)
     var offset = 0
     while offset < bytes.byteCount {
       volumes[v].attach.replay!.absorb(block: block, bytes.extracting(offset..<offset + 4096))
@@ -187,7 +205,7 @@ extension Engine {
   /// Bytes of the bitmap area that hold bits valid on disk.
   private func bitmapBytes(_ v: Int) -> UInt64 {
     if volumes[v].attach.setAll || volumes[v].attach.oldBits == 0 { return 0 }
-    return UInt64(volumes[v].backing!.bitmap.pages(coveringBits: volumes[v].attach.oldBits)) * 4096
+    return UInt64(volumes[v].backing.bitmap.pageCount(coveringBits: volumes[v].attach.oldBits)) * 4096
   }
 
   private mutating func readBitmap(_ v: Int) {
@@ -197,7 +215,7 @@ extension Engine {
       metadataKnown(v)
       return
     }
-    let offset = volumes[v].backing!.placement.bitmapOffset + position
+    let offset = volumes[v].backing.placement.bitmapOffset + position
     let bytes = UInt32(min(total - position, 1 << 20))
     fx.append(.metaRead(work(.attach, v), volumes[v].number, offset: offset, bytes: bytes))
   }
@@ -206,7 +224,7 @@ extension Engine {
     var page = UInt32(volumes[v].attach.position / 4096)
     var offset = 0
     while offset < bytes.byteCount {
-      volumes[v].backing!.bitmap.absorb(page: page, from: bytes.extracting(offset..<offset + 4096))
+      volumes[v].backing.bitmap.absorb(page: page, from: bytes.extracting(offset..<offset + 4096))
       page += 1
       offset += 4096
     }
@@ -216,33 +234,33 @@ extension Engine {
 
   /// Everything has been read: mark what a crash left open.
   private mutating func metadataKnown(_ v: Int) {
-    let bits = volumes[v].backing!.bitmap.bits
+    let bits = volumes[v].backing.bitmap.bits
     let old = volumes[v].attach.oldBits
-    let flags = volumes[v].backing!.superblock.flags
+    let flags = volumes[v].backing.superblock.flags
     if volumes[v].attach.setAll {
-      volumes[v].backing!.bitmap.setAll()
+      volumes[v].backing.bitmap.setAll()
       log("\(name(v)): the bitmap on disk is not valid, all blocks are out of sync")
     } else if old < bits {
       // Padding behind the old end may hold anything.
-      _ = volumes[v].backing!.bitmap.set(old..<bits)
+      _ = volumes[v].backing.bitmap.set(old..<bits)
     }
     guard let replay = volumes[v].attach.replay else { preconditionFailure("no replay") }
     do {
       let result = try replay.finish()
-      volumes[v].attach.emptyLogNeeded = result.updates > 0 || result.corrupt > 0
-      if result.updates > 0, flags.contains(.primaryIndicator) {
+      volumes[v].attach.emptyLogNeeded = result.updateBlocks > 0 || result.corruptBlocks > 0
+      if result.updateBlocks > 0, flags.contains(.primaryIndicator) {
         var marked: UInt64 = 0
         for extent in result.active {
           let first = min(extent.firstBit.value, bits)
           let last = min(first + 1024, bits)
-          marked += volumes[v].backing!.bitmap.set(first..<last)
+          marked += volumes[v].backing.bitmap.set(first..<last)
         }
         log("\(name(v)): marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
       }
     } catch {
       if flags.contains(.primaryIndicator) {
         giveUpAttach(
-          v, 165, "the activity log cannot be replayed: \(error)",
+          v, 165, "the activity log cannot be replayed: \(error.text)",
           next: "this node was Primary, its last writes are unknown: get the data from the peer "
             + "(repladm create-md --force \(name(v)), then up) or accept a full resync (repladm invalidate \(name(v)))")
         return
@@ -250,7 +268,7 @@ extension Engine {
       volumes[v].attach.emptyLogNeeded = true
     }
     volumes[v].attach.phase = .pages
-    if volumes[v].backing!.bitmap.nextDirtyPage(from: 0, includeLazy: true) != nil {
+    if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: true) != nil {
       volumes[v].attach.outstanding = 0
       writeAttachPages(v)
     } else {
@@ -260,12 +278,13 @@ extension Engine {
 
   private mutating func writeAttachPages(_ v: Int) {
     while volumes[v].attach.outstanding < 32,
-      let page = volumes[v].backing!.bitmap.nextDirtyPage(from: 0, includeLazy: true)
+      let page = volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: true)
     {
-      volumes[v].backing!.bitmap.markWritten(page)
+      volumes[v].backing.bitmap.markWritten(page)
       volumes[v].attach.outstanding += 1
-      let offset = volumes[v].backing!.placement.bitmapOffset + UInt64(page) * 4096
-      fx.append(.metaWrite(work(.attach, v), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
+      let offset = volumes[v].backing.placement.bitmapOffset + UInt64(page) * 4096
+      fx.append(
+        .metaWrite(pageWork(.attach, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
     }
     if volumes[v].attach.outstanding == 0 { beginEmptyLog(v) }
   }
@@ -284,7 +303,7 @@ extension Engine {
       if block == 1, volumes[v].attach.outstanding > 0 { break }
       volumes[v].attach.position += 1
       volumes[v].attach.outstanding += 1
-      let offset = volumes[v].backing!.placement.activityLogOffset + UInt64(block) * 4096
+      let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
       fx.append(
         .metaWrite(work(.attach, v), volumes[v].number, .emptyTransaction(block), offset: offset, barrier: block == 0))
     }
@@ -292,13 +311,14 @@ extension Engine {
   }
 
   /// A metadata write of the attach, or a metadata read that failed.
-  mutating func attachDone(_ v: Int, _ fault: DiskFault?) {
+  mutating func attachDone(_ v: Int, page: UInt32, _ fault: DiskFault?) {
     if let fault {
       giveUpAttach(
         v, 118, "meta-data I/O error \(fault.errno)", next: "replace the device, then: repladm create-md \(name(v))")
       return
     }
     volumes[v].attach.outstanding -= 1
+    if volumes[v].attach.phase == .pages { volumes[v].backing.bitmap.writeCompleted(page) }
     switch volumes[v].attach.phase {
     case .pages: writeAttachPages(v)
     case .emptyLog: writeEmptyLog(v)
@@ -312,10 +332,10 @@ extension Engine {
     volumes[v].superblock = SuperblockWrites()
     volumes[v].pages = PageWrites()
     volumes[v].transaction = .idle
-    if volumes[v].backing!.superblock.format == .v08 { volumes[v].backing!.superblock.flags.remove(.fullSync) }
+    if volumes[v].backing.superblock.format == .v08 { volumes[v].backing.superblock.flags.remove(.fullSync) }
     let peer = Int(settings.peerNodeID)
-    if volumes[v].backing!.superblock.format == .v09 {
-      volumes[v].backing!.superblock.peers[peer].flags.remove(.fullSync)
+    if volumes[v].backing.superblock.format == .v09 {
+      volumes[v].backing.superblock.peers[peer].flags.remove(.fullSync)
     }
     if volumes[v].generations.current != justCreated { volumes[v].generations.setPrimary(role == .primary) }
     writeSuperblock(v, then: .attached)
@@ -324,8 +344,8 @@ extension Engine {
   /// The superblock says "in use": the disk takes part from here on.
   mutating func attachDurable(_ v: Int) {
     let reply = volumes[v].attach.reply
-    volumes[v].attach = .none
-    let flags = volumes[v].backing!.superblock.flags
+    volumes[v].attach = AttachStep()
+    let flags = volumes[v].backing.superblock.flags
     let state = recordedDiskState(flags)
     log(
       "\(name(v)): attached, \(volumes[v].size.bytes >> 10) KiB, \(volumes[v].outOfSync * 4) KiB out of sync, "
@@ -350,8 +370,8 @@ extension Engine {
 
   private mutating func giveUpAttach(_ v: Int, _ number: Int, _ why: String, next: String) {
     let reply = volumes[v].attach.reply
-    volumes[v].attach = .none
-    volumes[v].backing = nil
+    volumes[v].attach = AttachStep()
+    volumes[v].dropBacking()
     volumes[v].detach = DetachStep(phase: .closing, reply: nil)
     fx.append(.closeDisk(volumes[v].number))
     refuse(reply, .request(number, "attach of \(name(v)) failed", why: why, next: next))

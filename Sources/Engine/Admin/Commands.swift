@@ -25,7 +25,9 @@ extension Engine {
   private mutating func known(_ number: VolumeNumber, _ reply: ReplyTo) -> Int? {
     if let v = volumes.index(of: number) { return v }
     refuse(
-      reply, .request(127, "Minor not known", why: "\(settings.name) has no volume \(number.value)",
+      reply,
+      .request(
+        127, "Minor not known", why: "\(settings.name) has no volume \(number.value)",
         next: "see repladm dump \(settings.name)"))
     return nil
   }
@@ -33,14 +35,18 @@ extension Engine {
   private mutating func connect(discardMyData: Bool, _ reply: ReplyTo) {
     guard case .down = link.phase else {
       refuse(
-        reply, .request(125, "Device has a net-config (use disconnect first)",
+        reply,
+        .request(
+          125, "Device has a net-config (use disconnect first)",
           why: "the connection to \(settings.peerName) is \(link.state.connectionName)",
           next: "repladm disconnect \(settings.name)"))
       return
     }
     if discardMyData, role == .primary {
       refuse(
-        reply, .request(123, "--discard-my-data not allowed when primary", why: "this node is Primary",
+        reply,
+        .request(
+          123, "--discard-my-data not allowed when primary", why: "this node is Primary",
           next: "demote it first: repladm secondary \(settings.name)"))
       return
     }
@@ -128,7 +134,7 @@ extension Engine {
     let state = volumes[v].state
     if state.conn >= .connected {
       refuseChange(reply, -6)
-    } else if state.disk < .outdated || volumes[v].backing == nil {
+    } else if state.disk < .outdated || !volumes[v].isAttached {
       refuseChange(reply, -16, why: "it is \(state.disk.name)")
     } else if role == .primary {
       refuseChange(reply, -2, why: "this node is Primary: it needs its data")
@@ -140,21 +146,24 @@ extension Engine {
 
   private mutating func newCurrentUUID(_ v: Int, clearBitmap: Bool, _ reply: ReplyTo) {
     let state = volumes[v].state
-    guard volumes[v].backing != nil, state.disk >= .inconsistent else {
+    guard volumes[v].isAttached, state.disk >= .inconsistent else {
       refuse(
-        reply, .request(138, "Device does not have a disk-config", why: "\(name(v)) has no disk",
+        reply,
+        .request(
+          138, "Device does not have a disk-config", why: "\(name(v)) has no disk",
           next: "repladm attach \(name(v))"))
       return
     }
     let fresh = volumes[v].generations.current == justCreated
     if state.conn >= .connected {
       guard clearBitmap, fresh, state.conn == .connected, volumes[v].peerGenerations?.current == justCreated else {
-        refuseChange(reply, -21, why: "while connected this is only possible on two nodes with new metadata, with --clear-bitmap")
+        refuseChange(
+          reply, -21, why: "while connected this is only possible on two nodes with new metadata, with --clear-bitmap")
         return
       }
       // Both copies are declared equal: no initial sync.
       volumes[v].generations.rotateToNew(random.next(), primary: role == .primary)
-      volumes[v].backing!.bitmap.clearAll()
+      volumes[v].backing.bitmap.clearAll()
       sendGenerations(v, skipInitialSync: true)
       volumes[v].generations.bitmap = 0
       flushBitmap(v, lazy: true, then: .nothing)
@@ -166,7 +175,7 @@ extension Engine {
       if volumes[v].generations.bitmap != 0 { volumes[v].generations.push(volumes[v].generations.bitmap) }
       volumes[v].generations.rotateToNew(random.next(), primary: role == .primary)
       if clearBitmap {
-        volumes[v].backing!.bitmap.clearAll()
+        volumes[v].backing.bitmap.clearAll()
         flushBitmap(v, lazy: true, then: .nothing)
       }
     }
@@ -193,13 +202,14 @@ extension Engine {
       demote(nil)
       return
     }
-    if case .down = link.phase {} else {
+    if case .down = link.phase {
+    } else {
       disconnect(force: false, nil)
       return
     }
     for v in 0..<volumes.count {
       if volumes[v].attach.phase != .idle || volumes[v].detach.phase != .none { return }
-      if volumes[v].backing != nil {
+      if volumes[v].isAttached {
         beginDetach(v, graceful: true, nil)
         return
       }

@@ -4,8 +4,8 @@ import Base
 import MetaDisk
 import Protocol
 
-struct DetachStep {
-  enum Phase: Equatable {
+struct DetachStep: Sendable {
+  enum Phase: Equatable, Sendable {
     case none
     /// Local I/O is still under way.
     case draining(graceful: Bool)
@@ -35,7 +35,7 @@ extension Engine {
 
   /// A disk that cannot be used any more.
   mutating func failDisk(_ v: Int) {
-    if volumes[v].backing == nil || volumes[v].state.disk <= .failed { return }
+    if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return }
     beginDetach(v, graceful: false, nil)
   }
 
@@ -67,7 +67,7 @@ extension Engine {
   private mutating func closeDisk(_ v: Int) {
     volumes[v].detach.phase = .closing
     forgetExtents(v)
-    volumes[v].backing = nil
+    volumes[v].dropBacking()
     runLost(v)
     fx.append(.closeDisk(volumes[v].number))
   }
@@ -103,14 +103,14 @@ extension Engine {
 
   /// Disk and metadata operations under way on this volume.
   func localIO(_ v: Int) -> Int {
-    volumes[v].ioInFlight + volumes[v].pages.busy.count
+    volumes[v].ioInFlight + volumes[v].pages.inFlight
       + (volumes[v].superblock.inFlight ? 1 : 0) + (volumes[v].transaction.isWriting ? 1 : 0)
   }
 
   /// An error of the backing device (on-io-error). True: the disk has been given up.
   @discardableResult
   mutating func diskFailed(_ v: Int, _ fault: DiskFault, _ what: String) -> Bool {
-    if volumes[v].backing == nil || volumes[v].state.disk <= .failed { return true }
+    if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return true }
     fx.append(.log(.error, "\(name(v)): local \(what) failed, errno \(fault.errno)"))
     switch volumes[v].settings.onIOError {
     case .detach: failDisk(v)

@@ -29,7 +29,8 @@ extension Engine {
         refusePromotion(
           reply, -2,
           why: "the disk of \(name(v)) is \(state.disk.name) and "
-            + (state.conn >= .connected ? "the peer's is \(state.peerDisk.name)" : "\(settings.peerName) is not connected"))
+            + (state.conn >= .connected
+              ? "the peer's is \(state.peerDisk.name)" : "\(settings.peerName) is not connected"))
         return
       }
     }
@@ -82,7 +83,7 @@ extension Engine {
         volumes[v].generations.rotateToNew(random.next(), primary: true)
         log("\(name(v)): new current UUID \(hex(volumes[v].generations.current))")
       }
-      if volumes[v].backing != nil { writeSuperblock(v, then: .promoted) } else { promotionDurable(v) }
+      if volumes[v].isAttached { writeSuperblock(v, then: .promoted) } else { promotionDurable(v) }
     }
   }
 
@@ -124,7 +125,7 @@ extension Engine {
     }
     pending = .demoting(reply, left: volumes.count)
     for v in 0..<volumes.count {
-      if volumes[v].backing != nil { flushBitmap(v, lazy: true, then: .demoted) } else { demotionFlushed(v) }
+      if volumes[v].isAttached { flushBitmap(v, lazy: true, then: .demoted) } else { demotionFlushed(v) }
     }
   }
 
@@ -138,7 +139,7 @@ extension Engine {
     setRole(.secondary)
     for v in 0..<volumes.count {
       if volumes[v].state.conn >= .connected { sendState(v) }
-      if volumes[v].backing != nil { writeSuperblock(v, then: .nothing) }
+      if volumes[v].isAttached { writeSuperblock(v, then: .nothing) }
     }
     // Answered when the metadata of the first volume with a disk says so.
     if let reply {
@@ -153,7 +154,7 @@ extension Engine {
   }
 
   private func firstWithDisk() -> Int? {
-    for v in 0..<volumes.count where volumes[v].backing != nil { return v }
+    for v in 0..<volumes.count where volumes[v].isAttached { return v }
     return nil
   }
 

@@ -59,7 +59,8 @@ extension Engine {
 
   mutating func challengeReceived(_ theirs: [UInt8]) {
     guard case .greeting(.challenge(let mine, _)) = link.phase else {
-      let why = "the peer wants to authenticate, this node has no shared secret: set cram-hmac-alg and shared-secret alike"
+      let why =
+        "the peer wants to authenticate, this node has no shared secret: set cram-hmac-alg and shared-secret alike"
       settings.net.cramHMAC.isEmpty ? giveUpLink(why) : breakLink(.protocolError, "P_AUTH_CHALLENGE out of order")
       return
     }
@@ -115,7 +116,8 @@ extension Engine {
       log("\(settings.name): peer authenticated using \(settings.net.cramHMAC)")
       sendParameters()
     } else {
-      giveUpLink("authentication of the peer failed: the shared secrets differ; set the same shared-secret on both nodes")
+      giveUpLink(
+        "authentication of the peer failed: the shared secrets differ; set the same shared-secret on both nodes")
     }
   }
 
@@ -173,7 +175,9 @@ extension Engine {
       difference = "data-integrity-alg \(peer.integrityAlgorithm) is set there"
     }
     if let difference {
-      giveUpLink("incompatible settings: \(difference); make the files of both nodes equal, then: repladm adjust \(settings.name)")
+      giveUpLink(
+        "incompatible settings: \(difference); make the files of both nodes equal, then: repladm adjust \(settings.name)"
+      )
     }
   }
 
@@ -202,7 +206,7 @@ extension Engine {
   }
 
   mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false) {
-    guard volumes[v].backing != nil, volumes[v].state.disk >= .negotiating, link.data != nil else { return }
+    guard volumes[v].isAttached, volumes[v].state.disk >= .negotiating, link.data != nil else { return }
     var own = GenerationIdentifiers()
     own.current = volumes[v].generations.current
     own.bitmap = volumes[v].generations.bitmap
@@ -210,9 +214,9 @@ extension Engine {
     own.history1 = volumes[v].generations.history1
     own.dirtyBits = volumes[v].outOfSync
     if link.discardMyData { own.flags.insert(.discardMyData) }
-    if volumes[v].backing!.crashedPrimary { own.flags.insert(.crashedPrimary) }
+    if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
     if volumes[v].state.disk == .negotiating,
-      recordedDiskState(volumes[v].backing!.superblock.flags) == .inconsistent
+      recordedDiskState(volumes[v].backing.superblock.flags) == .inconsistent
     {
       own.flags.insert(.inconsistent)
     }

@@ -61,6 +61,8 @@ struct Link {
   /// One-shot option of `connect`.
   var discardMyData = false
   var peerOffer: ProtocolOffer?
+  /// The connection that ended last had been usable.
+  var wasUp = false
   /// Why the connection was given up for good, for `status` and the log.
   var refusedBecause: String?
 

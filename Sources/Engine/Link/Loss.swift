@@ -78,8 +78,8 @@ extension Engine {
     for v in 0..<volumes.count {
       volumes[v].unacked = 0
       change(v) { $0.conn = reason }
-      if volumes[v].state.disk == .negotiating, volumes[v].backing != nil {
-        let recorded = recordedDiskState(volumes[v].backing!.superblock.flags)
+      if volumes[v].state.disk == .negotiating, volumes[v].isAttached {
+        let recorded = recordedDiskState(volumes[v].backing.superblock.flags)
         change(v) { $0.disk = recorded }
       }
     }

@@ -8,10 +8,10 @@ extension Engine {
   mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
     volumes[v].peerGenerations = peer
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
-      volumes[v].generations.current == justCreated, volumes[v].backing != nil
+      volumes[v].generations.current == justCreated, volumes[v].isAttached
     {
       log("\(name(v)): accepted new current UUID, preparing to skip initial sync")
-      volumes[v].backing!.bitmap.clearAll()
+      volumes[v].backing.bitmap.clearAll()
       volumes[v].generations.current = peer.current
       volumes[v].generations.setPrimary(role == .primary)
       volumes[v].generations.bitmap = 0
@@ -23,10 +23,11 @@ extension Engine {
       writeSuperblock(v, then: .nothing)
       return
     }
-    if volumes[v].backing == nil, role == .primary {
+    if !volumes[v].isAttached, role == .primary {
       if volumes[v].state.conn < .connected {
         if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
-          giveUpLink("the peer's data of \(name(v)) are not those this Primary has shown: connect the node that has them")
+          giveUpLink(
+            "the peer's data of \(name(v)) are not those this Primary has shown: connect the node that has them")
         }
       } else {
         volumes[v].exposed = peer.current
@@ -89,7 +90,7 @@ extension Engine {
     }
 
     let wasNegotiating = old.disk == .negotiating
-    let recorded = volumes[v].backing.map { recordedDiskState($0.superblock.flags) } ?? .diskless
+    let recorded = recordedDisk(v)
     change(v) {
       $0.conn = conn
       $0.peerRole = packed.role
@@ -118,6 +119,11 @@ extension Engine {
     lookAgain = true
   }
 
+  /// What the disk of this volume was when it was last in use; Diskless without one.
+  func recordedDisk(_ v: Int) -> DiskState {
+    if !volumes[v].isAttached { .diskless } else { recordedDiskState(volumes[v].backing.superblock.flags) }
+  }
+
   private func comparisonIsDue(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> Bool {
     let state = volumes[v].state
     guard volumes[v].peerGenerations != nil, packed.disk >= .negotiating, state.disk >= .negotiating else {
@@ -137,21 +143,33 @@ extension Engine {
     own.history0 = volumes[v].generations.history0
     own.history1 = volumes[v].generations.history1
     own.dirtyBits = volumes[v].outOfSync
-    if volumes[v].backing!.crashedPrimary { own.flags.insert(.crashedPrimary) }
+    if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
     if link.discardMyData { own.flags.insert(.discardMyData) }
     var disk = volumes[v].state.disk
-    if disk == .negotiating { disk = recordedDiskState(volumes[v].backing!.superblock.flags) }
+    if disk == .negotiating { disk = recordedDiskState(volumes[v].backing.superblock.flags) }
     var peerDisk = packed.disk
     if peerDisk == .negotiating {
       peerDisk = volumes[v].peerGenerations!.flags.contains(.inconsistent) ? .inconsistent : .consistent
     }
-    return GenerationInput(
-      own: own, peer: volumes[v].peerGenerations!, ownRole: role, peerRole: packed.role, ownDisk: disk,
-      peerDisk: peerDisk, resolveConflicts: link.resolveConflicts, version: link.version, features: link.features,
-      afterSplitBrain0: settings.net.afterSplitBrain0, afterSplitBrain1: settings.net.afterSplitBrain1,
-      afterSplitBrain2: settings.net.afterSplitBrain2, alwaysAfterSplitBrain: settings.net.alwaysAfterSplitBrain,
-      roleConflict: settings.net.roleConflict,
-      dryRun: (link.peerOffer?.connectionFlags ?? 0) & 2 != 0)
+    var input = GenerationInput()
+    input.own = own
+    input.peer = volumes[v].peerGenerations!
+    input.ownRole = role
+    input.peerRole = packed.role
+    input.ownDisk = disk
+    input.peerDisk = peerDisk
+    input.ownDiskNegotiating = volumes[v].state.disk == .negotiating
+    input.resolveConflicts = link.resolveConflicts
+    input.version = link.version
+    input.features = link.features
+    input.discardMyData = link.discardMyData
+    input.afterSplitBrain0 = settings.net.afterSplitBrain0
+    input.afterSplitBrain1 = settings.net.afterSplitBrain1
+    input.afterSplitBrain2 = settings.net.afterSplitBrain2
+    input.alwaysAfterSplitBrain = settings.net.alwaysAfterSplitBrain
+    input.rrConflict = settings.net.roleConflict
+    input.dryRun = (link.peerOffer?.connectionFlags ?? 0) & 2 != 0
+    return input
   }
 
   private mutating func report(_ v: Int, _ verdict: GenerationVerdict) {
@@ -177,12 +195,12 @@ extension Engine {
 
   private mutating func refuseComparison(_ v: Int, _ reason: GenerationRefusal, _ packed: PackedState) {
     if volumes[v].state.disk == .negotiating {
-      warn("\(name(v)): attach refused: \(reason.text)")
+      warn("\(name(v)): attach refused: \(reason.sentence)")
       beginDetach(v, graceful: true, nil)
       return
     }
     if packed.disk == .negotiating {
-      warn("\(name(v)): the peer's disk does not fit: \(reason.text)")
+      warn("\(name(v)): the peer's disk does not fit: \(reason.sentence)")
       change(v) { $0.peerDisk = .diskless }
       return
     }
@@ -190,12 +208,14 @@ extension Engine {
       fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
       fx.append(.handler(work(.handler, v), .splitBrain, volumes[v].number))
     }
-    giveUpLink("\(name(v)): \(reason.text)")
+    giveUpLink("\(name(v)): \(reason.sentence)")
   }
 
   private mutating func startFrom(_ v: Int, _ verdict: GenerationVerdict) {
     if verdict.splitBrainResolved {
-      warn("\(name(v)): split brain solved: \(volumes[v].state.conn == .wfBitMapS ? "peer" : "local") changes are discarded")
+      warn(
+        "\(name(v)): split brain solved: \(volumes[v].state.conn == .wfBitMapS ? "peer" : "local") changes are discarded"
+      )
     }
     switch verdict.action {
     case .source(let full), .target(let full):

@@ -123,8 +123,8 @@ extension Engine {
       breakLink(.protocolError, "P_OUT_OF_SYNC outside \(name(v))")
       return
     }
-    if volumes[v].backing != nil {
-      _ = volumes[v].backing!.bitmap.set(BlockRange(start: block.sector, bytes: block.size).bitsTouched)
+    if volumes[v].isAttached {
+      _ = volumes[v].backing.bitmap.set(BlockRange(start: block.sector, bytes: block.size).bitsTouched)
     }
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
   }

@@ -20,13 +20,19 @@ extension Engine {
     return size
   }
 
+  /// Sectors the own disk has for data; 0 without one.
+  private func usableSize(_ v: Int) -> SectorCount {
+    if !volumes[v].isAttached { .zero } else { volumes[v].backing.usable }
+  }
+
   mutating func sendSizes(_ v: Int) {
     var own = Sizes()
-    own.backing = volumes[v].backing?.usable.value ?? 0
+    own.backing = usableSize(v).value
     own.userLimit = volumes[v].settings.sizeLimit.value
     own.current = volumes[v].size.value
     own.maxRequest = link.version >= 100 ? 1 << 20 : link.version >= 95 ? 128 << 10 : 32 << 10
-    if let block = volumes[v].backing?.facts.logicalBlock {
+    if volumes[v].isAttached {
+      let block = volumes[v].backing.facts.logicalBlock
       own.limits.logicalBlock = block
       own.limits.physicalBlock = max(block, 512)
       own.limits.ioMin = max(block, 512)
@@ -41,10 +47,10 @@ extension Engine {
       giveUpLink("the peer announces a device larger than 1 PiB")
       return
     }
-    if volumes[v].backing == nil {
+    if !volumes[v].isAttached {
       // A diskless node takes the peer's size; from a diskless peer there is nothing to take.
       guard peer.backing > 0 else { return }
-      let size = [peer.current, peer.userLimit, peer.backing].first { $0 > 0 } ?? 0
+      let size: UInt64 = peer.current > 0 ? peer.current : peer.userLimit > 0 ? peer.userLimit : peer.backing
       if role == .primary, size < volumes[v].size.value {
         giveUpLink("the peer's device is smaller than the one in use here")
         return
@@ -55,8 +61,8 @@ extension Engine {
     }
     var limit = volumes[v].settings.sizeLimit
     if peer.userLimit > 0, limit == .zero || peer.userLimit < limit.value { limit = SectorCount(peer.userLimit) }
-    let last = volumes[v].backing!.superblock.effectiveSize
-    let usable = volumes[v].backing!.usable
+    let last = volumes[v].backing.superblock.effectiveSize
+    let usable = volumes[v].backing.usable
     let size = agreedSize(own: usable, peer: SectorCount(peer.backing), last: last, limit: limit)
     let old = volumes[v].size
     if size < old, volumes[v].state.disk >= .outdated, last > .zero, first || peer.backing == 0 {
@@ -68,7 +74,7 @@ extension Engine {
     if size != old {
       log("\(name(v)): size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
       let grown = old.bits..<max(old.bits, size.bits)
-      volumes[v].backing!.bitmap.resize(bits: size.bits, newBitsSet: !grown.isEmpty && peer.resizeFlags & 2 == 0)
+      volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: !grown.isEmpty && peer.resizeFlags & 2 == 0)
       volumes[v].size = size
       writeSuperblock(v, then: .nothing)
       announceSize(v)

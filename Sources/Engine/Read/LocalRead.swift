@@ -22,7 +22,7 @@ extension Engine {
     if volumes[v].state.disk >= .outdated { return true }
     // A sync target: what it has received is good.
     guard volumes[v].state.conn >= .wfBitMapS, volumes[v].state.peerDisk == .upToDate else { return false }
-    return !volumes[v].backing!.bitmap.anySet(in: range.bitsTouched)
+    return !volumes[v].backing.bitmap.anySet(in: range.bitsTouched)
   }
 
   private mutating func startRead(_ id: SlotID) {

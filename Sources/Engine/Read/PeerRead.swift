@@ -16,7 +16,7 @@ extension Engine {
         connection: link.generation))
     volumes[v].unacked += 1
     guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate else {
-      refuseRead(v, id, Packet.negativeDataReply)
+      refuseRead(v, id, { .negativeDataReply($0) })
       return
     }
     volumes[v].ioInFlight += 1
@@ -37,7 +37,7 @@ extension Engine {
     volumes[v].ioInFlight -= 1
     let request = peerRequests[id]
     if let fault {
-      refuseRead(v, id, Packet.negativeDataReply)
+      refuseRead(v, id, { .negativeDataReply($0) })
       diskFailed(v, fault, "read")
     } else if request.connection == link.generation {
       var head = DataHeader()

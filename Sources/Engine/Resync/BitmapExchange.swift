@@ -14,21 +14,21 @@ struct Exchange {
 extension Engine {
   /// Source: sends first.
   mutating func beginBitmapExchange(_ v: Int) {
-    volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing!.bitmap.bits)
-    volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing!.bitmap.bits)
+    volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
+    volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing.bitmap.bits)
     sendBitmap(v)
   }
 
   /// Target: waits for the source's.
   mutating func expectBitmap(_ v: Int) {
-    volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing!.bitmap.bits)
+    volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing.bitmap.bits)
   }
 
   private mutating func sendBitmap(_ v: Int) {
     guard volumes[v].exchange.sender != nil, volumes[v].exchange.underWay == 0, let data = link.data else { return }
     let useRLE = settings.net.useRLE && link.version >= 90
     for round in 0..<16 {
-      let words = UnsafeBufferPointer(volumes[v].backing!.bitmap.words)
+      let words = UnsafeBufferPointer(volumes[v].backing.bitmap.words)
       guard let packet = volumes[v].exchange.sender!.nextPacket(words: words, useRLE: useRLE, version: link.version)
       else {
         bitmapSent(v)
@@ -59,7 +59,7 @@ extension Engine {
   /// P_BITMAP, P_COMPRESSED_BITMAP: the union of both bitmaps.
   mutating func bitmapReceived(_ v: Int, _ packet: Packet) {
     let conn = volumes[v].state.conn
-    guard conn == .wfBitMapS || conn == .wfBitMapT, volumes[v].exchange.receiver != nil, volumes[v].backing != nil else {
+    guard conn == .wfBitMapS || conn == .wfBitMapT, volumes[v].exchange.receiver != nil, volumes[v].isAttached else {
       breakLink(.protocolError, "\(packet.name) in state \(conn.name)")
       return
     }
@@ -67,16 +67,17 @@ extension Engine {
     let complete: Bool
     do {
       complete = try volumes[v].exchange.receiver!.receive(
-        packet, into: volumes[v].backing!.bitmap.words, version: link.version)
+        packet, into: volumes[v].backing.bitmap.words, version: link.version)
     } catch {
       breakLink(.protocolError, error.description)
       return
     }
-    volumes[v].backing!.bitmap.merged(from & ~63..<volumes[v].exchange.receiver!.bit)
+    volumes[v].backing.bitmap.merged(from & ~63..<volumes[v].exchange.receiver!.bit)
     if !complete { return }
+    volumes[v].backing.bitmap.recount()
     volumes[v].exchange.receiver = nil
     if conn == .wfBitMapT {
-      volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing!.bitmap.bits)
+      volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
       sendBitmap(v)
     } else {
       startSource(v)

@@ -92,8 +92,8 @@ extension Engine {
 
   /// Sets every bit; FULL_SYNC on disk says so until the bitmap is there (metadata spec 4.5).
   mutating func setAllBits(_ v: Int) {
-    if volumes[v].backing == nil { return }
-    volumes[v].backing!.bitmap.setAll()
+    if !volumes[v].isAttached { return }
+    volumes[v].backing.bitmap.setAll()
     putFullSync(v, true)
     writeSuperblock(v, then: .nothing)
     flushBitmap(v, lazy: true, then: .fullSyncStored)
@@ -101,16 +101,16 @@ extension Engine {
 
   mutating func putFullSync(_ v: Int, _ on: Bool) {
     let peer = Int(settings.peerNodeID)
-    if volumes[v].backing!.superblock.format == .v08 {
+    if volumes[v].backing.superblock.format == .v08 {
       if on {
-        volumes[v].backing!.superblock.flags.insert(.fullSync)
+        volumes[v].backing.superblock.flags.insert(.fullSync)
       } else {
-        volumes[v].backing!.superblock.flags.remove(.fullSync)
+        volumes[v].backing.superblock.flags.remove(.fullSync)
       }
     } else if on {
-      volumes[v].backing!.superblock.peers[peer].flags.insert(.fullSync)
+      volumes[v].backing.superblock.peers[peer].flags.insert(.fullSync)
     } else {
-      volumes[v].backing!.superblock.peers[peer].flags.remove(.fullSync)
+      volumes[v].backing.superblock.peers[peer].flags.remove(.fullSync)
     }
   }
 

@@ -39,7 +39,7 @@ extension Engine {
   mutating func startResyncRead(_ v: Int, _ id: SlotID) {
     let request = peerRequests[id]
     guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate else {
-      refuseRead(v, id, Packet.negativeResyncReply)
+      refuseRead(v, id, { .negativeResyncReply($0) })
       return
     }
     peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
@@ -53,7 +53,7 @@ extension Engine {
     let request = peerRequests[id]
     if let fault {
       volumes[v].resync.failed += request.range.count.bits
-      refuseRead(v, id, Packet.negativeResyncReply)
+      refuseRead(v, id, { .negativeResyncReply($0) })
       diskFailed(v, fault, "read")
       resyncProgressed(v)
     } else if request.connection == link.generation {

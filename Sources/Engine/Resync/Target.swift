@@ -43,7 +43,7 @@ extension Engine {
     refillBudget(v)
     let limit = window(v)
     while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
-      guard let first = volumes[v].backing!.bitmap.next(set: volumes[v].resync.position) else {
+      guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
         // The end of the bitmap: once more from the front when everything asked for has come.
         if volumes[v].resync.asked.isEmpty, volumes[v].resync.writing == 0, volumes[v].resync.position > 0,
           volumes[v].outOfSync > volumes[v].resync.failed
@@ -55,8 +55,8 @@ extension Engine {
         return
       }
       var last = first + 1
-      while last < volumes[v].backing!.bitmap.bits, last - first < 256, last & 4095 != 0,
-        volumes[v].backing!.bitmap.isSet(last)
+      while last < volumes[v].backing.bitmap.bits, last - first < 256, last & 4095 != 0,
+        volumes[v].backing.bitmap.isSet(last)
       {
         last += 1
       }
@@ -149,7 +149,7 @@ extension Engine {
     } else {
       volumes[v].resync.failed += request.range.count.bits
     }
-    if current { sendAck(v, id, fault == nil ? Packet.resyncWriteAck : Packet.negativeAck) }
+    if current { sendAck(v, id, fault == nil ? { .resyncWriteAck($0) } : { .negativeAck($0) }) }
     releasePeerRequest(id)
     if current {
       if volumes[v].resync.writing > 0 { volumes[v].resync.writing -= 1 }

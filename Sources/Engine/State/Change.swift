@@ -97,9 +97,9 @@ extension Engine {
       newGeneration(v)
     }
     if new.conn >= .connected, new.disk == .upToDate, new.peerDisk == .upToDate {
-      if volumes[v].backing != nil { volumes[v].backing!.crashedPrimary = false }
+      if volumes[v].isAttached { volumes[v].backing.crashedPrimary = false }
     }
-    if volumes[v].backing != nil, new.disk > .negotiating || old.disk > .negotiating { updateSuperblock(v) }
+    if volumes[v].isAttached, new.disk > .negotiating || old.disk > .negotiating { updateSuperblock(v) }
     let wasUsable = old.disk >= .consistent || old.peerDisk == .upToDate
     let isUsable = new.disk >= .consistent || new.peerDisk == .upToDate
     if wasUsable != isUsable { announceSize(v) }
@@ -109,7 +109,9 @@ extension Engine {
   /// bitmap <- current, current <- random; durable before any write that the peer does not have is answered.
   mutating func newGeneration(_ v: Int) {
     volumes[v].generations.rotateToNew(random.next(), primary: role == .primary)
-    log("\(name(v)): new current UUID \(hex(volumes[v].generations.current)), bitmap \(hex(volumes[v].generations.bitmap))")
+    log(
+      "\(name(v)): new current UUID \(hex(volumes[v].generations.current)), bitmap \(hex(volumes[v].generations.bitmap))"
+    )
     writeSuperblock(v, then: .nothing)
     volumes[v].superblock.fence = volumes[v].superblock.wanted
     if volumes[v].state.conn >= .connected { sendGenerations(v) }
@@ -131,8 +133,12 @@ extension Engine {
     if old.conn != new.conn { text += " conn( \(old.conn.name) -> \(new.conn.name) )" }
     if old.disk != new.disk { text += " disk( \(old.disk.name) -> \(new.disk.name) )" }
     if old.peerDisk != new.peerDisk { text += " pdsk( \(old.peerDisk.name) -> \(new.peerDisk.name) )" }
-    if old.userPaused != new.userPaused { text += " user_isp( \(old.userPaused ? 1 : 0) -> \(new.userPaused ? 1 : 0) )" }
-    if old.peerPaused != new.peerPaused { text += " peer_isp( \(old.peerPaused ? 1 : 0) -> \(new.peerPaused ? 1 : 0) )" }
+    if old.userPaused != new.userPaused {
+      text += " user_isp( \(old.userPaused ? 1 : 0) -> \(new.userPaused ? 1 : 0) )"
+    }
+    if old.peerPaused != new.peerPaused {
+      text += " peer_isp( \(old.peerPaused ? 1 : 0) -> \(new.peerPaused ? 1 : 0) )"
+    }
     if !text.isEmpty { log("\(name(v)):\(text)") }
   }
 

@@ -39,7 +39,7 @@ struct SuperblockWrites {
 
 struct PageWrites {
   /// Pages being written. A page is never written twice at once: the older bytes could land last.
-  var busy: [UInt32] = []
+  var inFlight = 0
   /// Next page to look at while everything dirty is being written.
   var scanning: UInt32?
   var includeLazy = false
@@ -51,7 +51,7 @@ extension Engine {
   /// Flags of the metadata as they follow from the state (metadata spec 2.3).
   private func deviceFlags(_ v: Int, keeping old: DeviceFlags) -> DeviceFlags {
     let state = volumes[v].state
-    let v08 = volumes[v].backing!.superblock.format == .v08
+    let v08 = volumes[v].backing.superblock.format == .v08
     var flags = old
     func put(_ flag: DeviceFlags, _ on: Bool) { if on { flags.insert(flag) } else { flags.remove(flag) } }
     put(.alClean, false)
@@ -61,7 +61,7 @@ extension Engine {
       put(.wasUpToDate, state.disk > .outdated)
     }
     put(.primaryIndicator, role == .primary || (state.peerDisk < .inconsistent && state.peerRole == .primary))
-    let crashed = volumes[v].backing!.crashedPrimary
+    let crashed = volumes[v].backing.crashedPrimary
     put(.crashedPrimary, v08 ? crashed : crashed || role == .primary)
     if v08 {
       put(.connectedIndicator, state.conn >= .connected)
@@ -72,28 +72,28 @@ extension Engine {
 
   /// Writes the superblock if what it says has changed.
   mutating func updateSuperblock(_ v: Int) {
-    let before = volumes[v].backing!.superblock
+    let before = volumes[v].backing.superblock
     refreshSuperblock(v)
-    if volumes[v].backing!.superblock != before { writeSuperblock(v, then: .nothing) }
+    if volumes[v].backing.superblock != before { writeSuperblock(v, then: .nothing) }
   }
 
   private mutating func refreshSuperblock(_ v: Int) {
-    let flags = deviceFlags(v, keeping: volumes[v].backing!.superblock.flags)
+    let flags = deviceFlags(v, keeping: volumes[v].backing.superblock.flags)
     let state = volumes[v].state
     let generations = volumes[v].generations
     let peer = Int(settings.peerNodeID)
-    volumes[v].backing!.superblock.flags = flags
-    volumes[v].backing!.superblock.unclean = true
-    if volumes[v].size > .zero { volumes[v].backing!.superblock.effectiveSize = volumes[v].size }
-    volumes[v].backing!.superblock.setGenerations(
+    volumes[v].backing.superblock.flags = flags
+    volumes[v].backing.superblock.unclean = true
+    if volumes[v].size > .zero { volumes[v].backing.superblock.effectiveSize = volumes[v].size }
+    volumes[v].backing.superblock.setGenerations(
       current: generations.current, bitmap: generations.bitmap, history0: generations.history0,
       history1: generations.history1, peerNode: peer)
-    if volumes[v].backing!.superblock.format == .v09 {
+    if volumes[v].backing.superblock.format == .v09 {
       func put(_ flag: PeerFlags, _ on: Bool) {
         if on {
-          volumes[v].backing!.superblock.peers[peer].flags.insert(flag)
+          volumes[v].backing.superblock.peers[peer].flags.insert(flag)
         } else {
-          volumes[v].backing!.superblock.peers[peer].flags.remove(flag)
+          volumes[v].backing.superblock.peers[peer].flags.remove(flag)
         }
       }
       put(.connected, state.conn >= .connected)
@@ -104,7 +104,7 @@ extension Engine {
 
   /// Writes the superblock with the state of now; `then` happens when it is durable.
   mutating func writeSuperblock(_ v: Int, then: AfterMetadata) {
-    precondition(volumes[v].backing != nil, "no disk, no superblock")
+    precondition(volumes[v].isAttached, "no disk, no superblock")
     volumes[v].superblock.wanted += 1
     if then != .nothing {
       volumes[v].superblock.waiters.append(.init(generation: volumes[v].superblock.wanted, then: then))
@@ -116,7 +116,7 @@ extension Engine {
     if volumes[v].superblock.inFlight || volumes[v].superblock.waitsForPages { return }
     if volumes[v].superblock.wanted == volumes[v].superblock.issued { return }
     // The block on disk may claim less protection only when the bitmap pages behind the claim are durable.
-    if volumes[v].backing!.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil,
+    if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil,
       role != .primary || volumes[v].generations.bitmap == 0
     {
       volumes[v].superblock.waitsForPages = true
@@ -126,7 +126,7 @@ extension Engine {
     refreshSuperblock(v)
     volumes[v].superblock.issued = volumes[v].superblock.wanted
     volumes[v].superblock.inFlight = true
-    let offset = volumes[v].backing!.placement.superblockOffset
+    let offset = volumes[v].backing.placement.superblockOffset
     fx.append(
       .metaWrite(work(.superblock, v), volumes[v].number, .superblock, offset: offset, barrier: true))
   }
@@ -137,7 +137,7 @@ extension Engine {
     case .superblock: superblockDone(v, fault)
     case .bitmapPage: pageDone(v, UInt32(id.slot.raw >> 8), fault)
     case .activityLog: transactionDone(v, fault)
-    case .attach: attachDone(v, fault)
+    case .attach: attachDone(v, page: UInt32(id.slot.raw >> 8), fault)
     default: preconditionFailure("metadata answer to something that is no metadata work")
     }
   }
@@ -151,7 +151,7 @@ extension Engine {
     }
     volumes[v].superblock.durable = volumes[v].superblock.issued
     runSuperblockWaiters(v)
-    if volumes[v].backing != nil { issueSuperblock(v) }
+    if volumes[v].isAttached { issueSuperblock(v) }
     advanceDetach(v)
   }
 
@@ -179,10 +179,10 @@ extension Engine {
   }
 
   private mutating func scanPages(_ v: Int) {
-    while volumes[v].pages.busy.count < 32, let from = volumes[v].pages.scanning {
+    while volumes[v].pages.inFlight < 32, let from = volumes[v].pages.scanning {
       let lazy = volumes[v].pages.includeLazy
-      if let page = volumes[v].backing!.bitmap.nextDirtyPage(from: from, includeLazy: lazy) {
-        if volumes[v].pages.busy.contains(page) {
+      if let page = volumes[v].backing.bitmap.nextDirtyPage(from: from, includeLazy: lazy) {
+        if volumes[v].backing.bitmap.isBeingWritten(page) {
           volumes[v].pages.scanning = page
           break
         }
@@ -199,7 +199,7 @@ extension Engine {
   }
 
   private mutating func finishPages(_ v: Int) {
-    guard volumes[v].pages.scanning == nil, volumes[v].pages.busy.isEmpty else { return }
+    guard volumes[v].pages.scanning == nil, volumes[v].pages.inFlight == 0 else { return }
     let due = volumes[v].pages.waiters
     volumes[v].pages.waiters.removeAll()
     volumes[v].pages.includeLazy = false
@@ -207,18 +207,23 @@ extension Engine {
   }
 
   mutating func writePage(_ v: Int, _ page: UInt32) {
-    volumes[v].backing!.bitmap.markWritten(page)
-    volumes[v].pages.busy.append(page)
+    volumes[v].backing.bitmap.markWritten(page)
+    volumes[v].pages.inFlight += 1
     volumes[v].counters.bitmapWrites += 1
-    let offset = volumes[v].backing!.placement.bitmapOffset + UInt64(page) * 4096
+    let offset = volumes[v].backing.placement.bitmapOffset + UInt64(page) * 4096
     fx.append(
-      .metaWrite(WorkID(kind: .bitmapPage, slot: SlotID(raw: UInt64(page) << 8 | UInt64(v))), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
+      .metaWrite(pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
   }
 
   private mutating func pageDone(_ v: Int, _ page: UInt32, _ fault: DiskFault?) {
-    volumes[v].pages.busy.removeAll { $0 == page }
-    if let fault { metadataFailed(v, fault) }
-    if volumes[v].backing == nil { return }
+    volumes[v].pages.inFlight -= 1
+    if !volumes[v].isAttached { return }
+    if let fault {
+      volumes[v].backing.bitmap.markDirty(page)
+      metadataFailed(v, fault)
+    } else {
+      volumes[v].backing.bitmap.writeCompleted(page)
+    }
     if fault == nil {
       evictPages(v)
       scanPages(v)
@@ -249,9 +254,13 @@ extension Engine {
 
   /// Metadata cannot be written: nothing this disk says can be trusted to survive, so it is given up.
   mutating func metadataFailed(_ v: Int, _ fault: DiskFault) {
-    if volumes[v].backing == nil { return }
+    if !volumes[v].isAttached { return }
     fx.append(.log(.error, "\(name(v)): meta-data I/O error \(fault.errno), detaching"))
     failDisk(v)
+  }
+
+  func pageWork(_ kind: WorkID.Kind, _ v: Int, _ page: UInt32) -> WorkID {
+    WorkID(kind: kind, slot: SlotID(raw: UInt64(page) << 8 | UInt64(v)))
   }
 
   func work(_ kind: WorkID.Kind, _ v: Int) -> WorkID { WorkID(kind: kind, slot: SlotID(raw: UInt64(v))) }
@@ -260,12 +269,12 @@ extension Engine {
   public func render(_ block: MetaBlock, of number: VolumeNumber, into bytes: UnsafeMutableRawBufferPointer) {
     let v = index(number)
     precondition(bytes.count >= 4096, "a metadata block has 4096 bytes")
-    precondition(volumes[v].backing != nil, "a metadata block of a volume without disk")
+    precondition(volumes[v].isAttached, "a metadata block of a volume without disk")
     switch block {
-    case .superblock: volumes[v].backing!.superblock.write(to: bytes)
-    case .transaction: volumes[v].backing!.log.render(into: bytes)
-    case .emptyTransaction: ActivityLog.renderEmpty(into: bytes)
-    case .bitmapPage(let page): volumes[v].backing!.bitmap.render(page: page, into: bytes)
+    case .superblock: volumes[v].backing.superblock.write(to: bytes)
+    case .transaction: volumes[v].backing.log.render(into: bytes)
+    case .emptyTransaction: ActivityLogBlock.initialize(bytes)
+    case .bitmapPage(let page): volumes[v].backing.bitmap.render(page: page, into: bytes)
     }
   }
 }

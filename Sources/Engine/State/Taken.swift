@@ -25,7 +25,7 @@ extension Engine {
           lowerPending: volumes[v].ioInFlight, pending: volumes[v].waitingForPeer, unacked: volumes[v].unacked,
           current: volumes[v].generations.current, bitmap: volumes[v].generations.bitmap,
           history0: volumes[v].generations.history0, history1: volumes[v].generations.history1,
-          metaFlags: volumes[v].backing?.superblock.flags.rawValue))
+          metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil))
     }
     return ResourceSnapshot(role: role, connection: connection, peerRole: peerRole, volumes: all)
   }

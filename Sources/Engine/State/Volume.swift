@@ -42,7 +42,9 @@ struct Volume: ~Copyable {
   let number: VolumeNumber
   var settings: VolumeSettings
   var state = VolumeState()
-  var backing: Backing?
+  /// The disk's metadata are in core, in `backing`.
+  private(set) var isAttached = false
+  private let storage = UnsafeMutablePointer<Backing>.allocate(capacity: 1)
   var generations = Generations()
   /// Exported size: what both nodes agreed on, or the last agreed size.
   var size = SectorCount.zero
@@ -73,7 +75,7 @@ struct Volume: ~Copyable {
   var pages = PageWrites()
   var transaction = TransactionStep.idle
 
-  var attach: AttachStep = .none
+  var attach = AttachStep()
   var detach = DetachStep.none
   var resync = Resync()
   var exchange = Exchange()
@@ -87,9 +89,37 @@ struct Volume: ~Copyable {
   var end: Sector { Sector(size.value) }
   /// Local I/O is possible: the disk is attached and has not failed.
   var hasDisk: Bool {
-    if backing == nil { false } else { state.disk >= .inconsistent || state.disk == .negotiating }
+    isAttached && (state.disk >= .inconsistent || state.disk == .negotiating)
   }
-  var outOfSync: UInt64 { backing?.bitmap.setCount ?? 0 }
+  var outOfSync: UInt64 { isAttached ? backing.bitmap.setCount : 0 }
+
+  var backing: Backing {
+    _read {
+      precondition(isAttached, "no disk is attached")
+      yield storage.pointee
+    }
+    _modify {
+      precondition(isAttached, "no disk is attached")
+      yield &storage.pointee
+    }
+  }
+
+  mutating func adopt(_ backing: consuming Backing) {
+    precondition(!isAttached, "a disk is attached already")
+    storage.initialize(to: backing)
+    isAttached = true
+  }
+
+  mutating func dropBacking() {
+    if !isAttached { return }
+    storage.deinitialize(count: 1)
+    isAttached = false
+  }
+
+  deinit {
+    if isAttached { storage.deinitialize(count: 1) }
+    storage.deallocate()
+  }
 
   mutating func nextSequence() -> UInt32 {
     sequence &+= 1

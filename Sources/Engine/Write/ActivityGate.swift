@@ -13,7 +13,7 @@ enum TransactionStep: Equatable {
 
 extension Engine {
   private func usesLog(_ v: Int) -> Bool {
-    if volumes[v].backing == nil { false } else { volumes[v].hasDisk && volumes[v].settings.alUpdates }
+    if !volumes[v].isAttached { false } else { volumes[v].hasDisk && volumes[v].settings.alUpdates }
   }
 
   mutating func enterGate(_ v: Int, _ id: SlotID) {
@@ -34,7 +34,7 @@ extension Engine {
     let extents = writes[id].range.extents
     while writes[id].extents < extents.count {
       let extent = ExtentNumber(extents.lowerBound + UInt32(writes[id].extents))
-      if volumes[v].backing!.log.begin(extent) == .starved {
+      if volumes[v].backing.log.begin(extent) == .starved {
         // Referenced by writes whose epoch is open: only a barrier sets them free.
         closeEpoch()
         return false
@@ -45,7 +45,7 @@ extension Engine {
   }
 
   private func extentsActive(_ v: Int, _ id: SlotID) -> Bool {
-    for extent in writes[id].range.extents where !volumes[v].backing!.log.isActive(ExtentNumber(extent)) {
+    for extent in writes[id].range.extents where !volumes[v].backing.log.isActive(ExtentNumber(extent)) {
       return false
     }
     return true
@@ -77,8 +77,8 @@ extension Engine {
   mutating func dropGate(_ v: Int) { lookAgain = true }
 
   mutating func startTransaction(_ v: Int) {
-    guard volumes[v].transaction == .idle, volumes[v].backing!.log.hasPending else { return }
-    guard let transaction = volumes[v].backing!.log.prepare() else { return }
+    guard volumes[v].transaction == .idle, volumes[v].backing.log.hasPending else { return }
+    guard let transaction = volumes[v].backing.log.prepare() else { return }
     volumes[v].transaction = .evicting(transaction.evicted, ring: transaction.blockIndex)
     evictPages(v)
   }
@@ -88,14 +88,11 @@ extension Engine {
     guard case .evicting(let extents, let ring) = volumes[v].transaction else { return }
     var waits = false
     for extent in extents {
-      for page in volumes[v].backing!.bitmap.pages(covering: extent) {
-        if volumes[v].pages.busy.contains(page) {
-          waits = true
-        } else if volumes[v].backing!.bitmap.isDirty(page) {
-          waits = true
-          writePage(v, page)
-        }
+      for page in volumes[v].backing.bitmap.dirtyPages(coveringExtent: extent)
+      where !volumes[v].backing.bitmap.isBeingWritten(page) {
+        writePage(v, page)
       }
+      if volumes[v].backing.bitmap.isBeingWritten(coveringExtent: extent) { waits = true }
     }
     if !waits { writeTransaction(v, ring) }
   }
@@ -103,7 +100,7 @@ extension Engine {
   private mutating func writeTransaction(_ v: Int, _ block: UInt32) {
     volumes[v].transaction = .writing
     volumes[v].counters.activityLogWrites += 1
-    let offset = volumes[v].backing!.placement.activityLogOffset + UInt64(block) * 4096
+    let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
     fx.append(.metaWrite(work(.activityLog, v), volumes[v].number, .transaction, offset: offset, barrier: true))
   }
 
@@ -115,7 +112,7 @@ extension Engine {
       advanceDetach(v)
       return
     }
-    volumes[v].backing!.log.committed()
+    volumes[v].backing.log.committed()
     lookAgain = true
     advanceDetach(v)
   }
@@ -123,9 +120,9 @@ extension Engine {
   mutating func releaseExtents(_ v: Int, _ id: SlotID) {
     let taken = writes[id].extents
     writes[id].extents = 0
-    if taken == 0 || volumes[v].backing == nil { return }
+    if taken == 0 || !volumes[v].isAttached { return }
     let first = writes[id].range.extents.lowerBound
-    for i in 0..<UInt32(taken) { volumes[v].backing!.log.end(ExtentNumber(first + i)) }
+    for i in 0..<UInt32(taken) { volumes[v].backing.log.end(ExtentNumber(first + i)) }
     if !volumes[v].gated.isEmpty { lookAgain = true }
   }
 

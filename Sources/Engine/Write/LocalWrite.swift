@@ -150,15 +150,15 @@ extension Engine {
     case .data: packet = .data(head)
     case .discard:
       head.flags.insert(.discard)
-      packet = .trim(RangeHeader(data: head, size: UInt32(write.range.bytes)))
+      packet = .trim(RangeHeader(head, size: UInt32(write.range.bytes)))
     case .zero(let mayUnmap):
       if link.features.contains(.writeZeroes) {
         head.flags.insert(.zeroes)
         if mayUnmap { head.flags.insert(.discard) }
-        packet = .zeroes(RangeHeader(data: head, size: UInt32(write.range.bytes)))
+        packet = .zeroes(RangeHeader(head, size: UInt32(write.range.bytes)))
       } else {
         head.flags.insert(.discard)
-        packet = .trim(RangeHeader(data: head, size: UInt32(write.range.bytes)))
+        packet = .trim(RangeHeader(head, size: UInt32(write.range.bytes)))
       }
     }
     let notify = write.payload == nil ? nil : WorkID(kind: .appWrite, slot: id)
@@ -217,7 +217,7 @@ extension Engine {
   /// Marks the blocks of a write out of sync: the peer does not have it, or may lose it.
   mutating func mark(_ v: Int, _ id: SlotID) {
     writes[id].marked = true
-    if volumes[v].backing != nil { _ = volumes[v].backing!.bitmap.set(writes[id].range.bitsTouched) }
+    if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(writes[id].range.bitsTouched) }
   }
 
   /// Answers and forgets, as far as the legs allow.

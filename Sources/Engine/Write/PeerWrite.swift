@@ -26,7 +26,7 @@ extension Engine {
         kind: .write(kind), volume: v, range: range, blockID: head.blockID, flags: head.flags, payload: payload,
         connection: link.generation))
     if head.flags.contains(.sendReceiveAck) || (link.version < 100 && settings.net.wireProtocol == .b) {
-      sendAck(v, id, Packet.receiveAck)
+      sendAck(v, id, { .receiveAck($0) })
     }
     if inbound.barrier != nil {
       inbound.waiting.append(.write(id))
@@ -88,7 +88,7 @@ extension Engine {
     peerRequests[id].hold = volumes[v].ranges.insert(request.range, .peerWrite)
     // The only copy is ours while the Primary has no disk: what it writes is missing there.
     if volumes[v].state.peerDisk < .inconsistent {
-      _ = volumes[v].backing!.bitmap.set(request.range.bitsTouched)
+      _ = volumes[v].backing.bitmap.set(request.range.bitsTouched)
     }
     let operation: DiskOperation
     switch kind {
@@ -117,16 +117,16 @@ extension Engine {
     let request = peerRequests[id]
     if request.connection == link.generation {
       if fault != nil {
-        if volumes[v].backing != nil { _ = volumes[v].backing!.bitmap.set(request.range.bitsTouched) }
-        sendAck(v, id, Packet.negativeAck)
+        if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
+        sendAck(v, id, { .negativeAck($0) })
       } else {
         acknowledge(v, id)
       }
       volumes[v].unacked -= 1
       inbound.active -= 1
-    } else if volumes[v].backing != nil {
+    } else if volumes[v].isAttached {
       // Its connection has ended: whether the peer knows of it is open.
-      _ = volumes[v].backing!.bitmap.set(request.range.bitsTouched)
+      _ = volumes[v].backing.bitmap.set(request.range.bitsTouched)
     }
     let current = request.connection == link.generation
     releasePeerRequest(id)
@@ -139,18 +139,18 @@ extension Engine {
     let syncing = conn >= .syncSource && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT
     if request.flags.contains(.maySetInSync), syncing {
       clearBits(v, request.range)
-      sendAck(v, id, Packet.resyncWriteAck)
+      sendAck(v, id, { .resyncWriteAck($0) })
       resyncProgressed(v)
     } else if request.flags.contains(.sendWriteAck) || (link.version < 100 && settings.net.wireProtocol == .c) {
-      sendAck(v, id, Packet.writeAck)
+      sendAck(v, id, { .writeAck($0) })
     }
   }
 
   /// Clears the bits a range covers whole: both copies are known to be equal there (D9).
   mutating func clearBits(_ v: Int, _ range: BlockRange) {
-    if volumes[v].backing == nil || volumes[v].state.peerDisk < .inconsistent { return }
+    if !volumes[v].isAttached || volumes[v].state.peerDisk < .inconsistent { return }
     let covered = range.bitsCovered(volumeEnd: volumes[v].end)
-    if !covered.isEmpty { _ = volumes[v].backing!.bitmap.clear(covered) }
+    if !covered.isEmpty { _ = volumes[v].backing.bitmap.clear(covered) }
   }
 
   mutating func sendAck(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {
@@ -176,8 +176,8 @@ extension Engine {
   /// A request of a connection that has ended and that has not been started.
   mutating func dropPeerRequest(_ id: SlotID) {
     let v = peerRequests[id].volume
-    if case .write = peerRequests[id].kind, volumes[v].backing != nil {
-      _ = volumes[v].backing!.bitmap.set(peerRequests[id].range.bitsTouched)
+    if case .write = peerRequests[id].kind, volumes[v].isAttached {
+      _ = volumes[v].backing.bitmap.set(peerRequests[id].range.bitsTouched)
     }
     releasePeerRequest(id)
   }
@@ -209,7 +209,7 @@ extension Engine {
       breakLink(.networkFailure, "negative ack outside the volume")
       return
     }
-    if volumes[v].backing != nil, range.count > .zero { _ = volumes[v].backing!.bitmap.set(range.bitsTouched) }
+    if volumes[v].isAttached, range.count > .zero { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
     guard writes.contains(id), writes[id].volume == v, writes[id].legs.contains(.peer) else { return }
     mark(v, id)
     writes[id].legs.remove(.peer)
