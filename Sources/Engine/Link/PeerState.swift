@@ -220,7 +220,13 @@ extension Engine {
     switch verdict.action {
     case .source(let full), .target(let full):
       volumes[v].exchange = Exchange()
-      if full { setAllBits(v) }
+      if full {
+        setAllBits(v)
+      } else if volumes[v].backing.bitmap.bits % 64 == 0 {
+        // A restarted kernel 8.4 forgets the last 64 bits of such a bitmap (K1): their blocks are always resynced.
+        let bits = volumes[v].backing.bitmap.bits
+        _ = volumes[v].backing.bitmap.set(bits - 64..<bits)
+      }
       if case .target = verdict.action { expectBitmap(v) }
     case .noSync, .refuse: break
     }

@@ -62,7 +62,9 @@ struct Volume: ~Copyable {
   // Requests.
   var ranges = RangeTable(capacity: 8192)
   var parked = Queue<Parked>(capacity: 64)
-  var gated = Queue<SlotID>(capacity: 64)
+  var gated = Queue<Parked>(capacity: 64)
+  /// The first of them finds no free slot in the log: nobody passes it.
+  var gateStarved = false
   var held = Queue<SlotID>(capacity: 16)
   /// Disk operations (not metadata) under way.
   var ioInFlight = 0

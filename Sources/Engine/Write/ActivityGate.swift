@@ -16,38 +16,69 @@ extension Engine {
     if !volumes[v].isAttached { false } else { volumes[v].hasDisk && volumes[v].settings.alUpdates }
   }
 
-  mutating func enterGate(_ v: Int, _ id: SlotID) {
+  /// A write that owns its range: goes on when the log covers it. Writes to warm extents pass those that wait for a
+  /// transaction, but not one that waits for a free slot.
+  mutating func enterGate(_ v: Int, _ one: Parked) {
     if !usesLog(v) {
-      launch(v, id)
+      passGate(v, one)
       return
     }
-    if volumes[v].gated.isEmpty, takeExtents(v, id), extentsActive(v, id) {
-      launch(v, id)
-      return
+    if !volumes[v].gateStarved {
+      if takeExtents(v, one) {
+        if extentsActive(v, one) {
+          passGate(v, one)
+          return
+        }
+      } else {
+        volumes[v].gateStarved = true
+      }
     }
-    volumes[v].gated.append(id)
+    volumes[v].gated.append(one)
     startTransaction(v)
   }
 
+  private mutating func passGate(_ v: Int, _ one: Parked) {
+    switch one {
+    case .appWrite(let id): launch(v, id)
+    case .peer(let id): launchPeerWrite(v, id)
+    }
+  }
+
+  private func gatedRange(_ one: Parked) -> ClosedRange<UInt32> {
+    switch one {
+    case .appWrite(let id): writes[id].range.extents
+    case .peer(let id): peerRequests[id].range.extents
+    }
+  }
+
+  private func extentsTaken(_ one: Parked) -> Int {
+    switch one {
+    case .appWrite(let id): writes[id].extents
+    case .peer(let id): peerRequests[id].extents
+    }
+  }
+
   /// Takes references on the extents not yet taken. False: no slot is free now.
-  private mutating func takeExtents(_ v: Int, _ id: SlotID) -> Bool {
-    let extents = writes[id].range.extents
-    while writes[id].extents < extents.count {
-      let extent = ExtentNumber(extents.lowerBound + UInt32(writes[id].extents))
-      if volumes[v].backing.log.begin(extent) == .starved {
+  private mutating func takeExtents(_ v: Int, _ one: Parked) -> Bool {
+    let extents = gatedRange(one)
+    var taken = extentsTaken(one)
+    while taken < extents.count {
+      if volumes[v].backing.log.begin(ExtentNumber(extents.lowerBound + UInt32(taken))) == .starved {
         // Referenced by writes whose epoch is open: only a barrier sets them free.
         closeEpoch()
         return false
       }
-      writes[id].extents += 1
+      taken += 1
+      switch one {
+      case .appWrite(let id): writes[id].extents = taken
+      case .peer(let id): peerRequests[id].extents = taken
+      }
     }
     return true
   }
 
-  private func extentsActive(_ v: Int, _ id: SlotID) -> Bool {
-    for extent in writes[id].range.extents where !volumes[v].backing.log.isActive(ExtentNumber(extent)) {
-      return false
-    }
+  private func extentsActive(_ v: Int, _ one: Parked) -> Bool {
+    for extent in gatedRange(one) where !volumes[v].backing.log.isActive(ExtentNumber(extent)) { return false }
     return true
   }
 
@@ -56,18 +87,18 @@ extension Engine {
   mutating func openGate(_ v: Int) {
     let count = volumes[v].gated.count
     if count == 0 { return }
-    var starved = false
+    volumes[v].gateStarved = false
     for _ in 0..<count {
-      guard let id = volumes[v].gated.popFirst() else { break }
+      guard let one = volumes[v].gated.popFirst() else { break }
       if !usesLog(v) {
-        launch(v, id)
+        passGate(v, one)
         continue
       }
-      if !starved { starved = !takeExtents(v, id) }
-      if writes[id].extents == writes[id].range.extents.count, extentsActive(v, id) {
-        launch(v, id)
+      if !volumes[v].gateStarved { volumes[v].gateStarved = !takeExtents(v, one) }
+      if extentsTaken(one) == gatedRange(one).count, extentsActive(v, one) {
+        passGate(v, one)
       } else {
-        volumes[v].gated.append(id)
+        volumes[v].gated.append(one)
       }
     }
     if usesLog(v) { startTransaction(v) }
@@ -117,11 +148,15 @@ extension Engine {
     advanceDetach(v)
   }
 
-  mutating func releaseExtents(_ v: Int, _ id: SlotID) {
-    let taken = writes[id].extents
-    writes[id].extents = 0
-    if taken == 0 || !volumes[v].isAttached { return }
-    let first = writes[id].range.extents.lowerBound
+  mutating func releaseExtents(_ v: Int, _ one: Parked) {
+    let taken = extentsTaken(one)
+    if taken == 0 { return }
+    let first = gatedRange(one).lowerBound
+    switch one {
+    case .appWrite(let id): writes[id].extents = 0
+    case .peer(let id): peerRequests[id].extents = 0
+    }
+    if !volumes[v].isAttached { return }
     for i in 0..<UInt32(taken) { volumes[v].backing.log.end(ExtentNumber(first + i)) }
     if !volumes[v].gated.isEmpty { lookAgain = true }
   }

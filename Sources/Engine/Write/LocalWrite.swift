@@ -36,7 +36,7 @@ extension Engine {
       return
     }
     writes[id].hold = volumes[v].ranges.insert(range, .appWrite)
-    enterGate(v, id)
+    enterGate(v, .appWrite(id))
   }
 
   /// The range is in use, or something that waits longer wants it.
@@ -70,7 +70,7 @@ extension Engine {
           volumes[v].parked.append(one)
         } else {
           writes[id].hold = volumes[v].ranges.insert(writes[id].range, .appWrite)
-          enterGate(v, id)
+          enterGate(v, .appWrite(id))
         }
       case .peer(let id):
         if isBlocked(v, peerRequests[id].range, peerUse(id)) {
@@ -244,7 +244,7 @@ extension Engine {
       writes[id].payload = nil
     }
     if writes[id].answered, writes[id].legs.isEmpty {
-      releaseExtents(v, id)
+      releaseExtents(v, .appWrite(id))
       writes.remove(id)
     }
   }

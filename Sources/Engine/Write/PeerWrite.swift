@@ -72,23 +72,34 @@ extension Engine {
       return
     }
     switch request.kind {
-    case .write(let kind): startPeerWrite(v, id, kind)
+    case .write: startPeerWrite(v, id)
     case .resyncRead: startResyncRead(v, id)
     case .resyncWrite, .resyncZero: startResyncWrite(v, id)
     case .read: preconditionFailure("reads of the peer do not wait")
     }
   }
 
-  private mutating func startPeerWrite(_ v: Int, _ id: SlotID, _ kind: WriteKind) {
-    let request = peerRequests[id]
+  private mutating func startPeerWrite(_ v: Int, _ id: SlotID) {
     guard volumes[v].hasDisk else {
       finishPeerWrite(v, id, fault: Errno.io)
       return
     }
-    peerRequests[id].hold = volumes[v].ranges.insert(request.range, .peerWrite)
-    // The only copy is ours while the Primary has no disk: what it writes is missing there.
+    peerRequests[id].hold = volumes[v].ranges.insert(peerRequests[id].range, .peerWrite)
     if volumes[v].state.peerDisk < .inconsistent {
-      _ = volumes[v].backing.bitmap.set(request.range.bitsTouched)
+      // The only copy is ours while the Primary has no disk: what it writes is missing there, and the log must name
+      // it before (wire spec 7.6).
+      _ = volumes[v].backing.bitmap.set(peerRequests[id].range.bitsTouched)
+      enterGate(v, .peer(id))
+    } else {
+      launchPeerWrite(v, id)
+    }
+  }
+
+  mutating func launchPeerWrite(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    guard volumes[v].hasDisk, case .write(let kind) = request.kind else {
+      finishPeerWrite(v, id, fault: Errno.io)
+      return
     }
     let operation: DiskOperation
     switch kind {
@@ -164,6 +175,7 @@ extension Engine {
 
   /// Gives back everything a finished request holds.
   mutating func releasePeerRequest(_ id: SlotID) {
+    releaseExtents(peerRequests[id].volume, .peer(id))
     let request = peerRequests.remove(id)
     let v = request.volume
     if let payload = request.payload { fx.append(.giveBack(payload)) }
