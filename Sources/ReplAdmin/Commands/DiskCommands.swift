@@ -1,0 +1,197 @@
+// Commands about volumes of a running resource: each becomes one request to its daemon.
+import ArgumentParser
+import Base
+import Config
+import Control
+
+extension Admin {
+  /// Sends each object's command to its daemon. `low` is the low-level command that stands for it.
+  func tell(
+    _ names: [String], _ scope: CommandScope, seconds: Double? = 30, low: (Selection) -> [String],
+    _ command: (Selection) throws -> Command
+  ) -> Int32 {
+    forEach(names, scope) { target in
+      if instead(low(target)) { return }
+      try daemon(target.resource).ask(command(target), deadline: options.deadline(seconds))
+    }
+  }
+
+  /// `replsetup WORD MINOR` for each volume.
+  static func onMinors(_ word: String, _ extra: [String] = []) -> (Selection) -> [String] {
+    { target in ["replsetup", word] + target.volumes.map { "\($0.minor)" } + extra }
+  }
+}
+
+struct Attach: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "attach", abstract: "Attach the backing devices of a running resource.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .volume, low: Admin.onMinors("attach")) { .attach(volume: $0.namedVolume) }
+  }
+}
+
+struct Detach: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "detach", abstract: "Detach the backing devices; a peer with good data serves on.")
+  @Flag(help: "Detach at once, without waiting for requests under way.") var force = false
+  @Flag(help: .hidden) var diskless = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .volume, low: Admin.onMinors("detach", force ? ["--force"] : [])) {
+      .detach(volume: $0.namedVolume, force: force)
+    }
+  }
+}
+
+struct Invalidate: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "invalidate", abstract: "Throw away the local data and resync all of it from the peer.")
+  @Option(help: ArgumentHelp("no: compare by the bitmap as it is.", valueName: "yes|no")) var resetBitmap: YesNo = .yes
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) throws -> Int32 {
+    admin.forEach(objects.names, .peerVolume) { target in
+      if admin.instead(Admin.onMinors("invalidate")(target)) { return }
+      guard admin.daemon(target.resource).isRunning else {
+        return try admin.offline(target) { (disk) throws(Refusal) in try disk.invalidate() }
+      }
+      try admin.daemon(target.resource).ask(
+        .invalidate(volume: target.namedVolume, resetBitmap: resetBitmap == .yes), deadline: general.deadline(30))
+    }
+  }
+}
+
+struct InvalidateRemote: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "invalidate-remote", abstract: "Throw away the peer's data and resync all of it from here.")
+  @Option(help: ArgumentHelp("no: compare by the bitmap as it is.", valueName: "yes|no")) var resetBitmap: YesNo = .yes
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .peerVolume, low: Admin.onMinors("invalidate-remote")) {
+      .invalidateRemote(volume: $0.namedVolume, resetBitmap: resetBitmap == .yes)
+    }
+  }
+}
+
+struct Outdate: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "outdate", abstract: "Mark the local data Outdated, in the daemon or else in the metadata.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .volume) { target in
+      if admin.instead(Admin.onMinors("outdate")(target)) { return }
+      guard admin.daemon(target.resource).isRunning else {
+        return try admin.offline(target) { (disk) throws(Refusal) in try disk.outdate() }
+      }
+      try admin.daemon(target.resource).ask(.outdate(volume: target.namedVolume), deadline: general.deadline(30))
+    }
+  }
+}
+
+struct PauseSync: AdminCommand {
+  static let configuration = CommandConfiguration(commandName: "pause-sync", abstract: "Pause a resync.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .peerVolume, low: Admin.onMinors("pause-sync")) { .pauseSync(volume: $0.namedVolume) }
+  }
+}
+
+struct ResumeSync: AdminCommand {
+  static let configuration = CommandConfiguration(commandName: "resume-sync", abstract: "Let a paused resync go on.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .peerVolume, low: Admin.onMinors("resume-sync")) { .resumeSync(volume: $0.namedVolume) }
+  }
+}
+
+struct Verify: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "verify", abstract: "Compare the data of both nodes while they are in use.")
+  @Option(help: ArgumentHelp("First sector.", valueName: "sector")) var start: UInt64?
+  @Option(help: ArgumentHelp("Stop before this sector.", valueName: "sector")) var stop: UInt64?
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .peerVolume, low: Admin.onMinors("verify")) {
+      .verify(volume: $0.namedVolume, startSector: start, stopSector: stop)
+    }
+  }
+}
+
+struct SuspendIO: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "suspend-io", abstract: "Hold back the requests of applications.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .volume, low: Admin.onMinors("suspend-io")) { .suspendIO(volume: $0.namedVolume) }
+  }
+}
+
+struct ResumeIO: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "resume-io", abstract: "Let the requests of applications go on.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.tell(objects.names, .volume, low: Admin.onMinors("resume-io")) { .resumeIO(volume: $0.namedVolume) }
+  }
+}
+
+struct Resize: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "resize", abstract: "Adopt the new size of grown backing devices.")
+  @Option(help: ArgumentHelp("The size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
+  @Flag(help: "Do not resync the part that is new.") var assumeClean = false
+  @Flag(help: .hidden) var assumePeerHasSpace = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) throws -> Int32 {
+    let sectors = try size.map { text in
+      guard let sectors = sectorsOf(text) else {
+        throw ValidationError("'\(text)' is not a size: write 10G, 512M, 4096K or 8192s")
+      }
+      return sectors
+    }
+    return admin.tell(objects.names, .volume, low: Admin.onMinors("resize")) {
+      .resize(volume: $0.namedVolume, sizeSectors: sectors, assumeClean: assumeClean)
+    }
+  }
+
+  /// DRBD's sizes: KiB without a suffix.
+  private func sectorsOf(_ text: String) -> UInt64? {
+    let digits = text.prefix { $0.isASCII && $0.isNumber }
+    guard let number = UInt64(digits) else { return nil }
+    let factor: UInt64
+    switch text.dropFirst(digits.count) {
+    case "s": factor = 1
+    case "", "k", "K": factor = 2
+    case "m", "M": factor = 2 << 10
+    case "g", "G": factor = 2 << 20
+    case "t", "T": factor = 2 << 30
+    default: return nil
+    }
+    let (sectors, overflow) = number.multipliedReportingOverflow(by: factor)
+    return overflow ? nil : sectors
+  }
+}
+
+enum YesNo: String, ExpressibleByArgument, CaseIterable { case yes, no }

@@ -1,0 +1,111 @@
+// Asking how things are: `status` in its forms, and the one-word commands (admin spec 5.1, 5.2, 5.4).
+import ArgumentParser
+import Base
+import Config
+import Control
+
+struct Status: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Show roles, disks, connections and the progress of a resync.")
+  @Flag(help: "With counters: KiB read, written, sent, received, out of sync.") var statistics = false
+  @Flag(help: "As JSON, for programs.") var json = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    if admin.instead(["replsetup", "status"] + objects.names) { return 0 }
+    let named = !objects.names.isEmpty && objects.names != ["all"]
+    var snapshots: [StatusSnapshot] = []
+    var code = admin.forEach(named ? objects.names : ["all"], .resource) { target in
+      let daemon = admin.daemon(target.resource)
+      do throws(Refusal) {
+        snapshots.append(try daemon.status(deadline: general.deadline(10)))
+      } catch {
+        guard error == .notRunning(target.resource.name) else { throw error }
+        guard named else { return }
+        admin.console.err(
+          "\(target.resource.name): No such resource\n"
+            + "repld for \(target.resource.name) is not running: start it with repladm up \(target.resource.name).\n")
+        throw AdminExit(10)
+      }
+    }
+    // Nothing of this host in the file is nothing configured, when nothing was named.
+    if code == 1, !named { code = 0 }
+    if json {
+      admin.console.out(StatusJSON.render(snapshots))
+    } else {
+      let text = StatusText(
+        verbose: general.verbose, statistics: statistics, columns: admin.console.columns,
+        toTerminal: admin.console.outputIsTerminal)
+      if code == 0 || code == 10 || !snapshots.isEmpty { admin.console.out(text.render(snapshots)) }
+    }
+    return code
+  }
+}
+
+struct RoleWord: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "role", abstract: "Print this node's role.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 { admin.printRole(objects.names) }
+}
+
+/// 8.4's name for `role`.
+struct StateWord: AdminCommand {
+  static let configuration = CommandConfiguration(commandName: "state", shouldDisplay: false)
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 { admin.printRole(objects.names) }
+}
+
+struct CState: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "cstate", abstract: "Print the state of each connection.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ConnectionArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .connection) { target in
+      if admin.instead(["replsetup", "cstate", target.resource.name]) { return }
+      var snapshot = try admin.daemon(target.resource).status(deadline: general.deadline(10))
+      if let peer = target.namedPeer { snapshot.connections.removeAll { $0.name != peer } }
+      for word in snapshot.connectionWords { admin.console.out(word + "\n") }
+    }
+  }
+}
+
+struct DState: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dstate", abstract: "Print the states of the disks, the own one first.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .volume) { target in
+      if admin.instead(Admin.onMinors("dstate")(target)) { return }
+      let daemon = admin.daemon(target.resource)
+      guard daemon.isRunning else {
+        return try admin.offline(target) { (disk) throws(Refusal) in
+          admin.console.out("\(try disk.superblock().diskState.name)\n")
+        }
+      }
+      let snapshot = try daemon.status(deadline: general.deadline(10))
+      for volume in target.volumes {
+        if let words = snapshot.diskWords(volume.number) { admin.console.out(words + "\n") }
+      }
+    }
+  }
+}
+
+extension Admin {
+  func printRole(_ names: [String]) -> Int32 {
+    forEach(names, .resource) { target in
+      if instead(["replsetup", "role", target.resource.name]) { return }
+      let snapshot = try daemon(target.resource).status(deadline: options.deadline(10))
+      console.out(snapshot.roleWord + "\n")
+    }
+  }
+}

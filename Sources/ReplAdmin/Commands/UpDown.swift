@@ -1,0 +1,134 @@
+// `up`, `down`, `adjust`: a resource's daemon comes and goes. `up` is the steps of admin spec 4.1; what a failed step leaves
+// behind is what DRBD leaves behind: a daemon that runs, Diskless or StandAlone.
+import ArgumentParser
+import Base
+import Config
+import Control
+import Glibc
+
+struct Up: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "up", abstract: "Start a resource: its daemon, its disks, its connection.")
+  @Flag(help: "Make no block device at promotion; the data are at the NBD socket (sh-nbd-uri).") var noDevice = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .resource, .needed) { target in
+      let resource = target.resource
+      if admin.instead(["repld", resource.name]) { return }
+      guard !admin.daemon(resource).isRunning else {
+        throw Refusal(
+          .minorExists, why: "repld for \(resource.name) is running already",
+          next: "bring it in line with the file by repladm adjust \(resource.name), or end it with repladm down first",
+          exitCode: 1)
+      }
+      try admin.up(resource, noDevice: noDevice, deadline: general.deadline(30))
+    }
+  }
+}
+
+struct Down: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "down", abstract: "Stop a resource: connection, disks, daemon, device.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .resource) { target in
+      let resource = target.resource
+      if admin.instead(["replsetup", "down", resource.name]) { return }
+      let daemon = admin.daemon(resource)
+      guard daemon.isRunning else {
+        for remark in try admin.cleanUpDevices(resource) { admin.console.err("\(resource.name): \(remark)\n") }
+        admin.removeLeftovers(resource)
+        return
+      }
+      let deadline = general.deadline(60)
+      let pid = daemon.pid
+      try admin.withoutDevices(resource, deadline: deadline) { () throws(Refusal) in
+        try admin.askWhenClientsAreGone(daemon, .down, deadline: deadline)
+      }
+      try daemon.waitForEnd(of: pid, deadline: deadline)
+      admin.removeLeftovers(resource)
+    }
+  }
+}
+
+struct Adjust: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "adjust", abstract: "Make a running resource equal to the file; start it when it is down.")
+  @Flag(help: .hidden) var skipDisk = false
+  @Flag(help: .hidden) var skipNet = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names) }
+}
+
+struct AdjustWithProgress: AdminCommand {
+  static let configuration = CommandConfiguration(commandName: "adjust-with-progress", shouldDisplay: false)
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names) }
+}
+
+extension Admin {
+  func up(_ resource: HostedResource, noDevice: Bool, deadline: Deadline) throws {
+    if let refusal = resource.refusals.first { throw refusal }
+    for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
+    for remark in try cleanUpDevices(resource) { console.err("\(resource.name): \(remark)\n") }
+    let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
+    try start.start(resource.name, deadline: deadline)
+    try remember(noDevice: noDevice, resource)
+    let daemon = daemon(resource)
+    do throws(Refusal) {
+      try daemon.ask(.attach(volume: nil), deadline: deadline)
+    } catch {
+      guard error.number == .noValidMetadata else { throw error }
+      console.err(
+        "No valid meta data found\nWrite some with repladm create-md \(resource.name), then repladm adjust \(resource.name).\n"
+      )
+      throw AdminExit(1)
+    }
+    try daemon.ask(.connect(peer: nil, discardMyData: false), deadline: deadline)
+  }
+
+  func adjust(_ names: [String]) -> Int32 {
+    forEach(names, .resource, .needed) { target in
+      let resource = target.resource
+      if instead(["replsetup", "adjust", resource.name]) { return }
+      if let refusal = resource.refusals.first { throw refusal }
+      guard daemon(resource).isRunning else {
+        try up(resource, noDevice: exists(files.noDevice(resource.name)), deadline: options.deadline(30))
+        return
+      }
+      try daemon(resource).ask(.adjust, deadline: options.deadline(30))
+    }
+  }
+
+  /// What the daemon removes itself when it ends well, and what only `repladm` knows of.
+  func removeLeftovers(_ resource: HostedResource) {
+    unlink(files.controlSocket(resource.name))
+    unlink(files.noDevice(resource.name))
+    for volume in resource.volumes { unlink(files.exportSocket(resource.name, volume.number)) }
+  }
+
+  private func remember(noDevice: Bool, _ resource: HostedResource) throws(Refusal) {
+    let path = files.noDevice(resource.name)
+    guard noDevice else {
+      unlink(path)
+      return
+    }
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw Refusal(systemError("writing \(path)"), next: "make room in \(files.directory)", exitCode: 20)
+    }
+    close(descriptor)
+  }
+}
+
+func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }

@@ -1,0 +1,96 @@
+// `repladm up` starts `repld RES` when it is not running: in a session of its own, its output in `$REPL_RUN_DIR/RES.log`,
+// the surroundings handed on by the environment. Done when the control socket answers; a daemon that ends before that is
+// quoted.
+import Control
+import Foundation
+import Glibc
+
+struct DaemonStart {
+  let surroundings: Surroundings
+  /// The file and the host name this program itself goes by.
+  let configurationFile: String
+  let nodeName: String
+
+  func start(_ resource: String, deadline: Deadline) throws(Refusal) {
+    let files = surroundings.runFiles
+    try makeRunDirectory(files.directory)
+    guard let program = surroundings.daemonProgram else {
+      throw Refusal(
+        "repld is not installed beside repladm (\(surroundings.programDirectory)) nor in the search path",
+        next: "install it, or name it in the environment variable REPLD", exitCode: 20)
+    }
+    let path = files.log(resource)
+    let log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+    guard log >= 0 else {
+      throw Refusal(
+        systemError("opening the log \(path)"), next: "run repladm as root, or set REPL_RUN_DIR", exitCode: 20)
+    }
+    defer { close(log) }
+    let before = lseek(log, 0, SEEK_END)
+
+    var environment = surroundings.environment
+    environment["REPL_CONFIG"] = configurationFile
+    environment["__DRBD_NODE__"] = nodeName
+    environment[RunFiles.environmentKey] = files.directory
+    var child: ChildProcess
+    do {
+      child = try ChildProcess.start(program, [resource], environment: environment, output: log, ownSession: true)
+    } catch {
+      guard case .notStarted(let why) = error else { preconditionFailure("starting fails in one way only") }
+      throw Refusal(why, next: "check the installation of repld", exitCode: 20)
+    }
+    try waitUntilItAnswers(&child, resource, log: path, from: before, deadline: deadline)
+  }
+
+  private func waitUntilItAnswers(
+    _ child: inout ChildProcess, _ resource: String, log: String, from offset: off_t, deadline: Deadline
+  ) throws(Refusal) {
+    let daemon = DaemonProcess(resource, files: surroundings.runFiles)
+    var ended = false
+    let settled = deadline.wait {
+      if daemon.isRunning { return true }
+      ended = child.hasEnded()
+      return ended
+    }
+    if ended {
+      throw Refusal(
+        "repld ended at once, with exit code \(child.status ?? 255)", details: lines(of: log, from: offset),
+        next: "set right what it says and repeat repladm up \(resource)", exitCode: exitCode(child.status))
+    }
+    guard settled else {
+      child.stop()
+      throw Refusal(
+        "repld did not open its control socket within \(deadline.text)", details: lines(of: log, from: offset),
+        next: "see \(log), or allow it more with --timeout", exitCode: 20)
+    }
+  }
+
+  /// A code that admin spec 6 knows is passed up; anything else is an execution that failed.
+  private func exitCode(_ status: Int32?) -> UInt8 {
+    switch status {
+    case 1, 10, 11, 17: UInt8(status ?? 20)
+    default: 20
+    }
+  }
+
+  private func makeRunDirectory(_ path: String) throws(Refusal) {
+    if mkdir(path, 0o755) == 0 || errno == EEXIST { return }
+    if errno == ENOENT {
+      do {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        return
+      } catch {
+        errno = ENOENT
+      }
+    }
+    throw Refusal(
+      systemError("making the run directory \(path)"), next: "run repladm as root, or set REPL_RUN_DIR", exitCode: 20)
+  }
+
+  /// What the daemon said, the last lines of it.
+  private func lines(of log: String, from offset: off_t) -> [String] {
+    guard let data = FileManager.default.contents(atPath: log) else { return [] }
+    let said = String(decoding: data.dropFirst(Int(max(0, offset))), as: UTF8.self)
+    return said.split(separator: "\n").suffix(8).map(String.init)
+  }
+}

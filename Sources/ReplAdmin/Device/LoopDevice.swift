@@ -1,0 +1,118 @@
+// Loop devices by the kernel's own calls: a file (here the one that nbdfuse shows) as a block device, with direct I/O, so
+// that nothing is cached twice and a flush reaches the daemon. Law: a loop device that has another file behind it by now
+// is somebody else's and is left alone.
+import Glibc
+
+struct LoopDevice {
+  let number: BlockNumber
+  /// Our node of it.
+  let node: String
+  /// The file behind it.
+  let file: String
+
+  // From linux/loop.h, which the C library's Swift module does not cover.
+  private static let configure: UInt = 0x4C0A
+  private static let clearDescriptor: UInt = 0x4C01
+  private static let getStatus: UInt = 0x4C05
+  private static let setStatus: UInt = 0x4C04
+  private static let getFree: UInt = 0x4C82
+  private static let infoBytes = 232
+  private static let infoFlags = 52
+  private static let infoName = 56
+  private static let infoNameBytes = 64
+  private static let autoClear: UInt32 = 4
+  private static let directIO: UInt32 = 16
+
+  /// Binds `file` to a free loop device whose node becomes `path`. `recording` is told the number before it is used.
+  static func attach(_ file: String, node path: String, recording: (BlockNumber) throws(DeviceFault) -> Void)
+    throws(DeviceFault)
+  {
+    let backing = open(file, O_RDWR | O_CLOEXEC)
+    guard backing >= 0 else { throw .cannot("open \(file)", systemWords(errno)) }
+    defer { close(backing) }
+    for _ in 0..<16 {
+      let number = BlockNumber(major: BlockNumber.loopMajor, minor: UInt32(try freeIndex()))
+      try recording(number)
+      try BlockNode.make(path, number)
+      let loop = open(path, O_RDWR | O_CLOEXEC)
+      guard loop >= 0 else { throw .cannot("open the loop device behind \(path)", systemWords(errno)) }
+      defer { close(loop) }
+      var request = [UInt8](repeating: 0, count: 8 + infoBytes + 64)
+      request.withUnsafeMutableBytes { bytes in
+        bytes.storeBytes(of: UInt32(backing), toByteOffset: 0, as: UInt32.self)
+        bytes.storeBytes(of: directIO, toByteOffset: 8 + infoFlags, as: UInt32.self)
+        for (i, byte) in file.utf8.prefix(infoNameBytes - 1).enumerated() { bytes[8 + infoName + i] = byte }
+      }
+      if ioctl(loop, configure, &request) == 0 { return }
+      // Another took it between the two calls.
+      guard errno == EBUSY else { throw .cannot("set up the loop device behind \(path)", systemWords(errno)) }
+    }
+    throw .cannot("set up a loop device", "every one that was free was taken by another at once")
+  }
+
+  /// Unbinds. False when somebody still holds it: then it is bound as before.
+  func detach() -> Bool {
+    guard isBound else { return true }
+    guard let loop = opened(O_RDWR | O_EXCL) else { return false }
+    let rc = ioctl(loop, LoopDevice.clearDescriptor, 0)
+    // The kernel lets go at the last close.
+    close(loop)
+    if rc == 0, Deadline(after: 1).wait(until: { !isBound }) { return true }
+    keepBound()
+    return false
+  }
+
+  /// Lets the kernel unbind it when its last user goes.
+  func detachWhenUnused() {
+    guard isBound, let loop = opened(O_RDONLY) else { return }
+    _ = ioctl(loop, LoopDevice.clearDescriptor, 0)
+    close(loop)
+  }
+
+  /// Whether our file is behind it.
+  var isBound: Bool { status() != nil }
+
+  /// Takes back an unbinding that was put off because somebody has it open.
+  private func keepBound() {
+    guard var info = status(), let loop = opened(O_RDONLY) else { return }
+    defer { close(loop) }
+    info.withUnsafeMutableBytes { bytes in
+      let flags = bytes.load(fromByteOffset: LoopDevice.infoFlags, as: UInt32.self)
+      bytes.storeBytes(of: flags & ~LoopDevice.autoClear, toByteOffset: LoopDevice.infoFlags, as: UInt32.self)
+    }
+    _ = ioctl(loop, LoopDevice.setStatus, &info)
+  }
+
+  /// The kernel's description of it; nil unless our file is behind it.
+  private func status() -> [UInt8]? {
+    guard let loop = opened(O_RDONLY) else { return nil }
+    defer { close(loop) }
+    var info = [UInt8](repeating: 0, count: LoopDevice.infoBytes)
+    guard ioctl(loop, LoopDevice.getStatus, &info) == 0 else { return nil }
+    let name = info[LoopDevice.infoName...].prefix(LoopDevice.infoNameBytes).prefix { $0 != 0 }
+    return name.elementsEqual(file.utf8.prefix(LoopDevice.infoNameBytes - 1)) ? info : nil
+  }
+
+  /// Opens it by our node or by the kernel's; nil when neither is it.
+  private func opened(_ flags: Int32) -> Int32? {
+    for path in [node, "/dev/loop\(number.minor)"] {
+      let descriptor = open(path, flags | O_CLOEXEC | O_NONBLOCK)
+      guard descriptor >= 0 else { continue }
+      var found = stat()
+      if fstat(descriptor, &found) == 0, BlockNumber(found) == number { return descriptor }
+      close(descriptor)
+    }
+    return nil
+  }
+
+  private static func freeIndex() throws(DeviceFault) -> Int32 {
+    let control = open("/dev/loop-control", O_RDWR | O_CLOEXEC)
+    guard control >= 0 else {
+      throw .noMeans("there are no loop devices here (/dev/loop-control: \(systemWords(errno)))")
+    }
+    defer { close(control) }
+    let index = ioctl(control, getFree, 0)
+    guard index >= 0 else { throw .cannot("find a free loop device", systemWords(errno)) }
+    return index
+  }
+}

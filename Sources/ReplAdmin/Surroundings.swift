@@ -1,0 +1,62 @@
+// What the program was born into: its name, its environment, its user, the host. Read once, handed down; tests make their
+// own.
+import Control
+import Foundation
+import Glibc
+
+public struct Surroundings {
+  /// The last component of `argv[0]`: it chooses the personality.
+  public var programName: String
+  public var environment: [String: String]
+  public var isRoot: Bool
+  /// `uname -n`, which the configuration calls this host unless `--node` or `__DRBD_NODE__` says otherwise.
+  public var hostName: String
+  /// Where this program lies; `repld` is looked for beside it.
+  public var programDirectory: String
+
+  public init(
+    programName: String, environment: [String: String], isRoot: Bool, hostName: String, programDirectory: String
+  ) {
+    self.programName = programName
+    self.environment = environment
+    self.isRoot = isRoot
+    self.hostName = hostName
+    self.programDirectory = programDirectory
+  }
+
+  public static func ofThisProcess(_ argv0: String) -> Surroundings {
+    var names = utsname()
+    uname(&names)
+    let host = withUnsafeBytes(of: &names.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    let executable = symbolicLinkTarget("/proc/self/exe") ?? argv0
+    return Surroundings(
+      programName: lastComponent(argv0), environment: ProcessInfo.processInfo.environment, isRoot: geteuid() == 0,
+      hostName: host, programDirectory: parent(executable))
+  }
+
+  public var runFiles: RunFiles {
+    RunFiles(directory: environment[RunFiles.environmentKey] ?? RunFiles.defaultDirectory)
+  }
+
+  var tools: Tools { Tools(environment: environment) }
+
+  /// The daemon's program: `REPLD`, else beside this program, else in the search path.
+  var daemonProgram: String? {
+    if let given = environment["REPLD"] { return given }
+    let beside = programDirectory + "/repld"
+    return access(beside, X_OK) == 0 ? beside : tools.find("repld")
+  }
+}
+
+func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+
+func parent(_ path: String) -> String {
+  guard let slash = path.lastIndex(of: "/") else { return "." }
+  return slash == path.startIndex ? "/" : String(path[..<slash])
+}
+
+func symbolicLinkTarget(_ path: String) -> String? {
+  var buffer = [CChar](repeating: 0, count: 4096)
+  let length = readlink(path, &buffer, buffer.count)
+  return length >= 0 ? String(decoding: buffer[0..<length].map(UInt8.init(bitPattern:)), as: UTF8.self) : nil
+}
