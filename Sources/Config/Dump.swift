@@ -63,7 +63,10 @@ public struct Dump {
 
   private mutating func global() {
     guard configuration.syntax.globalPosition != nil else { return }
-    let settings = configuration.syntax.globals
+    let order = ["disable-ip-verification", "minor-count", "dialog-refresh", "usage-count"]
+    let written = configuration.syntax.globals
+    let first = order.compactMap { name in written.first { $0.name == name } }
+    let settings = first + written.filter { !order.contains($0.name) }
     block("global") { dump in
       for setting in settings {
         let isFlag = setting.value == .flag(true)
@@ -131,7 +134,7 @@ public struct Dump {
       "# resource \(Words.shown(resource.name)) on \(host): \(isOurs ? "not " : "")ignored,"
         + " \(isStacked ? "" : "not ")stacked")
     lines.append("# defined at \(resource.position)")
-    block("resource \(Words.shown(resource.name))") { dump in
+    block("resource \(Words.name(resource.name))") { dump in
       if let template = section.templateFile { dump.line("template-file \(Words.shown(template));") }
       dump.volumes(section.implicitVolume, section.volumes)
       for (index, host) in section.hosts.enumerated() { dump.host(host, id: resource.hosts[index].nodeID) }
@@ -171,9 +174,9 @@ public struct Dump {
   private mutating func host(_ host: HostSection, id: Int) {
     var title: String
     switch host.kind {
-    case .on(let names): title = "on " + names.map(Words.shown).joined(separator: " ")
+    case .on(let names): title = "on " + names.map(Words.name).joined(separator: " ")
     case .floating: title = Self.padded("floating", to: 16) + " " + (host.address?.value.description ?? "")
-    case .stacked(let lower): title = "stacked-on-top-of \(Words.shown(lower))"
+    case .stacked(let lower): title = "stacked-on-top-of \(Words.name(lower))"
     }
     block(title) { dump in
       if case .stacked(let lower) = host.kind {

@@ -8,6 +8,9 @@ enum Words {
     return isBare ? text : quoted(text)
   }
 
+  /// The name of a resource or host: quoted when it is a keyword as well.
+  static func name(_ text: String) -> String { Parser.isKeyword(text) ? quoted(text) : shown(text) }
+
   static func quoted(_ text: String) -> String {
     var result = "\""
     for character in text.unicodeScalars {

@@ -64,15 +64,13 @@ extension Parser {
     tree.globals = try options(in: .global)
   }
 
-  func isKeyword(_ token: Token) -> Bool {
-    token.kind == .word
-      && (Self.statements.contains(token.text) || Self.resourceItems.contains(token.text)
-        || Self.hostItems.contains(token.text))
+  static func isKeyword(_ word: String) -> Bool {
+    statements.contains(word) || resourceItems.contains(word) || hostItems.contains(word)
   }
 
   /// The name of something new. A keyword has to be quoted, so that a forgotten name is noticed.
   mutating func newName(_ what: String) throws(ConfigurationError) -> String {
-    guard token.kind == .quoted || (token.kind == .word && !isKeyword(token)) else {
+    guard token.kind == .quoted || (token.kind == .word && !Self.isKeyword(token.text)) else {
       throw unexpected(
         expected: ["name of the \(what)"],
         advice: token.kind == .word ? "Put the name in double quotes if it really is '\(token.text)'" : nil)

@@ -82,6 +82,8 @@ extension Parser {
     let position = here
     switch word {
     case "protocol":
+      if let first = seen[word] { throw conflict("protocol", first: first) }
+      seen[word] = position
       try advance()
       let match = OptionMatch(definition: OptionTable.row("protocol", in: .net))
       block.settings.append(try value(of: match, written: word, at: position))

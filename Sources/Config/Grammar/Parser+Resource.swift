@@ -138,11 +138,8 @@ extension Parser {
   }
 
   private mutating func metaDisk(flexible: Bool) throws(ConfigurationError) -> MetaDiskKey {
-    if isAt(word: "internal") {
-      try advance()
-      return .internal
-    }
     let path = try text("internal, or path of the meta-disk")
+    if path == "internal" { return .internal }
     guard !path.isEmpty else { throw fault("the path of the meta-disk is empty", at: here) }
     guard isAt("[") else { return .external(path) }
     guard !flexible else {

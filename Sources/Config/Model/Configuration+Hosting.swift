@@ -178,8 +178,11 @@ extension Configuration {
         ? HostedPeer.Path(own: path.first, peer: path.second) : HostedPeer.Path(own: path.second, peer: path.first)
     }
     for path in paths { promises.judge(path.own, at: resource.hosts[index].position) }
+    // A host of several names is called by all of them, as DRBD does.
+    let name = other.names.joined(separator: "_")
     return HostedPeer(
-      name: other.name, names: other.names, nodeID: other.nodeID, paths: paths,
+      name: name, names: other.names.contains(name) ? other.names : other.names + [name], nodeID: other.nodeID,
+      paths: paths,
       net: NetOptions(net, ownNames: resource.hosts[index].names), resync: resync,
       diskful: Set(other.volumes.filter { $0.disk != nil }.map(\.number)))
   }

@@ -22,12 +22,16 @@ public struct Configuration: Sendable, Equatable {
   public static func loadFirst(
     of paths: [String] = defaultPaths, from source: some ConfigurationSource
   ) throws(ConfigurationError) -> Configuration {
+    var reasons: [String] = []
     for path in paths {
-      do throws(ConfigurationSourceFault) { _ = try source.read(path) } catch { continue }
+      do throws(ConfigurationSourceFault) { _ = try source.read(path) } catch {
+        reasons.append("\(path) (\(error.reason))")
+        continue
+      }
       return try load(path, from: source)
     }
     throw ConfigurationError(
-      .unreadable, "there is no configuration file: looked for \(Words.list(paths))",
+      .unreadable, "there is no configuration file: tried \(Words.list(reasons))",
       advice: "Create \(paths.first ?? "one"), or name a file with -c FILE")
   }
 

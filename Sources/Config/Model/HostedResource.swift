@@ -57,6 +57,7 @@ public struct HostedPeer: Sendable, Equatable {
   }
   /// The peer's host name, and the connection's.
   public var name: String
+  /// Everything it may be called on a command line.
   public var names: [String]
   public var nodeID: Int
   /// Never empty.

@@ -187,10 +187,10 @@ public enum OptionTable {
     row(.global, "dialog-refresh", .number(0...600, .seconds), "1", .t1, .noEffect("waiting shows its own progress")),
     row(.global, "disable-ip-verification", .boolean, "no", .t1),
     row(.global, "udev-always-use-vnr", .boolean, "no", .t1),
-    row(.global, "cmd-timeout-short", .number(0...65535, .seconds), "5", .t1, .noEffect("--timeout bounds a command")),
+    row(.global, "cmd-timeout-short", .number(0...900, .seconds), "5", .t1, .noEffect("--timeout bounds a command")),
     row(
-      .global, "cmd-timeout-medium", .number(0...65535, .seconds), "121", .t1, .noEffect("--timeout bounds a command")),
-    row(.global, "cmd-timeout-long", .number(0...65535, .seconds), "600", .t1, .noEffect("--timeout bounds a command")),
+      .global, "cmd-timeout-medium", .number(0...900, .seconds), "121", .t1, .noEffect("--timeout bounds a command")),
+    row(.global, "cmd-timeout-long", .number(0...900, .seconds), "600", .t1, .noEffect("--timeout bounds a command")),
   ]
 
   private static func row(
