@@ -1,1 +1,172 @@
-// Engine
+// The switchboard: one event in, state changed, effects out. No I/O, clock or randomness; every flow has its own file.
+//   State/   what a node knows, and the one door through which it changes
+//   Link/    finding the peer, handshake, comparison of generations, keepalive, loss
+//   Write/   application writes, the peer's writes, epochs, activity gate, ranges in use
+//   Read/    reads, local and from the peer
+//   Resync/  bitmap exchange, source, target, pace
+//   Admin/   commands, remote agreement, attach and detach
+import Base
+import MetaDisk
+import Protocol
+
+public struct Engine: ~Copyable {
+  var settings: ResourceSettings
+  var random: SeededGenerator
+  var now: Instant
+  /// Effects of the event being handled.
+  var fx = Effects(capacity: 256)
+
+  public internal(set) var role = Role.secondary
+  var volumes: VolumeTable
+  var link = Link()
+
+  var writes: Slots<AppWrite>
+  var reads: Slots<AppRead>
+  var flushes: Slots<AppFlush>
+  var peerRequests: Slots<PeerRequest>
+  var epochs = SenderEpochs()
+  var inbound = ReceiverEpochs()
+
+  var pending = PendingChange.none
+  var downReply: ReplyTo?
+  /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
+  var lookAgain = false
+  var workCounter: UInt64 = 0
+
+  public init(settings: ResourceSettings, random: SeededGenerator, at now: Instant) {
+    self.settings = settings
+    self.random = random
+    self.now = now
+    volumes = VolumeTable(settings.volumes)
+    writes = Slots(capacity: settings.maxRequests * 2)
+    reads = Slots(capacity: settings.maxRequests)
+    flushes = Slots(capacity: settings.maxRequests)
+    peerRequests = Slots(capacity: 8192)
+  }
+
+  /// Handles one event; appends what is to be done to `effects`. `now` never goes back.
+  public mutating func handle(_ event: Event, at now: Instant, into effects: inout Effects) {
+    precondition(now >= self.now, "time went back")
+    self.now = now
+    swap(&fx, &effects)
+    dispatch(event)
+    settleWaiting()
+    swap(&fx, &effects)
+  }
+
+  /// The answer to `.metaRead` when it succeeded.
+  public mutating func metaRead(_ id: WorkID, _ bytes: RawSpan, at now: Instant, into effects: inout Effects) {
+    precondition(now >= self.now, "time went back")
+    self.now = now
+    swap(&fx, &effects)
+    attachRead(id, bytes)
+    settleWaiting()
+    swap(&fx, &effects)
+  }
+
+  private mutating func dispatch(_ event: Event) {
+    switch event {
+    case .read(let ticket, let volume, let range, let buffer): read(ticket, volume, range, buffer)
+    case .write(let ticket, let volume, let range, let payload, let fua):
+      write(ticket, volume, range, .data, payload, fua: fua)
+    case .discard(let ticket, let volume, let range): write(ticket, volume, range, .discard, nil, fua: false)
+    case .zero(let ticket, let volume, let range, let mayUnmap):
+      write(ticket, volume, range, .zero(mayUnmap: mayUnmap), nil, fua: false)
+    case .flush(let ticket, let volume): flush(ticket, volume)
+    case .diskOpened(let volume, let facts): diskOpened(volume, facts)
+    case .diskRefused(let volume, let number, let why): diskRefused(volume, number, why)
+    case .diskClosed(let volume): diskClosed(volume)
+    case .diskDone(let id, let fault): diskDone(id, fault)
+    case .metaDone(let id, let fault): metaDone(id, fault)
+    case .listenFailed(let why): listenFailed(why)
+    case .connected(let socket): connected(socket)
+    case .connectFailed: connectFailed()
+    case .accepted(let socket): accepted(socket)
+    case .packet(let socket, let volume, let packet, let payload): received(socket, volume, packet, payload)
+    case .violation(let socket, let violation): violated(socket, violation)
+    case .socketClosed(let socket): socketClosed(socket)
+    case .sent(let id): sent(id)
+    case .signed(let id, let digest): signed(id, digest)
+    case .handlerDone(_, let exit): handlerDone(exit)
+    case .command(let command, let reply): execute(command, reply)
+    case .tick: tick()
+    }
+  }
+
+  /// Requests that waited for something this event may have freed.
+  private mutating func settleWaiting() {
+    while lookAgain {
+      lookAgain = false
+      for v in 0..<volumes.count {
+        unpark(v)
+        openGate(v)
+      }
+    }
+  }
+
+  private mutating func diskDone(_ id: WorkID, _ fault: DiskFault?) {
+    switch id.kind {
+    case .appWrite: appWriteDone(id.slot, fault)
+    case .appRead: appReadDone(id.slot, fault)
+    case .appFlush: appFlushDone(id.slot, fault)
+    case .peerWrite: peerWriteDone(id.slot, fault)
+    case .peerRead: peerReadDone(id.slot, fault)
+    case .resyncRead: resyncReadDone(id.slot, fault)
+    case .resyncWrite: resyncWriteDone(id.slot, fault)
+    case .epochFlush: epochFlushDone(id.slot, fault)
+    case .bracket: resyncFlushDone(id.slot, fault)
+    default: preconditionFailure("disk answer to something that is no disk work")
+    }
+  }
+
+  private mutating func sent(_ id: WorkID) {
+    switch id.kind {
+    case .appWrite: appWriteSent(id.slot)
+    case .peerRead, .resyncRead: replySent(id.slot)
+    case .exchange: bitmapPacketSent(id.slot)
+    default: preconditionFailure("sent answer to something that was not sent")
+    }
+  }
+
+  private mutating func tick() {
+    linkTick()
+    livenessTick()
+    epochTick()
+    for v in 0..<volumes.count { resyncTick(v) }
+    agreementTick()
+  }
+
+  /// When `.tick` is due; nil: nothing waits for time.
+  public var nextDeadline: Instant? {
+    var next = linkDeadline
+    func sooner(_ other: Instant?) {
+      guard let other else { return }
+      if next == nil || other < next! { next = other }
+    }
+    sooner(livenessDeadline)
+    sooner(epochDeadline)
+    sooner(agreementDeadline)
+    for v in 0..<volumes.count { sooner(volumes[v].resync.deadline) }
+    return next
+  }
+
+  // MARK: names
+
+  func index(_ number: VolumeNumber) -> Int {
+    guard let i = volumes.index(of: number) else { preconditionFailure("volume \(number.value) is not configured") }
+    return i
+  }
+
+  /// `r0/0` in log lines.
+  func name(_ v: Int) -> String { "\(settings.name)/\(volumes[v].number.value)" }
+
+  mutating func log(_ text: String) { fx.append(.log(.info, text)) }
+  mutating func warn(_ text: String) { fx.append(.log(.warning, text)) }
+
+  /// Exported size of a volume; 0 while it is not usable.
+  public func exportedSize(_ number: VolumeNumber) -> SectorCount {
+    let v = index(number)
+    let usable = volumes[v].hasDisk || volumes[v].state.peerDisk == .upToDate
+    return usable ? volumes[v].size : .zero
+  }
+}

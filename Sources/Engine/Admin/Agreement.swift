@@ -1,0 +1,218 @@
+// State changes that need the other node's consent (wire spec 4.4): asked on the data socket, answered on the meta
+// socket, one of ours at a time. The answer says yes only when the change is safe on this side, too.
+import Base
+import Protocol
+
+/// A change of ours that waits: for the peer's answer, or for something local before the peer is asked.
+enum PendingChange {
+  case none
+  /// Asking for volume after volume; `granted` counts them.
+  case promote(force: Bool, ReplyTo?, volume: Int)
+  /// Asked and granted: waits for the metadata of all volumes.
+  case promoting(force: Bool, ReplyTo?, left: Int, forced: UInt64)
+  case demoting(ReplyTo?, left: Int?)
+  case detach(Int, ReplyTo?)
+  case invalidate(Int, remote: Bool, ReplyTo)
+  case disconnect(ReplyTo?, outdating: Bool)
+
+  var isNone: Bool { if case .none = self { true } else { false } }
+}
+
+extension Engine {
+  // MARK: asking
+
+  mutating func ask(_ v: Int, mask: UInt32, value: UInt32) {
+    sendData(
+      .stateChangeRequest(StateChange(mask: PackedState(word: mask), value: PackedState(word: value))),
+      volumes[v].number)
+  }
+
+  mutating func askToDisconnect(outdating: Bool) {
+    let mask: UInt32 = outdating ? 0x1ff0 : 0x1f0
+    let value: UInt32 = outdating ? 0xa10 : 0x10
+    let request = StateChange(mask: PackedState(word: mask), value: PackedState(word: value))
+    sendData(link.version >= 100 ? .connectionChangeRequest(request) : .stateChangeRequest(request))
+  }
+
+  /// P_STATE_CHG_REPLY, P_CONN_ST_CHG_REPLY.
+  mutating func changeReplied(_ code: Int32) {
+    let granted = code >= 1
+    switch pending {
+    case .none, .promoting, .demoting: break
+    case .promote(let force, let reply, let v):
+      if granted {
+        promotionGranted(force: force, reply, next: v + 1)
+      } else {
+        pending = .none
+        refusePromotion(reply, code == -1 ? -1 : -10, why: "\(settings.peerName) answered \(code)")
+      }
+    case .detach(let v, let reply):
+      pending = .none
+      if granted {
+        beginDetach(v, graceful: true, reply)
+      } else {
+        refuseChange(reply, -10, why: "\(settings.peerName) needs this disk (answer \(code))")
+      }
+    case .invalidate(let v, let remote, let reply):
+      pending = .none
+      if granted {
+        remote ? startFullSource(v) : startFullTarget(v)
+        fx.append(.reply(reply, .done))
+      } else {
+        refuseChange(reply, -10, why: "\(settings.peerName) answered \(code)")
+      }
+    case .disconnect(let reply, let outdating):
+      if granted {
+        pending = .none
+        standAlone(reply)
+      } else if !outdating, role != .primary {
+        pending = .disconnect(reply, outdating: true)
+        askToDisconnect(outdating: true)
+      } else {
+        pending = .none
+        refuseChange(reply, -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
+      }
+    }
+  }
+
+  mutating func refuseChange(_ reply: ReplyTo?, _ code: Int32, why: String = "") {
+    refuse(reply, .stateChange(code, resource: settings.name, peer: settings.peerName, why: why))
+    if let down = downReply {
+      downReply = nil
+      fx.append(
+        .reply(down, .refused(.stateChange(code, resource: settings.name, peer: settings.peerName, why: why))))
+    }
+  }
+
+  /// The connection ended while a change was pending.
+  mutating func pendingLost() {
+    let change = pending
+    switch change {
+    case .none, .promoting, .demoting: break
+    case .promote(let force, let reply, _):
+      pending = .none
+      promote(force: force, reply)
+    case .detach(let v, let reply):
+      pending = .none
+      detach(v, force: false, reply)
+    case .invalidate(_, _, let reply):
+      pending = .none
+      refuseChange(reply, -15)
+    case .disconnect(let reply, _):
+      pending = .none
+      if let reply { fx.append(.reply(reply, .done)) }
+    }
+    if case .demoting = change { requestsDrained() }
+  }
+
+  var agreementDeadline: Instant? { nil }
+  mutating func agreementTick() {}
+
+  // MARK: answering
+
+  mutating func stateChangeRequested(_ v: Int, _ request: StateChange) {
+    if request.mask.word & PackedState.connectionMask != 0, request.value.connection == .disconnecting {
+      connectionChangeRequested(request, wide: false)
+      return
+    }
+    let code = judge(v, request)
+    if code >= 1 { apply(v, request) }
+    if link.phase.isUp { sendMeta(.stateChangeReply(code), volumes[v].number) }
+    if code >= 1 { follow(v, request) }
+  }
+
+  private mutating func judge(_ v: Int, _ request: StateChange) -> Int32 {
+    let state = volumes[v].state
+    let mask = request.mask.word
+    if state.conn == .wfReportParams { return -18 }
+    if link.resolveConflicts, !pending.isNone {
+      if case .demoting = pending {} else { return -19 }
+    }
+    if mask & PackedState.roleMask != 0, request.value.role == .primary {
+      if role == .primary { return -1 }
+      if case .promoting = pending { return -1 }
+      if case .promote = pending { return -1 }
+    }
+    if mask & PackedState.diskMask != 0, request.value.disk <= .failed {
+      // The peer wants to let its disk go.
+      if role == .primary, state.disk != .upToDate { return -2 }
+      if state.peerRole == .primary, state.disk != .upToDate { return -2 }
+    }
+    if mask & PackedState.connectionMask != 0 {
+      switch request.value.connection {
+      case .startingSyncT:
+        if state.isSyncing { return -8 }
+        if state.disk != .upToDate { return -2 }
+      case .startingSyncS:
+        if state.isSyncing { return -8 }
+        if state.peerDisk != .upToDate { return -2 }
+        if state.disk < .inconsistent { return -4 }
+      case .verifyS: return settings.net.verifyAlgorithm.isEmpty ? -14 : -17
+      default: break
+      }
+    }
+    return 1
+  }
+
+  private mutating func apply(_ v: Int, _ request: StateChange) {
+    let mask = request.mask.word
+    let wasInconsistent = volumes[v].state.disk == .inconsistent && volumes[v].state.peerDisk == .inconsistent
+    change(v) {
+      if mask & PackedState.roleMask != 0 { $0.peerRole = request.value.role }
+      if mask & PackedState.diskMask != 0 { $0.peerDisk = request.value.disk }
+    }
+    if mask & PackedState.roleMask != 0, request.value.role == .primary, wasInconsistent {
+      volumes[v].compareAgain = true
+    }
+  }
+
+  /// What follows once the peer knows that it may.
+  private mutating func follow(_ v: Int, _ request: StateChange) {
+    guard request.mask.word & PackedState.connectionMask != 0 else { return }
+    switch request.value.connection {
+    case .startingSyncT: startFullSource(v)
+    case .startingSyncS: startFullTarget(v)
+    default: break
+    }
+  }
+
+  /// P_CONN_ST_CHG_REQ, and a disconnect by the older packet.
+  mutating func connectionChangeRequested(_ request: StateChange, wide: Bool) {
+    let mask = request.mask.word
+    var code: Int32 = 1
+    let disconnects = mask & PackedState.connectionMask != 0 && request.value.connection == .disconnecting
+    if mask & PackedState.roleMask != 0, !disconnects {
+      // DRBD 9 asks for role changes this way, for all volumes at once (14.2 number 7).
+      for v in 0..<volumes.count where code >= 1 { code = judge(v, request) }
+      if code >= 1 { for v in 0..<volumes.count { apply(v, request) } }
+    } else if disconnects {
+      for v in 0..<volumes.count {
+        let state = volumes[v].state
+        if role == .primary, state.disk != .upToDate, state.peerDisk == .upToDate { code = -2 }
+      }
+    }
+    sendMeta(wide ? .connectionChangeReply(code) : .stateChangeReply(code))
+    guard disconnects, code >= 1 else { return }
+    let outdates = mask & PackedState.peerDiskMask != 0 && request.value.peerDisk == .outdated
+    link.state = .tearDown
+    endLink(.tearDown)
+    if outdates, role != .primary {
+      for v in 0..<volumes.count where volumes[v].state.disk > .outdated { change(v) { $0.disk = .outdated } }
+    }
+    beginSearch(after: .milliseconds(200))
+  }
+
+  // MARK: full resync without exchange of bitmaps (wire spec 9.2)
+
+  private mutating func startFullSource(_ v: Int) {
+    setAllBits(v)
+    change(v) { $0.conn = .startingSyncS }
+    startSource(v)
+  }
+
+  private mutating func startFullTarget(_ v: Int) {
+    setAllBits(v)
+    change(v) { $0.conn = .startingSyncT }
+    change(v) { $0.conn = .wfSyncUUID }
+  }
+}

@@ -1,0 +1,25 @@
+// What an operator can ask of a running resource. Reading (status, generation identifiers) goes through
+// `Engine.snapshot`, not through here.
+import Base
+
+public enum Command: Equatable, Sendable {
+  case attach(VolumeNumber)
+  case detach(VolumeNumber, force: Bool)
+  case connect(discardMyData: Bool)
+  case disconnect(force: Bool)
+  case primary(force: Bool)
+  case secondary
+  case invalidate(VolumeNumber)
+  case invalidateRemote(VolumeNumber)
+  case outdate(VolumeNumber)
+  case newCurrentUUID(VolumeNumber, clearBitmap: Bool)
+  case pauseSync(VolumeNumber)
+  case resumeSync(VolumeNumber)
+  /// Disconnect, demote, detach: after `.done` the process may end.
+  case down
+}
+
+public enum Outcome: Equatable, Sendable {
+  case done
+  case refused(Refusal)
+}

@@ -1,0 +1,133 @@
+// Letting go of a disk: by command (with the peer's consent, everything written out first) or because it failed. In
+// both cases the disk is Failed until the last local I/O has ended, then Diskless (wire spec 4.4).
+import Base
+import MetaDisk
+import Protocol
+
+struct DetachStep: Sendable {
+  enum Phase: Equatable, Sendable {
+    case none
+    /// Local I/O is still under way.
+    case draining(graceful: Bool)
+    /// The bitmap is being written, then the superblock.
+    case writing
+    case superblock
+    case closing
+  }
+  static let none = DetachStep()
+  var phase = Phase.none
+  var reply: ReplyTo?
+}
+
+extension Engine {
+  /// Everything local has to end, then the disk is closed.
+  mutating func beginDetach(_ v: Int, graceful: Bool, _ reply: ReplyTo?) {
+    if volumes[v].detach.phase != .none {
+      if let reply { fx.append(.reply(reply, .done)) }
+      return
+    }
+    volumes[v].detach = DetachStep(phase: .draining(graceful: graceful), reply: reply)
+    change(v) { $0.disk = .failed }
+    if volumes[v].state.conn >= .connected { sendState(v) }
+    dropGate(v)
+    advanceDetach(v)
+  }
+
+  /// A disk that cannot be used any more.
+  mutating func failDisk(_ v: Int) {
+    if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return }
+    beginDetach(v, graceful: false, nil)
+  }
+
+  mutating func advanceDetach(_ v: Int) {
+    switch volumes[v].detach.phase {
+    case .draining(let graceful):
+      guard localIO(v) == 0 else { return }
+      if graceful {
+        volumes[v].detach.phase = .writing
+        flushBitmap(v, lazy: true, then: .detached)
+      } else {
+        closeDisk(v)
+      }
+    case .none, .writing, .superblock, .closing: break
+    }
+  }
+
+  mutating func detachFlushed(_ v: Int) {
+    switch volumes[v].detach.phase {
+    case .writing:
+      // The superblock follows the bitmap; its durability ends the detach.
+      volumes[v].detach.phase = .superblock
+      writeSuperblock(v, then: .detached)
+    case .superblock: closeDisk(v)
+    default: break
+    }
+  }
+
+  private mutating func closeDisk(_ v: Int) {
+    volumes[v].detach.phase = .closing
+    forgetExtents(v)
+    volumes[v].dropBacking()
+    runLost(v)
+    fx.append(.closeDisk(volumes[v].number))
+  }
+
+  /// Waiters of a disk that is gone: nothing will become durable any more, and nothing needs to.
+  private mutating func runLost(_ v: Int) {
+    let waiters = volumes[v].superblock.waiters
+    volumes[v].superblock = SuperblockWrites()
+    volumes[v].pages = PageWrites()
+    volumes[v].transaction = .idle
+    for waiter in waiters {
+      switch waiter.then {
+      case .promoted: promotionDurable(v)
+      case .demoted: demotionFlushed(v)
+      case .outdated(let reply), .replied(let reply): fx.append(.reply(reply, .done))
+      default: break
+      }
+    }
+    releaseHeld(v)
+  }
+
+  mutating func diskClosed(_ number: VolumeNumber) {
+    let v = index(number)
+    let reply = volumes[v].detach.reply
+    volumes[v].detach = .none
+    volumes[v].exposed = volumes[v].generations.current
+    change(v) { $0.disk = .diskless }
+    if volumes[v].state.conn >= .connected { sendState(v) }
+    announceSize(v)
+    if let reply { fx.append(.reply(reply, .done)) }
+    advanceDown()
+  }
+
+  /// Disk and metadata operations under way on this volume.
+  func localIO(_ v: Int) -> Int {
+    volumes[v].ioInFlight + volumes[v].pages.inFlight
+      + (volumes[v].superblock.inFlight ? 1 : 0) + (volumes[v].transaction.isWriting ? 1 : 0)
+  }
+
+  /// An error of the backing device (on-io-error). True: the disk has been given up.
+  @discardableResult
+  mutating func diskFailed(_ v: Int, _ fault: DiskFault, _ what: String) -> Bool {
+    if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return true }
+    fx.append(.log(.error, "\(name(v)): local \(what) failed, errno \(fault.errno)"))
+    switch volumes[v].settings.onIOError {
+    case .detach: failDisk(v)
+    case .callLocalIOError:
+      fx.append(.handler(work(.handler, v), .localIOError, volumes[v].number))
+      failDisk(v)
+    case .passOn:
+      if what == "write", volumes[v].state.disk > .inconsistent {
+        change(v) { $0.disk = .inconsistent }
+        if volumes[v].state.conn >= .connected { sendState(v) }
+      }
+      return false
+    }
+    return true
+  }
+
+  mutating func handlerDone(_ exit: Int32) {
+    if exit != 0 { warn("\(settings.name): a handler ended with status \(exit)") }
+  }
+}

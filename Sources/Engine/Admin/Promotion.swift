@@ -1,0 +1,169 @@
+// Becoming Primary and becoming Secondary (wire spec 4.4, metadata spec 2.6). Laws: the peer has agreed, and the
+// metadata says "Primary" before the first write is accepted; it says "Secondary" only after the bitmap is written.
+import Base
+import Protocol
+
+extension Engine {
+  mutating func promote(force: Bool, _ reply: ReplyTo?) {
+    if role == .primary {
+      if let reply { fx.append(.reply(reply, .done)) }
+      return
+    }
+    guard pending.isNone else {
+      refusePromotion(reply, -18, why: "another state change is under way")
+      return
+    }
+    for v in 0..<volumes.count {
+      let state = volumes[v].state
+      if state.peerRole == .primary {
+        refusePromotion(reply, -1)
+        return
+      }
+      if state.conn == .wfReportParams || volumes[v].attach.phase != .idle {
+        refusePromotion(reply, -18, why: "\(name(v)) is in a handshake")
+        return
+      }
+      let good = state.disk == .upToDate || (state.conn >= .connected && state.peerDisk == .upToDate)
+      let forcible = force && state.disk >= .inconsistent && state.disk != .unknown
+      if !good, !forcible {
+        refusePromotion(
+          reply, -2,
+          why: "the disk of \(name(v)) is \(state.disk.name) and "
+            + (state.conn >= .connected
+              ? "the peer's is \(state.peerDisk.name)" : "\(settings.peerName) is not connected"))
+        return
+      }
+    }
+    promotionGranted(force: force, reply, next: 0)
+  }
+
+  mutating func refusePromotion(_ reply: ReplyTo?, _ code: Int32, why: String = "") {
+    refuse(reply, .stateChange(code, resource: settings.name, peer: settings.peerName, why: why))
+  }
+
+  /// Asks for the next connected volume; when all have been granted, goes on.
+  mutating func promotionGranted(force: Bool, _ reply: ReplyTo?, next: Int) {
+    var v = next
+    while v < volumes.count {
+      if volumes[v].state.conn >= .connected {
+        pending = .promote(force: force, reply, volume: v)
+        sendPing(.promotion)
+        if needsForce(v) { ask(v, mask: 0x1e03, value: 0x1001) } else { ask(v, mask: 0x3, value: 0x1) }
+        return
+      }
+      v += 1
+    }
+    becomePrimary(force: force, reply)
+  }
+
+  private func needsForce(_ v: Int) -> Bool {
+    let state = volumes[v].state
+    return state.disk != .upToDate && !(state.conn >= .connected && state.peerDisk == .upToDate)
+  }
+
+  private mutating func becomePrimary(force: Bool, _ reply: ReplyTo?) {
+    var forced: UInt64 = 0
+    for v in 0..<volumes.count where needsForce(v) {
+      warn("\(name(v)): forced to consider local data as UpToDate!")
+      forced |= 1 << UInt64(v)
+    }
+    let left = volumes.count
+    pending = .promoting(force: force, reply, left: left, forced: forced)
+    setRole(.primary)
+    for v in 0..<volumes.count {
+      let isForced = forced & 1 << UInt64(v) != 0
+      let state = volumes[v].state
+      if isForced {
+        change(v) { $0.disk = .upToDate }
+        volumes[v].generations.rotateToNew(random.next(), primary: true)
+        log("\(name(v)): new current UUID \(hex(volumes[v].generations.current))")
+      } else if state.conn < .connected || state.peerDisk <= .failed, state.disk == .upToDate,
+        volumes[v].generations.bitmap == 0
+      {
+        volumes[v].generations.rotateToNew(random.next(), primary: true)
+        log("\(name(v)): new current UUID \(hex(volumes[v].generations.current))")
+      }
+      if volumes[v].isAttached { writeSuperblock(v, then: .promoted) } else { promotionDurable(v) }
+    }
+  }
+
+  mutating func promotionDurable(_ v: Int) {
+    guard case .promoting(let force, let reply, let left, let forced) = pending else { return }
+    if left > 1 {
+      pending = .promoting(force: force, reply, left: left - 1, forced: forced)
+      return
+    }
+    pending = .none
+    for v in 0..<volumes.count where volumes[v].state.conn >= .connected {
+      if forced & 1 << UInt64(v) != 0 { sendGenerations(v) }
+      sendState(v)
+    }
+    if let reply { fx.append(.reply(reply, .done)) }
+  }
+
+  mutating func demote(_ reply: ReplyTo?) {
+    if role != .primary {
+      if let reply { fx.append(.reply(reply, .done)) }
+      advanceDown()
+      return
+    }
+    guard pending.isNone else {
+      refuseChange(reply, -18, why: "another state change is under way")
+      return
+    }
+    pending = .demoting(reply, left: nil)
+    requestsDrained()
+  }
+
+  /// The application waits for nothing, or the peer has acknowledged an epoch: a demotion may go on.
+  mutating func requestsDrained() {
+    guard case .demoting(let reply, nil) = pending else { return }
+    for v in 0..<volumes.count where volumes[v].requests > 0 { return }
+    if link.phase.isUp {
+      closeEpoch()
+      if !epochs.closed.isEmpty { return }
+    }
+    pending = .demoting(reply, left: volumes.count)
+    for v in 0..<volumes.count {
+      if volumes[v].isAttached { flushBitmap(v, lazy: true, then: .demoted) } else { demotionFlushed(v) }
+    }
+  }
+
+  mutating func demotionFlushed(_ v: Int) {
+    guard case .demoting(let reply, let left?) = pending else { return }
+    if left > 1 {
+      pending = .demoting(reply, left: left - 1)
+      return
+    }
+    pending = .none
+    setRole(.secondary)
+    for v in 0..<volumes.count {
+      if volumes[v].state.conn >= .connected { sendState(v) }
+      if volumes[v].isAttached { writeSuperblock(v, then: .nothing) }
+    }
+    // Answered when the metadata of the first volume with a disk says so.
+    if let reply {
+      if let first = firstWithDisk() {
+        volumes[first].superblock.waiters.append(
+          .init(generation: volumes[first].superblock.wanted, then: .replied(reply)))
+      } else {
+        fx.append(.reply(reply, .done))
+      }
+    }
+    advanceDown()
+  }
+
+  private func firstWithDisk() -> Int? {
+    for v in 0..<volumes.count where volumes[v].isAttached { return v }
+    return nil
+  }
+
+  /// Writes are accepted: the role is Primary, and the metadata say so.
+  public var acceptsWrites: Bool {
+    if role != .primary { return false }
+    switch pending {
+    case .promoting, .demoting: return false
+    default: return true
+    }
+  }
+}

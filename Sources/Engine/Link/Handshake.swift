@@ -1,0 +1,247 @@
+// The handshake, in wire order (wire spec 3): features, authentication, then the parameters of the connection and of
+// every volume. Each step only accepts its own packet.
+import Base
+import Protocol
+
+extension Engine {
+  mutating func beginGreeting(_ data: SocketID, _ meta: SocketID, leftOver: [Search.Undecided]) {
+    for one in leftOver { fx.append(.close(one.socket, afterSending: false)) }
+    fx.append(.stopListening)
+    link.data = data
+    link.meta = meta
+    link.generation &+= 1
+    link.version = 101
+    link.features = []
+    link.pingWaiters = []
+    link.pingDeadline = nil
+    link.pingTimer = now
+    link.dataHeard = false
+    link.phase = .greeting(.features(until: now + handshakeLimit))
+    fx.append(.configure(data, PacketStream(socket: .data)))
+    fx.append(
+      .send(
+        data, connectionVolume,
+        .features(Features(minimum: 86, maximum: settings.net.maximumVersion, flags: .all)), nil, notify: nil))
+  }
+
+  mutating func featuresReceived(_ peer: Features) {
+    guard case .greeting(.features) = link.phase else {
+      breakLink(.protocolError, "P_CONNECTION_FEATURES out of order")
+      return
+    }
+    let theirs = peer.maximum == 0 ? peer.minimum : peer.maximum
+    let mine = settings.net.maximumVersion
+    guard mine >= peer.minimum, theirs >= 86 else {
+      giveUpLink(
+        "no common protocol version: this node speaks 86 to \(mine), the peer \(peer.minimum) to \(theirs); "
+          + "upgrade the older node")
+      return
+    }
+    link.version = min(mine, theirs)
+    link.features = peer.flags.intersection(.all)
+    fx.append(
+      .configure(link.data!, PacketStream(socket: .data, version: link.version, features: link.features)))
+    fx.append(
+      .configure(link.meta!, PacketStream(socket: .meta, version: link.version, features: link.features)))
+    log("\(settings.name): peer speaks \(peer.minimum) to \(theirs), agreed on protocol version \(link.version)")
+    if settings.net.cramHMAC.isEmpty {
+      sendParameters()
+      return
+    }
+    var challenge: [UInt8] = []
+    for _ in 0..<8 {
+      let word = random.next()
+      for shift in 0..<8 { challenge.append(UInt8(truncatingIfNeeded: word >> UInt64(shift * 8))) }
+    }
+    link.phase = .greeting(.challenge(mine: challenge, until: now + handshakeLimit))
+    sendData(.authChallenge(challenge))
+  }
+
+  mutating func challengeReceived(_ theirs: [UInt8]) {
+    guard case .greeting(.challenge(let mine, _)) = link.phase else {
+      let why =
+        "the peer wants to authenticate, this node has no shared secret: set cram-hmac-alg and shared-secret alike"
+      settings.net.cramHMAC.isEmpty ? giveUpLink(why) : breakLink(.protocolError, "P_AUTH_CHALLENGE out of order")
+      return
+    }
+    guard theirs.count >= 64, theirs.count <= 128, Array(theirs[0..<64]) != mine else {
+      giveUpLink("authentication of the peer failed: its challenge is our own, or has a wrong length")
+      return
+    }
+    let state = Authentication(mine: mine, theirs: theirs)
+    link.phase = .greeting(.response(state, until: now + handshakeLimit))
+    // Two signatures: our answer, and what the peer has to answer.
+    let algorithm = settings.net.cramHMAC
+    let tag = UInt64(link.generation) << 1
+    fx.append(.sign(WorkID(kind: .auth, slot: SlotID(raw: tag)), algorithm: algorithm, message: theirs))
+    fx.append(.sign(WorkID(kind: .auth, slot: SlotID(raw: tag | 1)), algorithm: algorithm, message: mine))
+  }
+
+  mutating func signed(_ id: WorkID, _ digest: [UInt8]) {
+    guard UInt32(truncatingIfNeeded: id.slot.raw >> 1) == link.generation,
+      case .greeting(.response(var state, let until)) = link.phase
+    else { return }
+    if digest.isEmpty {
+      giveUpLink("the digest \(settings.net.cramHMAC) of cram-hmac-alg is not known here")
+      return
+    }
+    if id.slot.raw & 1 == 0 {
+      state.answered = true
+      sendData(.authResponse(digest))
+    } else {
+      state.expected = digest
+    }
+    link.phase = .greeting(.response(state, until: until))
+    checkAuthentication()
+  }
+
+  mutating func responseReceived(_ response: [UInt8]) {
+    guard case .greeting(.response(var state, let until)) = link.phase, state.received == nil else {
+      breakLink(.protocolError, "P_AUTH_RESPONSE out of order")
+      return
+    }
+    state.received = response
+    link.phase = .greeting(.response(state, until: until))
+    checkAuthentication()
+  }
+
+  private mutating func checkAuthentication() {
+    guard case .greeting(.response(let state, _)) = link.phase, let expected = state.expected,
+      let received = state.received, state.answered
+    else { return }
+    // Compared whole, so that the time taken tells nothing.
+    var difference = expected.count == received.count ? UInt8(0) : 1
+    for i in 0..<min(expected.count, received.count) { difference |= expected[i] ^ received[i] }
+    if difference == 0 {
+      log("\(settings.name): peer authenticated using \(settings.net.cramHMAC)")
+      sendParameters()
+    } else {
+      giveUpLink(
+        "authentication of the peer failed: the shared secrets differ; set the same shared-secret on both nodes")
+    }
+  }
+
+  /// Steps 3 and 4 of the handshake; from here on the peer's packets are those of a session.
+  private mutating func sendParameters() {
+    link.phase = .up
+    link.state = .wfReportParams
+    link.peerOffer = nil
+    link.pingTimer = now
+    sendData(.protocolOffer(ownOffer()))
+    for v in 0..<volumes.count {
+      volumes[v].sequence = 0
+      volumes[v].peerGenerations = nil
+      volumes[v].peerSizes = nil
+      volumes[v].compareAgain = false
+      sendParameters(v)
+      sendSizes(v)
+      sendGenerations(v)
+      // Sent before the state changes: the first P_STATE says WFConnection (wire spec 3).
+      sendState(v, conn: .wfConnection)
+    }
+    setConnection(.wfReportParams)
+  }
+
+  func ownOffer() -> ProtocolOffer {
+    var offer = ProtocolOffer()
+    offer.letter = settings.net.wireProtocol.rawValue
+    offer.afterSplitBrain0 = settings.net.afterSplitBrain0.rawValue
+    offer.afterSplitBrain1 = settings.net.afterSplitBrain1.rawValue
+    offer.afterSplitBrain2 = settings.net.afterSplitBrain2.rawValue
+    offer.connectionFlags = link.discardMyData ? 1 : 0
+    return offer
+  }
+
+  /// P_PROTOCOL: both nodes check, and no packet explains a refusal (K9).
+  mutating func offerReceived(_ peer: ProtocolOffer) {
+    link.peerOffer = peer
+    let own = ownOffer()
+    func mirrored(_ policy: UInt32) -> UInt32 { policy == 5 ? 6 : policy == 6 ? 5 : policy }
+    func letter(_ n: UInt32) -> String { n >= 1 && n <= 3 ? ["A", "B", "C"][Int(n) - 1] : "\(n)" }
+    var difference: String?
+    if peer.letter != own.letter {
+      difference = "protocol \(letter(own.letter)) here, \(letter(peer.letter)) there"
+    } else if peer.afterSplitBrain0 != mirrored(own.afterSplitBrain0) {
+      difference = "after-sb-0pri"
+    } else if peer.afterSplitBrain1 != mirrored(own.afterSplitBrain1) {
+      difference = "after-sb-1pri"
+    } else if peer.afterSplitBrain2 != mirrored(own.afterSplitBrain2) {
+      difference = "after-sb-2pri"
+    } else if peer.connectionFlags & 1 != 0, link.discardMyData {
+      difference = "both nodes want to discard their data"
+    } else if peer.twoPrimaries != 0 {
+      difference = "allow-two-primaries is set there, and not available here"
+    } else if !peer.integrityAlgorithm.isEmpty {
+      difference = "data-integrity-alg \(peer.integrityAlgorithm) is set there"
+    }
+    if let difference {
+      giveUpLink(
+        "incompatible settings: \(difference); make the files of both nodes equal, then: repladm adjust \(settings.name)"
+      )
+    }
+  }
+
+  mutating func parametersReceived(_ v: Int, _ peer: SyncParameters) {
+    guard volumes[v].state.conn == .wfReportParams else { return }
+    if peer.verifyAlgorithm != settings.net.verifyAlgorithm {
+      giveUpLink("incompatible settings: verify-alg; make the files of both nodes equal")
+    } else if peer.checksumAlgorithm != settings.net.checksumAlgorithm {
+      giveUpLink("incompatible settings: csums-alg; make the files of both nodes equal")
+    }
+  }
+
+  // MARK: own packets
+
+  private mutating func sendParameters(_ v: Int) {
+    var own = SyncParameters()
+    let resync = volumes[v].settings.resync
+    own.resyncRate = resync.rate
+    own.verifyAlgorithm = settings.net.verifyAlgorithm
+    own.checksumAlgorithm = settings.net.checksumAlgorithm
+    own.planAhead = resync.planAhead
+    own.delayTarget = resync.delayTarget
+    own.fillTarget = resync.fillTarget
+    own.maxRate = resync.maxRate
+    sendData(.syncParameters(own), volumes[v].number)
+  }
+
+  mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false) {
+    guard volumes[v].isAttached, volumes[v].state.disk >= .negotiating, link.data != nil else { return }
+    var own = GenerationIdentifiers()
+    own.current = volumes[v].generations.current
+    own.bitmap = volumes[v].generations.bitmap
+    own.history0 = volumes[v].generations.history0
+    own.history1 = volumes[v].generations.history1
+    own.dirtyBits = volumes[v].outOfSync
+    if link.discardMyData { own.flags.insert(.discardMyData) }
+    if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
+    if volumes[v].state.disk == .negotiating,
+      recordedDiskState(volumes[v].backing.superblock.flags) == .inconsistent
+    {
+      own.flags.insert(.inconsistent)
+    }
+    if skipInitialSync { own.flags.insert(.skipInitialSync) }
+    sendData(.uuids(own), volumes[v].number)
+  }
+
+  mutating func sendState(_ v: Int, conn: ConnectionState? = nil) {
+    guard link.data != nil else { return }
+    let state = volumes[v].state
+    sendData(
+      .state(
+        PackedState(
+          role: role, peer: state.peerRole, connection: conn ?? state.conn, disk: state.disk, peerDisk: state.peerDisk,
+          dependencyPaused: state.dependencyPaused, peerPaused: state.peerPaused, userPaused: state.userPaused)),
+      volumes[v].number)
+  }
+
+  mutating func sendData(_ packet: Packet, _ volume: VolumeNumber? = nil) {
+    guard let data = link.data else { return }
+    fx.append(.send(data, volume ?? connectionVolume, packet, nil, notify: nil))
+  }
+
+  mutating func sendMeta(_ packet: Packet, _ volume: VolumeNumber? = nil) {
+    guard let meta = link.meta else { return }
+    fx.append(.send(meta, volume ?? connectionVolume, packet, nil, notify: nil))
+  }
+}

@@ -1,0 +1,82 @@
+// The connection to the peer, from the search for two sockets to the session. One connection per resource; its state
+// below Connected is the same for all volumes.
+import Base
+import Protocol
+
+/// Looking for the peer: both nodes listen and connect (wire spec 1.2).
+struct Search {
+  struct Undecided {
+    var socket: SocketID
+    var until: Instant
+  }
+  var connecting = false
+  var data: SocketID?
+  var meta: SocketID?
+  var undecided: [Undecided] = []
+  var nextAttempt: Instant
+  /// Both sockets stand; they are relied on from here on.
+  var settled: Instant?
+}
+
+/// Both sockets stand, the parameters are not exchanged yet. One case per awaited packet.
+enum Greeting {
+  case features(until: Instant)
+  case challenge(mine: [UInt8], until: Instant)
+  /// Waits for our own HMACs and for the peer's response.
+  case response(Authentication, until: Instant)
+}
+
+struct Authentication {
+  var mine: [UInt8]
+  var theirs: [UInt8]
+  /// What the peer must answer to our challenge.
+  var expected: [UInt8]?
+  /// Our answer has been sent.
+  var answered = false
+  /// What it did answer.
+  var received: [UInt8]?
+}
+
+enum LinkPhase {
+  case down
+  case searching(Search)
+  /// The handshake failed: wait a moment before the next search.
+  case resting(until: Instant)
+  case greeting(Greeting)
+  case up
+}
+
+struct Link {
+  var phase = LinkPhase.down
+  /// The state all volumes show while it is below Connected.
+  var state = ConnectionState.standAlone
+  var data: SocketID?
+  var meta: SocketID?
+  /// Breaks ties: set on the node that accepted the meta socket.
+  var resolveConflicts = false
+  var version: UInt32 = 101
+  var features: FeatureFlags = []
+  /// Counts connections: what belongs to an earlier one is not answered.
+  var generation: UInt32 = 0
+  /// One-shot option of `connect`.
+  var discardMyData = false
+  var peerOffer: ProtocolOffer?
+  /// The connection that ended last had been usable.
+  var wasUp = false
+  /// Why the connection was given up for good, for `status` and the log.
+  var refusedBecause: String?
+
+  // Keepalive (wire spec 11.1).
+  var pingTimer = Instant(nanoseconds: 0)
+  var dataHeard = false
+  var pingDeadline: Instant?
+  /// Steps that wait for the ack of a ping, oldest first.
+  var pingWaiters: [PingWaiter] = []
+}
+
+enum PingWaiter: Equatable {
+  case keepalive
+  case promotion
+  case resyncTarget(volume: Int)
+  case resyncSource(volume: Int)
+}

@@ -1,0 +1,71 @@
+// Keepalive (wire spec 11.1) and the patience with a peer that owes us acks (ko-count).
+import Base
+import Protocol
+
+extension Engine {
+  mutating func metaHeard() {
+    link.pingTimer = now
+    link.dataHeard = false
+  }
+
+  mutating func sendPing(_ waiter: PingWaiter) {
+    sendMeta(.ping)
+    link.pingWaiters.append(waiter)
+    if link.pingDeadline == nil { link.pingDeadline = now + settings.net.pingTimeout }
+  }
+
+  mutating func pingAcked() {
+    guard !link.pingWaiters.isEmpty else { return }
+    let waiter = link.pingWaiters.removeFirst()
+    link.pingDeadline = link.pingWaiters.isEmpty ? nil : now + settings.net.pingTimeout
+    switch waiter {
+    case .keepalive, .promotion: break
+    case .resyncTarget(let v): resyncTargetPinged(v)
+    case .resyncSource(let v): resyncSourcePinged(v)
+    }
+  }
+
+  /// Whether the peer owes an ack, and until when it is waited for.
+  private var ackDeadline: Instant? {
+    guard settings.net.koCount > 0, let since = epochs.lastProgress,
+      !epochs.closed.isEmpty || waitsForAck
+    else { return nil }
+    return since + settings.net.timeout * settings.net.koCount
+  }
+
+  private var waitsForAck: Bool {
+    for v in 0..<volumes.count where volumes[v].waitingForPeer > 0 { return true }
+    return false
+  }
+
+  var livenessDeadline: Instant? {
+    guard link.phase.isUp else { return nil }
+    var next = link.pingDeadline ?? link.pingTimer + settings.net.pingInterval
+    if let due = ackDeadline, due < next { next = due }
+    return next
+  }
+
+  mutating func livenessTick() {
+    guard link.phase.isUp else { return }
+    if let due = link.pingDeadline, now >= due {
+      if link.dataHeard {
+        // It lives, its acks are late.
+        link.dataHeard = false
+        link.pingDeadline = now + settings.net.pingTimeout
+      } else {
+        breakLink(.networkFailure, "no answer to a ping within ping-timeout")
+        return
+      }
+    } else if link.pingDeadline == nil, now >= link.pingTimer + settings.net.pingInterval {
+      if link.dataHeard {
+        link.pingTimer = now
+        link.dataHeard = false
+      } else {
+        sendPing(.keepalive)
+      }
+    }
+    if let due = ackDeadline, now >= due {
+      breakLink(.timeout, "the peer did not acknowledge a write within ko-count x timeout")
+    }
+  }
+}

@@ -1,0 +1,115 @@
+// The end of a connection (wire spec 11.2): by error, by the peer, by an operator, or for good. Whatever is not known to
+// be on both nodes is marked before anything is answered.
+import Base
+import Protocol
+
+extension Engine {
+  /// A fault: the connection ends and is tried again.
+  mutating func breakLink(_ reason: ConnectionState, _ why: String) {
+    guard link.phase.isConnecting else { return }
+    warn("\(settings.name): connection lost (\(reason.name)): \(why)")
+    endLink(reason)
+    beginSearch(after: link.wasUp ? .milliseconds(100) : .seconds(1))
+  }
+
+  /// A refusal: the connection ends, and an operator has to do something before it is tried again.
+  mutating func giveUpLink(_ why: String) {
+    fx.append(.log(.error, "\(settings.name): giving up the connection to \(settings.peerName): \(why)"))
+    link.refusedBecause = why
+    endLink(.disconnecting)
+    link.phase = .down
+    link.state = .standAlone
+    setConnection(.standAlone)
+    advanceDown()
+  }
+
+  /// End of stream on one of the sockets.
+  mutating func peerHungUp(_ reason: ConnectionState) {
+    switch pending {
+    case .disconnect(let reply, _):
+      pending = .none
+      standAlone(reply)
+    default:
+      if link.state == .tearDown {
+        endLink(.tearDown)
+        beginSearch()
+      } else {
+        breakLink(reason, "the peer closed the connection")
+      }
+    }
+  }
+
+  /// An operator's end of the connection.
+  mutating func standAlone(_ reply: ReplyTo?) {
+    endLink(.disconnecting)
+    if case .searching(let search) = link.phase {
+      for one in search.undecided { fx.append(.close(one.socket, afterSending: false)) }
+      if let data = search.data { fx.append(.close(data, afterSending: false)) }
+      if let meta = search.meta { fx.append(.close(meta, afterSending: false)) }
+      fx.append(.stopListening)
+    }
+    link.phase = .down
+    link.state = .standAlone
+    link.refusedBecause = nil
+    setConnection(.standAlone)
+    if let reply { fx.append(.reply(reply, .done)) }
+    advanceDown()
+  }
+
+  /// Takes down sockets and everything that lived on them. The phase is set by the caller.
+  mutating func endLink(_ reason: ConnectionState) {
+    guard link.phase.isConnecting else { return }
+    link.wasUp = link.state >= .connected
+    // An answer given just before (a disconnect granted) still has to get out.
+    if let data = link.data { fx.append(.close(data, afterSending: reason == .tearDown)) }
+    if let meta = link.meta { fx.append(.close(meta, afterSending: reason == .tearDown)) }
+    link.data = nil
+    link.meta = nil
+    link.phase = .down
+    link.state = reason
+    link.generation &+= 1
+    link.pingWaiters = []
+    link.pingDeadline = nil
+
+    // Mark first: the generation that is drawn next says "from here on alone".
+    dropEpochs()
+    dropInbound()
+    dropParkedPeer()
+    for v in 0..<volumes.count {
+      volumes[v].unacked = 0
+      change(v) { $0.conn = reason }
+      if volumes[v].state.disk == .negotiating, volumes[v].isAttached {
+        let recorded = recordedDiskState(volumes[v].backing.superblock.flags)
+        change(v) { $0.disk = recorded }
+      }
+    }
+    settleDropped()
+    dropRemoteReads()
+    pendingLost()
+    lookAgain = true
+  }
+
+  /// Requests of the peer that wait for a range: their connection is gone.
+  private mutating func dropParkedPeer() {
+    for v in 0..<volumes.count {
+      var kept = Queue<Parked>(capacity: 16)
+      while let one = volumes[v].parked.popFirst() {
+        switch one {
+        case .appWrite: kept.append(one)
+        case .peer(let id): dropPeerRequest(id)
+        }
+      }
+      swap(&kept, &volumes[v].parked)
+    }
+  }
+}
+
+extension LinkPhase {
+  /// Two sockets stand.
+  var isConnecting: Bool {
+    switch self {
+    case .greeting, .up: true
+    case .down, .searching, .resting: false
+    }
+  }
+}

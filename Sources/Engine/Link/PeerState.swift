@@ -1,0 +1,240 @@
+// The peer's P_STATE and P_UUIDS (wire spec 4.5): where a connection becomes usable, where a resync is decided on, and
+// where its end is noticed.
+import Base
+import MetaDisk
+import Protocol
+
+extension Engine {
+  mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
+    volumes[v].peerGenerations = peer
+    if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
+      volumes[v].generations.current == justCreated, volumes[v].isAttached
+    {
+      log("\(name(v)): accepted new current UUID, preparing to skip initial sync")
+      volumes[v].backing.bitmap.clearAll()
+      volumes[v].generations.current = peer.current
+      volumes[v].generations.setPrimary(role == .primary)
+      volumes[v].generations.bitmap = 0
+      flushBitmap(v, lazy: true, then: .nothing)
+      change(v) {
+        $0.disk = .upToDate
+        $0.peerDisk = .upToDate
+      }
+      writeSuperblock(v, then: .nothing)
+      return
+    }
+    if !volumes[v].isAttached, role == .primary {
+      if volumes[v].state.conn < .connected {
+        if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
+          giveUpLink(
+            "the peer's data of \(name(v)) are not those this Primary has shown: connect the node that has them")
+        }
+      } else {
+        volumes[v].exposed = peer.current
+      }
+    }
+  }
+
+  mutating func stateReceived(_ v: Int, _ packed: PackedState) {
+    let old = volumes[v].state
+    if old.conn <= .tearDown { return }
+    let theirConn = packed.connection ?? .connected
+    var disk = packed.disk
+    if disk == .negotiating {
+      disk = volumes[v].peerGenerations?.flags.contains(.inconsistent) == true ? .inconsistent : .consistent
+    }
+
+    // The end of a resync, said by the target.
+    if old.disk == .upToDate, old.conn > .connected, old.peerDisk == .inconsistent || old.peerDisk == .consistent {
+      if disk == .upToDate {
+        if theirConn >= .startingSyncS, theirConn <= .wfSyncUUID {
+          disk = .inconsistent
+        } else if old.conn >= .syncSource, theirConn == .connected {
+          volumes[v].resync.noticed = true
+          checkSourceEnd(v)
+          return
+        }
+      } else if disk == .inconsistent, theirConn == .connected,
+        old.conn == .syncSource || old.conn == .pausedSyncS
+      {
+        // It has given up on blocks that failed (K17).
+        change(v) { $0.conn = .connected }
+        return
+      }
+    }
+    if old.peerDisk == .upToDate, disk == .inconsistent, old.conn == .connected, theirConn > .syncSource {
+      disk = .upToDate
+    }
+
+    var conn = old.conn == .wfReportParams ? ConnectionState.connected : old.conn
+    if theirConn == .ahead, conn >= .connected { conn = .behind }
+    var verdict: GenerationVerdict?
+    if comparisonIsDue(v, packed, theirConn) {
+      let decided = decideGenerations(comparison(v, packed))
+      volumes[v].compareAgain = false
+      report(v, decided)
+      verdict = decided
+      takeCorrections(v, decided)
+      switch decided.action {
+      case .noSync: conn = .connected
+      case .source: conn = .wfBitMapS
+      case .target: conn = .wfBitMapT
+      case .refuse(let reason):
+        refuseComparison(v, reason, packed)
+        return
+      }
+    }
+    if old.conn < .connected, packed.role == .primary, role == .primary {
+      giveUpLink("both nodes are Primary: demote one of them, then: repladm connect \(settings.name)")
+      return
+    }
+
+    let wasNegotiating = old.disk == .negotiating
+    let recorded = recordedDisk(v)
+    change(v) {
+      $0.conn = conn
+      $0.peerRole = packed.role
+      $0.peerDisk = disk
+      $0.peerPaused = packed.dependencyPaused || packed.userPaused
+      if wasNegotiating, conn == .connected { $0.disk = recorded }
+    }
+    if old.conn < .connected { connectionStands(v) }
+
+    if let verdict { startFrom(v, verdict) }
+    let answersAttach = packed.disk == .negotiating && old.conn >= .connected
+    if old.conn == .wfReportParams || answersAttach
+      || (old.conn > .wfReportParams && verdict != nil && conn > .connected && theirConn <= .connected)
+    {
+      if old.conn != .wfReportParams { sendGenerations(v) }
+      sendState(v)
+    }
+    link.discardMyData = false
+    if verdict != nil, conn == .wfBitMapS { beginBitmapExchange(v) }
+    if conn == .connected, verdict != nil, volumes[v].outOfSync > 0, volumes[v].state.disk == .upToDate,
+      volumes[v].state.peerDisk == .upToDate
+    {
+      warn("\(name(v)): no resync, but \(volumes[v].outOfSync) bits in bitmap!")
+    }
+    if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
+    lookAgain = true
+  }
+
+  /// What the disk of this volume was when it was last in use; Diskless without one.
+  func recordedDisk(_ v: Int) -> DiskState {
+    if !volumes[v].isAttached { .diskless } else { recordedDiskState(volumes[v].backing.superblock.flags) }
+  }
+
+  private func comparisonIsDue(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> Bool {
+    let state = volumes[v].state
+    guard volumes[v].peerGenerations != nil, packed.disk >= .negotiating, state.disk >= .negotiating else {
+      return false
+    }
+    if state.conn < .connected { return true }
+    if volumes[v].compareAgain { return true }
+    guard state.conn == .connected else { return false }
+    return packed.disk == .negotiating || state.disk == .negotiating
+      || (theirConn >= .startingSyncS && theirConn <= .wfBitMapT)
+  }
+
+  private func comparison(_ v: Int, _ packed: PackedState) -> GenerationInput {
+    var own = GenerationIdentifiers()
+    own.current = volumes[v].generations.current
+    own.bitmap = volumes[v].generations.bitmap
+    own.history0 = volumes[v].generations.history0
+    own.history1 = volumes[v].generations.history1
+    own.dirtyBits = volumes[v].outOfSync
+    if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
+    if link.discardMyData { own.flags.insert(.discardMyData) }
+    var disk = volumes[v].state.disk
+    if disk == .negotiating { disk = recordedDiskState(volumes[v].backing.superblock.flags) }
+    var peerDisk = packed.disk
+    if peerDisk == .negotiating {
+      peerDisk = volumes[v].peerGenerations!.flags.contains(.inconsistent) ? .inconsistent : .consistent
+    }
+    var input = GenerationInput()
+    input.own = own
+    input.peer = volumes[v].peerGenerations!
+    input.ownRole = role
+    input.peerRole = packed.role
+    input.ownDisk = disk
+    input.peerDisk = peerDisk
+    input.ownDiskNegotiating = volumes[v].state.disk == .negotiating
+    input.resolveConflicts = link.resolveConflicts
+    input.version = link.version
+    input.features = link.features
+    input.discardMyData = link.discardMyData
+    input.afterSplitBrain0 = settings.net.afterSplitBrain0
+    input.afterSplitBrain1 = settings.net.afterSplitBrain1
+    input.afterSplitBrain2 = settings.net.afterSplitBrain2
+    input.alwaysAfterSplitBrain = settings.net.alwaysAfterSplitBrain
+    input.rrConflict = settings.net.roleConflict
+    input.dryRun = (link.peerOffer?.connectionFlags ?? 0) & 2 != 0
+    return input
+  }
+
+  private mutating func report(_ v: Int, _ verdict: GenerationVerdict) {
+    let own = volumes[v].generations
+    log(
+      "\(name(v)): self \(hex(own.current)):\(hex(own.bitmap)):\(hex(own.history0)):\(hex(own.history1)) "
+        + "bits:\(volumes[v].outOfSync)")
+    if let peer = volumes[v].peerGenerations {
+      log(
+        "\(name(v)): peer \(hex(peer.current)):\(hex(peer.bitmap)):\(hex(peer.history0)):\(hex(peer.history1)) "
+          + "bits:\(peer.dirtyBits) flags:\(peer.flags.rawValue)")
+    }
+    log("\(name(v)): uuid_compare()=\(verdict.comparison) by rule \(verdict.rule)")
+  }
+
+  private mutating func takeCorrections(_ v: Int, _ verdict: GenerationVerdict) {
+    volumes[v].generations.current = verdict.own.current
+    volumes[v].generations.bitmap = verdict.own.bitmap
+    volumes[v].generations.history0 = verdict.own.history0
+    volumes[v].generations.history1 = verdict.own.history1
+    volumes[v].peerGenerations = verdict.peer
+  }
+
+  private mutating func refuseComparison(_ v: Int, _ reason: GenerationRefusal, _ packed: PackedState) {
+    if volumes[v].state.disk == .negotiating {
+      warn("\(name(v)): attach refused: \(reason.sentence)")
+      beginDetach(v, graceful: true, nil)
+      return
+    }
+    if packed.disk == .negotiating {
+      warn("\(name(v)): the peer's disk does not fit: \(reason.sentence)")
+      change(v) { $0.peerDisk = .diskless }
+      return
+    }
+    if reason == .splitBrain {
+      fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
+      fx.append(.handler(work(.handler, v), .splitBrain, volumes[v].number))
+    }
+    giveUpLink("\(name(v)): \(reason.sentence)")
+  }
+
+  private mutating func startFrom(_ v: Int, _ verdict: GenerationVerdict) {
+    if verdict.splitBrainResolved {
+      warn(
+        "\(name(v)): split brain solved: \(volumes[v].state.conn == .wfBitMapS ? "peer" : "local") changes are discarded"
+      )
+    }
+    switch verdict.action {
+    case .source(let full), .target(let full):
+      volumes[v].exchange = Exchange()
+      if full {
+        setAllBits(v)
+      } else if volumes[v].backing.bitmap.bits % 64 == 0 {
+        // A restarted kernel 8.4 forgets the last 64 bits of such a bitmap (K1): their blocks are always resynced.
+        let bits = volumes[v].backing.bitmap.bits
+        _ = volumes[v].backing.bitmap.set(bits - 64..<bits)
+      }
+      if case .target = verdict.action { expectBitmap(v) }
+    case .noSync, .refuse: break
+    }
+  }
+
+  /// The first P_STATE of a connection has been taken in.
+  private mutating func connectionStands(_ v: Int) {
+    link.state = .connected
+    announceSize(v)
+  }
+}

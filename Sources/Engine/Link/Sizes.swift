@@ -1,0 +1,84 @@
+// How large the volume is (wire spec 6): the smaller node wins, and data are never cut off.
+import Base
+import Protocol
+
+extension Engine {
+  /// The new size: what both can hold, or the last agreed size while one is unknown, bounded by the limit.
+  func agreedSize(own: SectorCount, peer: SectorCount, last: SectorCount, limit: SectorCount) -> SectorCount {
+    var size: SectorCount
+    if own > .zero, peer > .zero {
+      size = min(own, peer)
+    } else if last > .zero {
+      size = last
+      if own > .zero { size = min(size, own) }
+      if peer > .zero { size = min(size, peer) }
+    } else {
+      size = own > .zero ? own : peer
+    }
+    if limit > .zero, limit <= size { size = limit }
+    // Whole 4 KiB blocks only, where the device allows it.
+    return size
+  }
+
+  /// Sectors the own disk has for data; 0 without one.
+  private func usableSize(_ v: Int) -> SectorCount {
+    if !volumes[v].isAttached { .zero } else { volumes[v].backing.usable }
+  }
+
+  mutating func sendSizes(_ v: Int) {
+    var own = Sizes()
+    own.backing = usableSize(v).value
+    own.userLimit = volumes[v].settings.sizeLimit.value
+    own.current = volumes[v].size.value
+    own.maxRequest = link.version >= 100 ? 1 << 20 : link.version >= 95 ? 128 << 10 : 32 << 10
+    if volumes[v].isAttached {
+      let block = volumes[v].backing.facts.logicalBlock
+      own.limits.logicalBlock = block
+      own.limits.physicalBlock = max(block, 512)
+      own.limits.ioMin = max(block, 512)
+    }
+    sendData(.sizes(own), volumes[v].number)
+  }
+
+  mutating func sizesReceived(_ v: Int, _ peer: Sizes) {
+    volumes[v].peerSizes = peer
+    let first = volumes[v].state.conn == .wfReportParams
+    guard peer.backing <= 1 << 41, peer.current <= 1 << 41, peer.userLimit <= 1 << 41 else {
+      giveUpLink("the peer announces a device larger than 1 PiB")
+      return
+    }
+    if !volumes[v].isAttached {
+      // A diskless node takes the peer's size; from a diskless peer there is nothing to take.
+      guard peer.backing > 0 else { return }
+      let size: UInt64 = peer.current > 0 ? peer.current : peer.userLimit > 0 ? peer.userLimit : peer.backing
+      if role == .primary, size < volumes[v].size.value {
+        giveUpLink("the peer's device is smaller than the one in use here")
+        return
+      }
+      volumes[v].size = SectorCount(size)
+      announceSize(v)
+      return
+    }
+    var limit = volumes[v].settings.sizeLimit
+    if peer.userLimit > 0, limit == .zero || peer.userLimit < limit.value { limit = SectorCount(peer.userLimit) }
+    let last = volumes[v].backing.superblock.effectiveSize
+    let usable = volumes[v].backing.usable
+    let size = agreedSize(own: usable, peer: SectorCount(peer.backing), last: last, limit: limit)
+    let old = volumes[v].size
+    if size < old, volumes[v].state.disk >= .outdated, last > .zero, first || peer.backing == 0 {
+      giveUpLink(
+        "the peer's disk is too small for \(name(v)): \(size.bytes >> 10) KiB there, \(old.bytes >> 10) KiB in use here; "
+          + "give the peer a disk of at least this size")
+      return
+    }
+    if size != old {
+      log("\(name(v)): size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
+      let grown = old.bits..<max(old.bits, size.bits)
+      volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: !grown.isEmpty && peer.resizeFlags & 2 == 0)
+      volumes[v].size = size
+      writeSuperblock(v, then: .nothing)
+      announceSize(v)
+    }
+    if !first, peer.current != volumes[v].size.value { sendSizes(v) }
+  }
+}

@@ -1,0 +1,110 @@
+// Reads of the application: from the local disk where its data are good, else from the peer (wire spec 8).
+import Base
+import Protocol
+
+extension Engine {
+  mutating func read(_ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ buffer: PayloadRef) {
+    let v = index(number)
+    precondition(range.count > .zero && range.end <= volumes[v].end, "read outside the volume")
+    guard role == .primary else {
+      fx.append(.answer(ticket, Errno.shutdown))
+      return
+    }
+    let id = reads.insert(AppRead(ticket: ticket, volume: v, range: range, buffer: buffer, remote: false))
+    volumes[v].requests += 1
+    volumes[v].counters.read += range.count.value
+    startRead(id)
+  }
+
+  /// Every block of the range is good on the local disk.
+  private func isGoodHere(_ v: Int, _ range: BlockRange) -> Bool {
+    guard volumes[v].hasDisk, volumes[v].state.disk != .negotiating else { return false }
+    if volumes[v].state.disk >= .outdated { return true }
+    // A sync target: what it has received is good.
+    guard volumes[v].state.conn >= .wfBitMapS, volumes[v].state.peerDisk == .upToDate else { return false }
+    return !volumes[v].backing.bitmap.anySet(in: range.bitsTouched)
+  }
+
+  private mutating func startRead(_ id: SlotID) {
+    let read = reads[id]
+    let v = read.volume
+    if read.tries == 0, isGoodHere(v, read.range) {
+      volumes[v].ioInFlight += 1
+      fx.append(.disk(WorkID(kind: .appRead, slot: id), volumes[v].number, .read(read.range, read.buffer)))
+    } else if volumes[v].state.peerDisk == .upToDate, volumes[v].state.conn >= .connected, read.tries < 3 {
+      reads[id].remote = true
+      volumes[v].waitingForPeer += 1
+      if epochs.sent > 0, settings.net.wireProtocol != .c { closeEpoch() }
+      fx.append(
+        .send(
+          link.data!, volumes[v].number,
+          .dataRequest(BlockRequest(sector: read.range.start.value, blockID: id.raw, size: UInt32(read.range.bytes))),
+          nil, notify: nil))
+    } else {
+      finishRead(id, Errno.io)
+    }
+  }
+
+  private mutating func finishRead(_ id: SlotID, _ fault: DiskFault?) {
+    let read = reads.remove(id)
+    fx.append(.answer(read.ticket, fault))
+    volumes[read.volume].requests -= 1
+    if volumes[read.volume].requests == 0 { requestsDrained() }
+  }
+
+  mutating func appReadDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = reads[id].volume
+    volumes[v].ioInFlight -= 1
+    if let fault {
+      diskFailed(v, fault, "read")
+      reads[id].tries = 1
+      startRead(id)
+    } else {
+      finishRead(id, nil)
+    }
+    advanceDetach(v)
+  }
+
+  /// P_DATA_REPLY.
+  mutating func dataReplied(_ v: Int, _ head: DataHeader, _ payload: PayloadRef?) {
+    let id = SlotID(raw: head.blockID)
+    guard let payload, reads.contains(id), reads[id].remote, reads[id].volume == v,
+      reads[id].range.start.value == head.sector, reads[id].range.bytes == UInt64(payload.bytes)
+    else {
+      if let payload { fx.append(.giveBack(payload)) }
+      breakLink(.protocolError, "answer to a read that is not under way (sector \(head.sector))")
+      return
+    }
+    volumes[v].waitingForPeer -= 1
+    volumes[v].counters.received += reads[id].range.count.value
+    fx.append(.copy(from: payload, to: reads[id].buffer))
+    fx.append(.giveBack(payload))
+    finishRead(id, nil)
+  }
+
+  /// P_NEG_DREPLY.
+  mutating func dataRefused(_ v: Int, _ ack: BlockAck) {
+    let id = SlotID(raw: ack.blockID)
+    guard reads.contains(id), reads[id].remote, reads[id].volume == v else {
+      breakLink(.networkFailure, "negative answer to a read that is not under way")
+      return
+    }
+    retryRead(id)
+  }
+
+  private mutating func retryRead(_ id: SlotID) {
+    volumes[reads[id].volume].waitingForPeer -= 1
+    reads[id].remote = false
+    reads[id].tries += 1
+    startRead(id)
+  }
+
+  /// The connection is gone: reads that waited for the peer find another way, or fail.
+  mutating func dropRemoteReads() {
+    var at = 0
+    while let id = reads.next(from: at) {
+      at = id.index + 1
+      if reads[id].remote { retryRead(id) }
+    }
+  }
+}

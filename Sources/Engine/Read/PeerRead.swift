@@ -1,0 +1,69 @@
+// A read the peer asks for (P_DATA_REQUEST): it has no disk, or not this block (wire spec 8).
+import Base
+import Protocol
+
+extension Engine {
+  mutating func peerReads(_ v: Int, _ request: BlockRequest, _ buffer: PayloadRef?) {
+    guard let buffer, isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20) else {
+      if let buffer { fx.append(.giveBack(buffer)) }
+      breakLink(.protocolError, "read of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
+      return
+    }
+    let range = BlockRange(start: request.sector, bytes: request.size)
+    let id = peerRequests.insert(
+      PeerRequest(
+        kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
+        connection: link.generation))
+    volumes[v].unacked += 1
+    guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate else {
+      refuseRead(v, id, { .negativeDataReply($0) })
+      return
+    }
+    volumes[v].ioInFlight += 1
+    volumes[v].counters.read += range.count.value
+    fx.append(.disk(WorkID(kind: .peerRead, slot: id), volumes[v].number, .read(range, buffer)))
+  }
+
+  mutating func refuseRead(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {
+    if peerRequests[id].connection == link.generation {
+      sendAck(v, id, make)
+      volumes[v].unacked -= 1
+    }
+    releasePeerRequest(id)
+  }
+
+  mutating func peerReadDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = peerRequests[id].volume
+    volumes[v].ioInFlight -= 1
+    let request = peerRequests[id]
+    if let fault {
+      refuseRead(v, id, { .negativeDataReply($0) })
+      diskFailed(v, fault, "read")
+    } else if request.connection == link.generation {
+      var head = DataHeader()
+      head.sector = request.range.start.value
+      head.blockID = request.blockID
+      sendReply(v, id, .dataReply(head), .peerRead)
+    } else {
+      releasePeerRequest(id)
+    }
+    advanceDetach(v)
+  }
+
+  /// Sends the bytes of a request; they are given back when the kernel has them.
+  mutating func sendReply(_ v: Int, _ id: SlotID, _ packet: Packet, _ kind: WorkID.Kind) {
+    let request = peerRequests[id]
+    volumes[v].unacked -= 1
+    volumes[v].counters.sent += request.range.count.value
+    if let hold = request.hold {
+      // The place in the stream is fixed: application writes may go on.
+      volumes[v].ranges.remove(hold)
+      peerRequests[id].hold = nil
+      if !volumes[v].parked.isEmpty { lookAgain = true }
+    }
+    fx.append(
+      .send(link.data!, volumes[v].number, packet, request.payload, notify: WorkID(kind: kind, slot: id)))
+  }
+
+  mutating func replySent(_ id: SlotID) { releasePeerRequest(id) }
+}

@@ -1,0 +1,86 @@
+// The exchange of bitmaps at the start of a resync (wire spec 9.1, 9.3): the source sends its own, the target answers
+// with the union, then the source makes the sync UUID.
+// Law: a turn is bounded: a few packets, and the next ones when those have left.
+import Base
+import Protocol
+
+struct Exchange {
+  var sender: BitmapSender?
+  var receiver: BitmapReceiver?
+  /// Packets handed over whose sending is awaited.
+  var underWay = 0
+}
+
+extension Engine {
+  /// Source: sends first.
+  mutating func beginBitmapExchange(_ v: Int) {
+    volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
+    volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing.bitmap.bits)
+    sendBitmap(v)
+  }
+
+  /// Target: waits for the source's.
+  mutating func expectBitmap(_ v: Int) {
+    volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing.bitmap.bits)
+  }
+
+  private mutating func sendBitmap(_ v: Int) {
+    guard volumes[v].exchange.sender != nil, volumes[v].exchange.underWay == 0, let data = link.data else { return }
+    let useRLE = settings.net.useRLE && link.version >= 90
+    for round in 0..<16 {
+      let words = UnsafeBufferPointer(volumes[v].backing.bitmap.words)
+      guard let packet = volumes[v].exchange.sender!.nextPacket(words: words, useRLE: useRLE, version: link.version)
+      else {
+        bitmapSent(v)
+        return
+      }
+      let last = round == 15
+      if last { volumes[v].exchange.underWay = 1 }
+      let tag = UInt64(link.generation) << 8 | UInt64(v)
+      fx.append(
+        .send(
+          data, volumes[v].number, packet, nil,
+          notify: last ? WorkID(kind: .exchange, slot: SlotID(raw: tag)) : nil))
+    }
+  }
+
+  mutating func bitmapPacketSent(_ tag: SlotID) {
+    let v = Int(tag.raw & 0xff)
+    guard UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].exchange.underWay > 0 else { return }
+    volumes[v].exchange.underWay = 0
+    sendBitmap(v)
+  }
+
+  private mutating func bitmapSent(_ v: Int) {
+    volumes[v].exchange.sender = nil
+    if volumes[v].state.conn == .wfBitMapT { change(v) { $0.conn = .wfSyncUUID } }
+  }
+
+  /// P_BITMAP, P_COMPRESSED_BITMAP: the union of both bitmaps.
+  mutating func bitmapReceived(_ v: Int, _ packet: Packet) {
+    let conn = volumes[v].state.conn
+    guard conn == .wfBitMapS || conn == .wfBitMapT, volumes[v].exchange.receiver != nil, volumes[v].isAttached else {
+      breakLink(.protocolError, "\(packet.name) in state \(conn.name)")
+      return
+    }
+    let from = volumes[v].exchange.receiver!.bit
+    let complete: Bool
+    do {
+      complete = try volumes[v].exchange.receiver!.receive(
+        packet, into: volumes[v].backing.bitmap.words, version: link.version)
+    } catch {
+      breakLink(.protocolError, error.description)
+      return
+    }
+    volumes[v].backing.bitmap.merged(from & ~63..<volumes[v].exchange.receiver!.bit)
+    if !complete { return }
+    volumes[v].backing.bitmap.recount()
+    volumes[v].exchange.receiver = nil
+    if conn == .wfBitMapT {
+      volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
+      sendBitmap(v)
+    } else {
+      startSource(v)
+    }
+  }
+}

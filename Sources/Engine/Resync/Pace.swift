@@ -1,0 +1,30 @@
+// How fast a target asks. Without a configured rate the window alone bounds it; with one, tokens are granted every
+// 100 ms: resync-rate when c-plan-ahead is 0, else c-max-rate as a ceiling.
+import Base
+
+extension Engine {
+  /// Sectors per second; nil: unlimited.
+  private func rateLimit(_ v: Int) -> UInt64? {
+    let resync = volumes[v].settings.resync
+    if !resync.rateIsConfigured { return nil }
+    let kib = resync.planAhead == 0 ? resync.rate : resync.maxRate
+    return kib == 0 ? nil : UInt64(kib) * 2
+  }
+
+  mutating func refillBudget(_ v: Int) {
+    guard let rate = rateLimit(v) else { return }
+    guard let since = volumes[v].resync.budgetSince else {
+      volumes[v].resync.budgetSince = now
+      volumes[v].resync.budget = max(rate / 10, 8)
+      return
+    }
+    let elapsed = (now - since).nanoseconds
+    if elapsed >= 100_000_000 {
+      let grant = UInt64(Double(rate) * Double(min(elapsed, 1_000_000_000)) / 1e9)
+      volumes[v].resync.budget = min(volumes[v].resync.budget + grant, max(rate / 5, 8))
+      volumes[v].resync.budgetSince = now
+    }
+  }
+
+  func hasBudget(_ v: Int) -> Bool { rateLimit(v) == nil || volumes[v].resync.budget > 0 }
+}

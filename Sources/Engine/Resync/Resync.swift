@@ -1,0 +1,122 @@
+// State of a volume's resync, on either side, and what both sides do: counting, pausing, lazily writing the bitmap.
+import Base
+import Protocol
+
+struct Resync {
+  /// A request of the target that is not answered yet.
+  struct Asked {
+    var range: BlockRange
+    var hold: RangeHold
+  }
+  enum Ending: Equatable {
+    case none
+    /// Target: what was received is being made durable.
+    case flushing
+    /// Waiting for the ack of the last ping.
+    case pinging
+    /// Target: bitmap and superblock say UpToDate; then the peer hears of it.
+    case recording
+  }
+  /// Bits at the start.
+  var total: UInt64 = 0
+  /// Bits that could not be read or written.
+  var failed: UInt64 = 0
+  var started: Instant?
+  /// Target: the metadata says Inconsistent, blocks may be overwritten.
+  var ready = false
+  var position: UInt64 = 0
+  var asked: [Asked] = []
+  var askedBytes: UInt64 = 0
+  /// Received and not yet written.
+  var writing = 0
+  var ending = Ending.none
+  /// Source: the target has said that it is done (9.6 step 5).
+  var noticed = false
+  /// Next look for work: the pace, or a block that was in use.
+  var nextStep: Instant?
+  /// Sectors that may still be asked for in this step (only with a configured rate).
+  var budget: UInt64 = 0
+  var budgetSince: Instant?
+  var lazyWrite: Instant?
+
+  var deadline: Instant? {
+    switch (nextStep, lazyWrite) {
+    case (let a?, let b?): min(a, b)
+    case (let a, let b): a ?? b
+    }
+  }
+}
+
+extension Engine {
+  /// Everything a resync needs at its start, on both sides.
+  mutating func beginResync(_ v: Int) {
+    volumes[v].resync.total = volumes[v].outOfSync
+    volumes[v].resync.started = now
+    volumes[v].resync.lazyWrite = now + .seconds(2)
+    log("\(name(v)): began resync, will sync \(volumes[v].outOfSync * 4) KiB [\(volumes[v].outOfSync) bits set]")
+  }
+
+  /// The resync is over or broken off: bits and generations say what is left.
+  mutating func endResync(_ v: Int) {
+    let resync = volumes[v].resync
+    for asked in resync.asked { volumes[v].ranges.remove(asked.hold) }
+    if let started = resync.started {
+      let done = resync.total &- min(resync.total, volumes[v].outOfSync)
+      let milliseconds = (now - started).nanoseconds / 1_000_000
+      log("\(name(v)): resync ended after \(milliseconds) ms, \(done * 4) KiB transferred")
+    }
+    volumes[v].resync = Resync()
+    volumes[v].exchange = Exchange()
+    lookAgain = true
+  }
+
+  /// A bit was cleared or a block failed: is this the end?
+  mutating func resyncProgressed(_ v: Int) {
+    switch volumes[v].state.conn {
+    case .syncTarget: checkTargetEnd(v)
+    case .syncSource, .pausedSyncS: checkSourceEnd(v)
+    default: break
+    }
+  }
+
+  mutating func resyncTick(_ v: Int) {
+    if let due = volumes[v].resync.lazyWrite, now >= due {
+      volumes[v].resync.lazyWrite = now + .seconds(2)
+      if volumes[v].hasDisk { flushBitmap(v, lazy: true, then: .nothing) }
+    }
+    if let due = volumes[v].resync.nextStep, now >= due {
+      volumes[v].resync.nextStep = nil
+      askForBlocks(v)
+    }
+  }
+
+  /// Sets every bit; FULL_SYNC on disk says so until the bitmap is there (metadata spec 4.5).
+  mutating func setAllBits(_ v: Int) {
+    if !volumes[v].isAttached { return }
+    volumes[v].backing.bitmap.setAll()
+    putFullSync(v, true)
+    writeSuperblock(v, then: .nothing)
+    flushBitmap(v, lazy: true, then: .fullSyncStored)
+  }
+
+  mutating func putFullSync(_ v: Int, _ on: Bool) {
+    let peer = Int(settings.peerNodeID)
+    if volumes[v].backing.superblock.format == .v08 {
+      if on {
+        volumes[v].backing.superblock.flags.insert(.fullSync)
+      } else {
+        volumes[v].backing.superblock.flags.remove(.fullSync)
+      }
+    } else if on {
+      volumes[v].backing.superblock.peers[peer].flags.insert(.fullSync)
+    } else {
+      volumes[v].backing.superblock.peers[peer].flags.remove(.fullSync)
+    }
+  }
+
+  mutating func pause(_ v: Int, user: Bool) {
+    change(v) { $0.userPaused = user }
+    if volumes[v].state.conn >= .connected { sendState(v) }
+    if !user { askForBlocks(v) }
+  }
+}

@@ -1,0 +1,118 @@
+// The source of a resync: answers requests, clears what the target has written, and believes the end only when its own
+// bits agree (wire spec 9.4, 9.6).
+// Law: an answer never carries data older than a write that precedes it on the stream: a block is read while no
+// application write to it is under way, and none starts until the answer is queued.
+import Base
+import Protocol
+
+extension Engine {
+  /// Both bitmaps are the union: the resync starts.
+  mutating func startSource(_ v: Int) {
+    let sync = volumes[v].generations.startSync(random: random.next())
+    change(v) {
+      $0.conn = .syncSource
+      $0.peerDisk = .inconsistent
+    }
+    beginResync(v)
+    fx.append(.handler(work(.handler, v), .beforeResyncSource, volumes[v].number))
+    writeSuperblock(v, then: .nothing)
+    fx.append(.send(link.data!, volumes[v].number, .syncUUID(sync), nil, notify: nil))
+    if volumes[v].peerGenerations == nil { volumes[v].peerGenerations = GenerationIdentifiers() }
+  }
+
+  /// P_RS_DATA_REQUEST; P_RS_THIN_REQ and P_CSUM_RS_REQUEST are answered with data, which is always right.
+  mutating func resyncRequested(_ v: Int, _ request: BlockRequest, _ buffer: PayloadRef?) {
+    guard let buffer, isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20) else {
+      if let buffer { fx.append(.giveBack(buffer)) }
+      breakLink(
+        .protocolError, "resync request of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
+      return
+    }
+    let id = peerRequests.insert(
+      PeerRequest(
+        kind: .resyncRead, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
+        blockID: request.blockID, flags: [], payload: buffer, connection: link.generation))
+    volumes[v].unacked += 1
+    parkOrStart(v, id)
+  }
+
+  mutating func startResyncRead(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate else {
+      refuseRead(v, id, { .negativeResyncReply($0) })
+      return
+    }
+    peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
+    volumes[v].ioInFlight += 1
+    fx.append(.disk(WorkID(kind: .resyncRead, slot: id), volumes[v].number, .read(request.range, request.payload!)))
+  }
+
+  mutating func resyncReadDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = peerRequests[id].volume
+    volumes[v].ioInFlight -= 1
+    let request = peerRequests[id]
+    if let fault {
+      volumes[v].resync.failed += request.range.count.bits
+      refuseRead(v, id, { .negativeResyncReply($0) })
+      diskFailed(v, fault, "read")
+      resyncProgressed(v)
+    } else if request.connection == link.generation {
+      var head = DataHeader()
+      head.sector = request.range.start.value
+      head.blockID = request.blockID
+      sendReply(v, id, .resyncReply(head), .resyncRead)
+    } else {
+      releasePeerRequest(id)
+    }
+    advanceDetach(v)
+  }
+
+  /// P_RS_WRITE_ACK of a resync block, P_RS_IS_IN_SYNC.
+  mutating func resyncAcked(_ v: Int, _ ack: BlockAck) {
+    guard isLegal(v, sector: ack.sector, size: ack.size, limit: 128 << 20) else {
+      breakLink(.networkFailure, "resync ack outside \(name(v))")
+      return
+    }
+    clearBits(v, BlockRange(start: ack.sector, bytes: ack.size))
+    resyncProgressed(v)
+  }
+
+  /// P_NEG_ACK of a resync block: the target could not write it.
+  mutating func resyncWriteRefused(_ v: Int, _ ack: BlockAck) {
+    guard isLegal(v, sector: ack.sector, size: ack.size, limit: 128 << 20) else {
+      breakLink(.networkFailure, "negative resync ack outside \(name(v))")
+      return
+    }
+    volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
+    resyncProgressed(v)
+  }
+
+  /// The target has said that it is done. Its word can be ahead of its last ack, as the two travel on different
+  /// sockets: it is remembered until our own bits agree (K5).
+  mutating func checkSourceEnd(_ v: Int) {
+    guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS, volumes[v].resync.noticed,
+      volumes[v].resync.ending == .none, volumes[v].outOfSync <= volumes[v].resync.failed
+    else { return }
+    volumes[v].resync.ending = .pinging
+    sendPing(.resyncSource(volume: v))
+  }
+
+  mutating func resyncSourcePinged(_ v: Int) {
+    guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS,
+      volumes[v].resync.ending == .pinging
+    else { return }
+    if volumes[v].resync.failed == 0 {
+      volumes[v].generations.finishAsSource()
+      rememberOwnAsPeers(v)
+    }
+    let complete = volumes[v].resync.failed == 0
+    change(v) {
+      $0.conn = .connected
+      $0.peerDisk = complete ? .upToDate : .inconsistent
+    }
+    if volumes[v].hasDisk {
+      flushBitmap(v, lazy: true, then: .nothing)
+      writeSuperblock(v, then: .nothing)
+    }
+  }
+}

@@ -1,0 +1,242 @@
+// The target of a resync: asks for what is marked, writes what comes, acknowledges, and ends it (wire spec 9.4, 9.6).
+// Laws: nothing is overwritten before the metadata says Inconsistent; a bit is cleared when the block is on disk; the
+// metadata says UpToDate before the source hears of it, and the data are durable before the metadata says so.
+import Base
+import Protocol
+
+extension Engine {
+  /// P_SYNC_UUID: the source is ready.
+  mutating func syncUUIDReceived(_ v: Int, _ sync: UInt64) {
+    guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk else {
+      breakLink(.protocolError, "P_SYNC_UUID in state \(volumes[v].state.conn.name)")
+      return
+    }
+    volumes[v].generations.adoptSync(sync, primary: role == .primary)
+    change(v) {
+      $0.conn = .syncTarget
+      $0.disk = .inconsistent
+    }
+    beginResync(v)
+    fx.append(.handler(work(.handler, v), .beforeResyncTarget, volumes[v].number))
+    writeSuperblock(v, then: .targetReady)
+  }
+
+  mutating func targetReady(_ v: Int) {
+    guard volumes[v].state.conn == .syncTarget || volumes[v].state.conn == .pausedSyncT else { return }
+    volumes[v].resync.ready = true
+    askForBlocks(v)
+    checkTargetEnd(v)
+  }
+
+  /// Bytes that may be on their way: half of max-buffers, less while the application is at work.
+  private func window(_ v: Int) -> UInt64 {
+    let all = UInt64(settings.net.maxBuffers) * 4096 / 2
+    let busy = volumes[v].requests > 0 || volumes[v].unacked > 0
+    return busy ? max(all / 4, 1 << 20) : all
+  }
+
+  /// Sends requests as far as window and pace allow.
+  mutating func askForBlocks(_ v: Int) {
+    guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ready, volumes[v].resync.ending == .none,
+      volumes[v].hasDisk
+    else { return }
+    refillBudget(v)
+    let limit = window(v)
+    while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
+      guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
+        // The end of the bitmap: once more from the front when everything asked for has come.
+        if volumes[v].resync.asked.isEmpty, volumes[v].resync.writing == 0, volumes[v].resync.position > 0,
+          volumes[v].outOfSync > volumes[v].resync.failed
+        {
+          volumes[v].resync.position = 0
+          // What is left was in use a moment ago, or has come since.
+          volumes[v].resync.nextStep = now + .milliseconds(10)
+        }
+        return
+      }
+      var last = first + 1
+      while last < volumes[v].backing.bitmap.bits, last - first < 256, last & 4095 != 0,
+        volumes[v].backing.bitmap.isSet(last)
+      {
+        last += 1
+      }
+      volumes[v].resync.position = last
+      let end = min(last << 3, volumes[v].size.value)
+      let range = BlockRange(Sector(first << 3), SectorCount(end - first << 3))
+      if isBlocked(v, range, .resyncAsked) {
+        volumes[v].resync.nextStep = now + .milliseconds(10)
+        continue
+      }
+      ask(v, range)
+    }
+    if !hasBudget(v) { volumes[v].resync.nextStep = now + .milliseconds(100) }
+  }
+
+  private mutating func ask(_ v: Int, _ range: BlockRange) {
+    let hold = volumes[v].ranges.insert(range, .resyncAsked)
+    volumes[v].resync.asked.append(.init(range: range, hold: hold))
+    volumes[v].resync.askedBytes += range.bytes
+    volumes[v].resync.budget -= min(volumes[v].resync.budget, range.count.value)
+    fx.append(
+      .send(
+        link.data!, volumes[v].number,
+        .resyncRequest(
+          BlockRequest(sector: range.start.value, blockID: syncerBlockID, size: UInt32(range.bytes))), nil,
+        notify: nil))
+  }
+
+  /// P_RS_DATA_REPLY, and P_RS_DEALLOCATED (without payload: the range reads as zeroes).
+  mutating func resyncReplied(_ v: Int, _ sector: UInt64, _ size: UInt32, _ blockID: UInt64, _ payload: PayloadRef?) {
+    guard let range = takeAsked(v, sector, size) else {
+      if let payload { fx.append(.giveBack(payload)) }
+      breakLink(.protocolError, "resync block at sector \(sector) that was not asked for")
+      return
+    }
+    volumes[v].counters.received += range.count.value
+    volumes[v].resync.writing += 1
+    let id = peerRequests.insert(
+      PeerRequest(
+        kind: payload == nil ? .resyncZero : .resyncWrite, volume: v, range: range, blockID: blockID, flags: [],
+        payload: payload, connection: link.generation))
+    parkOrStart(v, id)
+  }
+
+  private mutating func takeAsked(_ v: Int, _ sector: UInt64, _ size: UInt32) -> BlockRange? {
+    for (i, asked) in volumes[v].resync.asked.enumerated()
+    where asked.range.start.value == sector && asked.range.bytes == UInt64(size) {
+      volumes[v].resync.asked.swapAt(i, volumes[v].resync.asked.count - 1)
+      volumes[v].resync.asked.removeLast()
+      volumes[v].resync.askedBytes -= asked.range.bytes
+      volumes[v].ranges.remove(asked.hold)
+      lookAgain = true
+      return asked.range
+    }
+    return nil
+  }
+
+  mutating func startResyncWrite(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    guard volumes[v].hasDisk else {
+      finishResyncWrite(v, id, Errno.io)
+      return
+    }
+    peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncWrite)
+    volumes[v].ioInFlight += 1
+    let operation: DiskOperation =
+      if let payload = request.payload {
+        .write(request.range, payload, fua: false)
+      } else {
+        .zero(request.range, mayUnmap: true)
+      }
+    fx.append(.disk(WorkID(kind: .resyncWrite, slot: id), volumes[v].number, operation))
+  }
+
+  mutating func resyncWriteDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = peerRequests[id].volume
+    volumes[v].ioInFlight -= 1
+    if let fault { diskFailed(v, fault, "write") }
+    finishResyncWrite(v, id, fault)
+    advanceDetach(v)
+  }
+
+  private mutating func finishResyncWrite(_ v: Int, _ id: SlotID, _ fault: DiskFault?) {
+    let request = peerRequests[id]
+    let current = request.connection == link.generation
+    if fault == nil {
+      // Written whole, whatever became of the connection: the source's data were good when they were read. Only the
+      // running resync may say "equal": the source may have written since.
+      if current { clearBits(v, request.range) }
+    } else {
+      volumes[v].resync.failed += request.range.count.bits
+    }
+    if current { sendAck(v, id, fault == nil ? { .resyncWriteAck($0) } : { .negativeAck($0) }) }
+    releasePeerRequest(id)
+    if current {
+      if volumes[v].resync.writing > 0 { volumes[v].resync.writing -= 1 }
+      askForBlocks(v)
+      checkTargetEnd(v)
+    }
+  }
+
+  /// P_NEG_RS_DREPLY, P_RS_CANCEL: the block stays out of sync.
+  mutating func resyncRefused(_ v: Int, _ ack: BlockAck) {
+    guard takeAsked(v, ack.sector, ack.size) != nil else { return }
+    volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
+    askForBlocks(v)
+    checkTargetEnd(v)
+  }
+
+  // MARK: the end
+
+  mutating func checkTargetEnd(_ v: Int) {
+    let resync = volumes[v].resync
+    guard volumes[v].state.conn == .syncTarget, resync.ready, resync.ending == .none, resync.asked.isEmpty,
+      resync.writing == 0, volumes[v].outOfSync <= resync.failed, volumes[v].hasDisk
+    else { return }
+    volumes[v].resync.ending = .flushing
+    volumes[v].ioInFlight += 1
+    let tag = UInt64(link.generation) << 8 | UInt64(v)
+    fx.append(.disk(WorkID(kind: .bracket, slot: SlotID(raw: tag)), volumes[v].number, .flush))
+  }
+
+  mutating func resyncFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
+    let v = Int(tag.raw & 0xff)
+    volumes[v].ioInFlight -= 1
+    if let fault { diskFailed(v, fault, "flush") }
+    if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
+      volumes[v].state.conn == .syncTarget
+    {
+      volumes[v].resync.ending = .pinging
+      sendPing(.resyncTarget(volume: v))
+    }
+    advanceDetach(v)
+  }
+
+  /// The source has seen every ack of ours.
+  mutating func resyncTargetPinged(_ v: Int) {
+    guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ending == .pinging else { return }
+    if volumes[v].outOfSync > volumes[v].resync.failed {
+      // Announced or written by halves meanwhile: not the end yet.
+      volumes[v].resync.ending = .none
+      askForBlocks(v)
+      return
+    }
+    guard volumes[v].resync.failed == 0 else {
+      warn("\(name(v)): resync ended with \(volumes[v].resync.failed) blocks that could not be read or written")
+      change(v) {
+        $0.conn = .connected
+        $0.disk = .inconsistent
+      }
+      sendState(v)
+      return
+    }
+    guard let peer = volumes[v].peerGenerations else { preconditionFailure("a resync without the peer's generations") }
+    volumes[v].resync.ending = .recording
+    volumes[v].generations.finishAsTarget(peer: peer, primary: role == .primary)
+    rememberOwnAsPeers(v)
+    change(v) {
+      $0.conn = .connected
+      $0.disk = .upToDate
+      $0.peerDisk = .upToDate
+    }
+    flushBitmap(v, lazy: true, then: .nothing)
+    writeSuperblock(v, then: .resyncTargetDone)
+  }
+
+  /// After a resync without failures both nodes hold the same slots (wire spec 5.1, copy of the peer's slots, c).
+  mutating func rememberOwnAsPeers(_ v: Int) {
+    var copy = volumes[v].peerGenerations ?? GenerationIdentifiers()
+    let own = volumes[v].generations
+    copy.current = own.current
+    copy.bitmap = own.bitmap
+    copy.history0 = own.history0
+    copy.history1 = own.history1
+    copy.dirtyBits = 0
+    volumes[v].peerGenerations = copy
+  }
+
+  mutating func resyncTargetDurable(_ v: Int) {
+    if volumes[v].state.conn >= .connected { sendState(v) }
+    fx.append(.handler(work(.handler, v), .afterResyncTarget, volumes[v].number))
+  }
+}

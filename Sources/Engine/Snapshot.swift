@@ -1,0 +1,47 @@
+// What `status` shows: a value, taken between two events, that never touches the flow.
+import Base
+
+public struct ResourceSnapshot: Equatable, Sendable {
+  public var role: Role
+  /// The connection's word: below Connected the state of the link, else Connected.
+  public var connection: ConnectionState
+  public var peerRole: Role
+  public var volumes: [VolumeSnapshot]
+}
+
+public struct VolumeSnapshot: Equatable, Sendable {
+  public var number: VolumeNumber
+  public var disk: DiskState
+  public var peerDisk: DiskState
+  /// At least Connected: the replication state; else as `ResourceSnapshot.connection`.
+  public var replication: ConnectionState
+  /// Exported size; 0 when not usable.
+  public var size: SectorCount
+  public var outOfSync: SectorCount
+  /// Bits at the start of the running resync, bits left; 0 and 0 when none runs.
+  public var resyncTotal: UInt64
+  public var resyncLeft: UInt64
+  public var resyncStarted: Instant?
+  public var userPaused: Bool
+  public var peerPaused: Bool
+  public var dependencyPaused: Bool
+  /// Sectors read, written by the application and peer; sent and received; metadata writes.
+  public var read: UInt64
+  public var written: UInt64
+  public var sent: UInt64
+  public var received: UInt64
+  public var activityLogWrites: UInt64
+  public var bitmapWrites: UInt64
+  /// Application requests waiting for the local disk or anything; requests waiting for the peer; the peer's requests
+  /// not yet acked by us.
+  public var upperPending: Int
+  public var lowerPending: Int
+  public var pending: Int
+  public var unacked: Int
+  public var current: UInt64
+  public var bitmap: UInt64
+  public var history0: UInt64
+  public var history1: UInt64
+  /// The device flags of the metadata (metadata spec 2.3), nil when diskless.
+  public var metaFlags: UInt32?
+}

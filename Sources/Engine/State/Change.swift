@@ -1,0 +1,154 @@
+// The one door through which a volume's state changes: the intended change is normalised (wire spec 4.2), logged in
+// DRBD's shape, and then has its consequences. Vetoes come before, in the flows that intend a change.
+import Base
+import MetaDisk
+import Protocol
+
+extension VolumeState {
+  /// Fields that follow from others (wire spec 4.2).
+  mutating func normalise() {
+    if conn < .connected {
+      peerRole = .unknown
+      peerPaused = false
+      if peerDisk < .inconsistent || peerDisk > .unknown { peerDisk = .unknown }
+    }
+    if conn > .connected, disk <= .failed || peerDisk <= .failed { conn = .connected }
+    if conn >= .connected, conn < .ahead {
+      if disk == .consistent || disk == .outdated { disk = .upToDate }
+      if peerDisk == .consistent || peerDisk == .outdated { peerDisk = .upToDate }
+    }
+    let paused = userPaused || peerPaused || dependencyPaused
+    switch conn {
+    case .syncSource where paused: conn = .pausedSyncS
+    case .syncTarget where paused: conn = .pausedSyncT
+    case .pausedSyncS where !paused: conn = .syncSource
+    case .pausedSyncT where !paused: conn = .syncTarget
+    default: break
+    }
+    switch conn {
+    case .wfBitMapT, .wfSyncUUID, .startingSyncT, .pausedSyncT, .behind:
+      disk = min(max(disk, .inconsistent), .outdated)
+      peerDisk = .upToDate
+    case .wfBitMapS, .startingSyncS, .pausedSyncS, .ahead:
+      disk = .upToDate
+      peerDisk = min(max(peerDisk, .inconsistent), .consistent)
+    case .syncTarget:
+      disk = .inconsistent
+      peerDisk = .upToDate
+    case .syncSource:
+      disk = .upToDate
+      peerDisk = .inconsistent
+    case .verifyS, .verifyT:
+      disk = .upToDate
+      peerDisk = .upToDate
+    default: break
+    }
+  }
+
+  /// A write is sent to the peer (wire spec 7.1).
+  var replicates: Bool {
+    if conn < .connected { return false }
+    if conn == .wfBitMapS || conn == .ahead { return false }
+    return peerDisk == .upToDate || (peerDisk >= .inconsistent && conn >= .wfBitMapT && conn < .ahead)
+  }
+
+  /// A write is announced to the peer as out of sync instead.
+  var announcesOutOfSync: Bool { conn == .wfBitMapS || conn == .ahead }
+
+  /// Between the comparison of generations and the end of a resync.
+  var isSyncing: Bool { conn >= .startingSyncS && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT }
+
+  /// The peer's data were within reach in `old` and are not any more.
+  static func lostPeerData(_ old: VolumeState, _ new: VolumeState) -> Bool {
+    let gone = new.peerDisk < .inconsistent || new.peerDisk == .outdated || new.peerDisk == .unknown
+    switch old.peerDisk {
+    case .inconsistent, .consistent, .upToDate: return gone
+    case .unknown: return new.peerDisk == .diskless || new.peerDisk == .failed || new.peerDisk == .outdated
+    default: return false
+    }
+  }
+}
+
+extension Engine {
+  /// Changes a volume. The caller has checked that it may.
+  mutating func change(_ v: Int, _ edit: (inout VolumeState) -> Void) {
+    let old = volumes[v].state
+    var new = old
+    edit(&new)
+    new.normalise()
+    if new == old { return }
+    volumes[v].state = new
+    logChange(v, old, new)
+    consequences(v, old, new)
+    fx.append(.stateChanged)
+  }
+
+  private mutating func consequences(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
+    if old.replicates != new.replicates { closeEpoch() }
+    if old.isSyncing, !new.isSyncing { endResync(v) }
+    if old.conn >= .connected, new.conn < .connected { volumes[v].compareAgain = false }
+
+    // A generation ends where the two copies part (wire spec 5.1).
+    let separated = VolumeState.lostPeerData(old, new)
+    let servesDisklessPrimary = new.peerRole == .primary && new.peerDisk <= .failed && new.conn >= .connected
+    if separated, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
+      new.role == .primary || servesDisklessPrimary
+    {
+      newGeneration(v)
+    }
+    if new.conn >= .connected, new.disk == .upToDate, new.peerDisk == .upToDate {
+      if volumes[v].isAttached { volumes[v].backing.crashedPrimary = false }
+    }
+    if volumes[v].isAttached, new.disk > .negotiating || old.disk > .negotiating { updateSuperblock(v) }
+    let wasUsable = old.disk >= .consistent || old.peerDisk == .upToDate
+    let isUsable = new.disk >= .consistent || new.peerDisk == .upToDate
+    if wasUsable != isUsable { announceSize(v) }
+    lookAgain = true
+  }
+
+  /// bitmap <- current, current <- random; durable before any write that the peer does not have is answered.
+  mutating func newGeneration(_ v: Int) {
+    volumes[v].generations.rotateToNew(random.next(), primary: role == .primary)
+    log(
+      "\(name(v)): new current UUID \(hex(volumes[v].generations.current)), bitmap \(hex(volumes[v].generations.bitmap))"
+    )
+    writeSuperblock(v, then: .nothing)
+    volumes[v].superblock.fence = volumes[v].superblock.wanted
+    if volumes[v].state.conn >= .connected { sendGenerations(v) }
+  }
+
+  mutating func setRole(_ new: Role) {
+    if role == new { return }
+    log("\(settings.name): role( \(role.name) -> \(new.name) )")
+    role = new
+    for v in 0..<volumes.count {
+      volumes[v].generations.setPrimary(new == .primary)
+      change(v) { $0.role = new }
+    }
+  }
+
+  private mutating func logChange(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
+    var text = ""
+    if old.peerRole != new.peerRole { text += " peer( \(old.peerRole.name) -> \(new.peerRole.name) )" }
+    if old.conn != new.conn { text += " conn( \(old.conn.name) -> \(new.conn.name) )" }
+    if old.disk != new.disk { text += " disk( \(old.disk.name) -> \(new.disk.name) )" }
+    if old.peerDisk != new.peerDisk { text += " pdsk( \(old.peerDisk.name) -> \(new.peerDisk.name) )" }
+    if old.userPaused != new.userPaused {
+      text += " user_isp( \(old.userPaused ? 1 : 0) -> \(new.userPaused ? 1 : 0) )"
+    }
+    if old.peerPaused != new.peerPaused {
+      text += " peer_isp( \(old.peerPaused ? 1 : 0) -> \(new.peerPaused ? 1 : 0) )"
+    }
+    if !text.isEmpty { log("\(name(v)):\(text)") }
+  }
+
+  mutating func announceSize(_ v: Int) {
+    fx.append(.resized(volumes[v].number, exportedSize(volumes[v].number)))
+  }
+
+  /// 16 upper-case digits, as drbdmeta prints them.
+  func hex(_ value: UInt64) -> String {
+    let digits = String(value, radix: 16, uppercase: true)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}

@@ -1,0 +1,280 @@
+// When metadata is written, and in which order (metadata spec 2.6, 4.3). One superblock write is under way at a time;
+// it always carries the newest state. A superblock that weakens protection waits for the bitmap pages it relies on.
+import Base
+import MetaDisk
+import Protocol
+
+/// What goes on once a superblock, or the bitmap, is durable.
+enum AfterMetadata: Equatable {
+  case nothing
+  case promoted
+  case demoted
+  case attached
+  case detached
+  case outdated(ReplyTo)
+  case replied(ReplyTo)
+  case resyncTargetDone
+  case targetReady
+  case fullSyncStored
+  case superblock
+  case transaction
+}
+
+struct SuperblockWrites {
+  struct Waiter {
+    var generation: UInt64
+    var then: AfterMetadata
+  }
+  /// Counts changes; `issued` is in the write under way, `durable` on disk.
+  var wanted: UInt64 = 0
+  var issued: UInt64 = 0
+  var durable: UInt64 = 0
+  var inFlight = false
+  var waitsForPages = false
+  /// Writes that only this node has are answered when this is durable.
+  var fence: UInt64 = 0
+  var waiters: [Waiter] = []
+  var isFenced: Bool { durable < fence }
+}
+
+struct PageWrites {
+  /// Pages being written. A page is never written twice at once: the older bytes could land last.
+  var inFlight = 0
+  /// Next page to look at while everything dirty is being written.
+  var scanning: UInt32?
+  var includeLazy = false
+  var waiters: [AfterMetadata] = []
+  var again = false
+}
+
+extension Engine {
+  /// Flags of the metadata as they follow from the state (metadata spec 2.3).
+  private func deviceFlags(_ v: Int, keeping old: DeviceFlags) -> DeviceFlags {
+    let state = volumes[v].state
+    let v08 = volumes[v].backing.superblock.format == .v08
+    var flags = old
+    func put(_ flag: DeviceFlags, _ on: Bool) { if on { flags.insert(flag) } else { flags.remove(flag) } }
+    put(.alClean, false)
+    put(.alDisabled, !volumes[v].settings.alUpdates)
+    if state.disk > .negotiating {
+      put(.consistent, state.disk > .inconsistent)
+      put(.wasUpToDate, state.disk > .outdated)
+    }
+    put(.primaryIndicator, role == .primary || (state.peerDisk < .inconsistent && state.peerRole == .primary))
+    let crashed = volumes[v].backing.crashedPrimary
+    put(.crashedPrimary, v08 ? crashed : crashed || role == .primary)
+    if v08 {
+      put(.connectedIndicator, state.conn >= .connected)
+      put(.peerOutdated, state.peerDisk >= .inconsistent && state.peerDisk <= .outdated)
+    }
+    return flags
+  }
+
+  /// Writes the superblock if what it says has changed.
+  mutating func updateSuperblock(_ v: Int) {
+    let before = volumes[v].backing.superblock
+    refreshSuperblock(v)
+    if volumes[v].backing.superblock != before { writeSuperblock(v, then: .nothing) }
+  }
+
+  private mutating func refreshSuperblock(_ v: Int) {
+    let flags = deviceFlags(v, keeping: volumes[v].backing.superblock.flags)
+    let state = volumes[v].state
+    let generations = volumes[v].generations
+    let peer = Int(settings.peerNodeID)
+    volumes[v].backing.superblock.flags = flags
+    volumes[v].backing.superblock.unclean = true
+    if volumes[v].size > .zero { volumes[v].backing.superblock.effectiveSize = volumes[v].size }
+    volumes[v].backing.superblock.setGenerations(
+      current: generations.current, bitmap: generations.bitmap, history0: generations.history0,
+      history1: generations.history1, peerNode: peer)
+    if volumes[v].backing.superblock.format == .v09 {
+      func put(_ flag: PeerFlags, _ on: Bool) {
+        if on {
+          volumes[v].backing.superblock.peers[peer].flags.insert(flag)
+        } else {
+          volumes[v].backing.superblock.peers[peer].flags.remove(flag)
+        }
+      }
+      put(.connected, state.conn >= .connected)
+      put(.outdated, state.peerDisk >= .inconsistent && state.peerDisk <= .outdated)
+      if state.conn >= .connected { put(.seen, true) }
+    }
+  }
+
+  /// Writes the superblock with the state of now; `then` happens when it is durable.
+  mutating func writeSuperblock(_ v: Int, then: AfterMetadata) {
+    precondition(volumes[v].isAttached, "no disk, no superblock")
+    volumes[v].superblock.wanted += 1
+    if then != .nothing {
+      volumes[v].superblock.waiters.append(.init(generation: volumes[v].superblock.wanted, then: then))
+    }
+    issueSuperblock(v)
+  }
+
+  mutating func issueSuperblock(_ v: Int) {
+    if volumes[v].superblock.inFlight || volumes[v].superblock.waitsForPages { return }
+    if volumes[v].superblock.wanted == volumes[v].superblock.issued { return }
+    // The block on disk may claim less protection only when the bitmap pages behind the claim are durable.
+    if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil,
+      role != .primary || volumes[v].generations.bitmap == 0
+    {
+      volumes[v].superblock.waitsForPages = true
+      flushBitmap(v, lazy: false, then: .superblock)
+      return
+    }
+    refreshSuperblock(v)
+    volumes[v].superblock.issued = volumes[v].superblock.wanted
+    volumes[v].superblock.inFlight = true
+    let offset = volumes[v].backing.placement.superblockOffset
+    fx.append(
+      .metaWrite(work(.superblock, v), volumes[v].number, .superblock, offset: offset, barrier: true))
+  }
+
+  mutating func metaDone(_ id: WorkID, _ fault: DiskFault?) {
+    let v = Int(id.slot.raw & 0xff)
+    switch id.kind {
+    case .superblock: superblockDone(v, fault)
+    case .bitmapPage: pageDone(v, UInt32(id.slot.raw >> 8), fault)
+    case .activityLog: transactionDone(v, fault)
+    case .attach: attachDone(v, page: UInt32(id.slot.raw >> 8), fault)
+    default: preconditionFailure("metadata answer to something that is no metadata work")
+    }
+  }
+
+  private mutating func superblockDone(_ v: Int, _ fault: DiskFault?) {
+    volumes[v].superblock.inFlight = false
+    if let fault {
+      metadataFailed(v, fault)
+      advanceDetach(v)
+      return
+    }
+    volumes[v].superblock.durable = volumes[v].superblock.issued
+    runSuperblockWaiters(v)
+    if volumes[v].isAttached { issueSuperblock(v) }
+    advanceDetach(v)
+  }
+
+  /// Lets those go on whose superblock is durable, or (after a failure) can never be.
+  mutating func runSuperblockWaiters(_ v: Int) {
+    let durable = volumes[v].superblock.durable
+    let due = volumes[v].superblock.waiters.filter { $0.generation <= durable }
+    volumes[v].superblock.waiters.removeAll { $0.generation <= durable }
+    for waiter in due { after(v, waiter.then) }
+    if !volumes[v].superblock.isFenced { releaseHeld(v) }
+  }
+
+  /// Writes every dirty bitmap page; `then` happens when those that are dirty now are on disk (not yet durable: the
+  /// barrier of the next superblock or transaction makes them so).
+  mutating func flushBitmap(_ v: Int, lazy: Bool, then: AfterMetadata) {
+    volumes[v].pages.waiters.append(then)
+    if volumes[v].pages.scanning == nil {
+      volumes[v].pages.scanning = 0
+      volumes[v].pages.includeLazy = lazy
+    } else {
+      volumes[v].pages.again = true
+      volumes[v].pages.includeLazy = volumes[v].pages.includeLazy || lazy
+    }
+    scanPages(v)
+  }
+
+  private mutating func scanPages(_ v: Int) {
+    while volumes[v].pages.inFlight < 32, let from = volumes[v].pages.scanning {
+      let lazy = volumes[v].pages.includeLazy
+      if let page = volumes[v].backing.bitmap.nextDirtyPage(from: from, includeLazy: lazy) {
+        if volumes[v].backing.bitmap.isBeingWritten(page) {
+          volumes[v].pages.scanning = page
+          break
+        }
+        volumes[v].pages.scanning = page + 1
+        writePage(v, page)
+      } else if volumes[v].pages.again {
+        volumes[v].pages.again = false
+        volumes[v].pages.scanning = 0
+      } else {
+        volumes[v].pages.scanning = nil
+      }
+    }
+    finishPages(v)
+  }
+
+  private mutating func finishPages(_ v: Int) {
+    guard volumes[v].pages.scanning == nil, volumes[v].pages.inFlight == 0 else { return }
+    let due = volumes[v].pages.waiters
+    volumes[v].pages.waiters.removeAll()
+    volumes[v].pages.includeLazy = false
+    for then in due { after(v, then) }
+  }
+
+  mutating func writePage(_ v: Int, _ page: UInt32) {
+    volumes[v].backing.bitmap.markWritten(page)
+    volumes[v].pages.inFlight += 1
+    volumes[v].counters.bitmapWrites += 1
+    let offset = volumes[v].backing.placement.bitmapOffset + UInt64(page) * 4096
+    fx.append(
+      .metaWrite(pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
+  }
+
+  private mutating func pageDone(_ v: Int, _ page: UInt32, _ fault: DiskFault?) {
+    volumes[v].pages.inFlight -= 1
+    if !volumes[v].isAttached { return }
+    if let fault {
+      volumes[v].backing.bitmap.markDirty(page)
+      metadataFailed(v, fault)
+    } else {
+      volumes[v].backing.bitmap.writeCompleted(page)
+    }
+    if fault == nil {
+      evictPages(v)
+      scanPages(v)
+    }
+    advanceDetach(v)
+  }
+
+  /// A continuation of a metadata write.
+  private mutating func after(_ v: Int, _ then: AfterMetadata) {
+    switch then {
+    case .nothing: break
+    case .promoted: promotionDurable(v)
+    case .demoted: demotionFlushed(v)
+    case .attached: attachDurable(v)
+    case .detached: detachFlushed(v)
+    case .outdated(let reply), .replied(let reply): fx.append(.reply(reply, .done))
+    case .resyncTargetDone: resyncTargetDurable(v)
+    case .targetReady: targetReady(v)
+    case .fullSyncStored:
+      putFullSync(v, false)
+      writeSuperblock(v, then: .nothing)
+    case .superblock:
+      volumes[v].superblock.waitsForPages = false
+      issueSuperblock(v)
+    case .transaction: break
+    }
+  }
+
+  /// Metadata cannot be written: nothing this disk says can be trusted to survive, so it is given up.
+  mutating func metadataFailed(_ v: Int, _ fault: DiskFault) {
+    if !volumes[v].isAttached { return }
+    fx.append(.log(.error, "\(name(v)): meta-data I/O error \(fault.errno), detaching"))
+    failDisk(v)
+  }
+
+  func pageWork(_ kind: WorkID.Kind, _ v: Int, _ page: UInt32) -> WorkID {
+    WorkID(kind: kind, slot: SlotID(raw: UInt64(page) << 8 | UInt64(v)))
+  }
+
+  func work(_ kind: WorkID.Kind, _ v: Int) -> WorkID { WorkID(kind: kind, slot: SlotID(raw: UInt64(v))) }
+
+  /// The bytes of a metadata block, 4096 of them. Called while the effect that names it is carried out.
+  public func render(_ block: MetaBlock, of number: VolumeNumber, into bytes: UnsafeMutableRawBufferPointer) {
+    let v = index(number)
+    precondition(bytes.count >= 4096, "a metadata block has 4096 bytes")
+    precondition(volumes[v].isAttached, "a metadata block of a volume without disk")
+    switch block {
+    case .superblock: volumes[v].backing.superblock.write(to: bytes)
+    case .transaction: volumes[v].backing.log.render(into: bytes)
+    case .emptyTransaction: ActivityLogBlock.initialize(bytes)
+    case .bitmapPage(let page): volumes[v].backing.bitmap.render(page: page, into: bytes)
+    }
+  }
+}

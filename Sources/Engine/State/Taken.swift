@@ -1,0 +1,55 @@
+// The snapshot, taken between two events, and what must hold between any two.
+import Base
+
+extension Engine {
+  public func snapshot() -> ResourceSnapshot {
+    var all: [VolumeSnapshot] = []
+    var peerRole = Role.unknown
+    var connection = link.state
+    for v in 0..<volumes.count {
+      let state = volumes[v].state
+      if state.peerRole == .primary || peerRole == .unknown { peerRole = state.peerRole }
+      if state.conn >= .connected { connection = .connected }
+      let left = volumes[v].outOfSync
+      let resync = volumes[v].resync
+      let syncing = resync.started != nil
+      all.append(
+        VolumeSnapshot(
+          number: volumes[v].number, disk: state.disk, peerDisk: state.peerDisk, replication: state.conn,
+          size: exportedSize(volumes[v].number), outOfSync: SectorCount(left * 8),
+          resyncTotal: syncing ? resync.total : 0, resyncLeft: syncing ? left : 0, resyncStarted: resync.started,
+          userPaused: state.userPaused, peerPaused: state.peerPaused, dependencyPaused: state.dependencyPaused,
+          read: volumes[v].counters.read, written: volumes[v].counters.written, sent: volumes[v].counters.sent,
+          received: volumes[v].counters.received, activityLogWrites: volumes[v].counters.activityLogWrites,
+          bitmapWrites: volumes[v].counters.bitmapWrites, upperPending: volumes[v].requests,
+          lowerPending: volumes[v].ioInFlight, pending: volumes[v].waitingForPeer, unacked: volumes[v].unacked,
+          current: volumes[v].generations.current, bitmap: volumes[v].generations.bitmap,
+          history0: volumes[v].generations.history0, history1: volumes[v].generations.history1,
+          metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil))
+    }
+    return ResourceSnapshot(role: role, connection: connection, peerRole: peerRole, volumes: all)
+  }
+
+  /// Why the connection was given up for good; nil: it was not.
+  public var connectionRefusal: String? { link.refusedBecause }
+
+  /// What must hold between two events.
+  public func checkInvariants() {
+    precondition(link.phase.isConnecting || (link.data == nil && link.meta == nil), "sockets without a connection")
+    precondition(link.phase.isUp || (epochs.closed.isEmpty && epochs.sent == 0), "epochs without a connection")
+    var requests = 0
+    for v in 0..<volumes.count {
+      requests += volumes[v].requests
+      let state = volumes[v].state
+      precondition(state.role == role, "a volume with another role than its resource")
+      var normal = state
+      normal.normalise()
+      precondition(normal == state, "a state that contradicts itself")
+      precondition(volumes[v].ioInFlight >= 0 && volumes[v].requests >= 0, "more ended than began")
+      precondition(
+        volumes[v].resync.asked.isEmpty || state.conn == .syncTarget || state.conn == .pausedSyncT,
+        "resync requests outside a resync")
+    }
+    precondition(requests <= writes.count + reads.count + flushes.count, "requests that are in no table")
+  }
+}

@@ -1,0 +1,165 @@
+// One volume of the resource with everything that belongs to it: its state, its disk's metadata in core, the ranges in
+// use, and the resync. Payload never lies here.
+import Base
+import MetaDisk
+import Protocol
+
+/// What the rules of wire spec 4 speak about. `role` is the resource's; it is here so that a change is judged whole.
+struct VolumeState: Equatable {
+  var role = Role.secondary
+  var peerRole = Role.unknown
+  var conn = ConnectionState.standAlone
+  var disk = DiskState.diskless
+  var peerDisk = DiskState.unknown
+  var userPaused = false
+  var peerPaused = false
+  var dependencyPaused = false
+}
+
+/// The metadata of an attached disk, in core.
+struct Backing: ~Copyable {
+  var facts: DiskFacts
+  var placement: Placement
+  var superblock: Superblock
+  var bitmap: Bitmap
+  var log: ActivityLog
+  /// Sectors usable for data.
+  var usable: SectorCount
+  /// Was Primary in a crash and has not been in sync since (metadata spec 6.2 step 3).
+  var crashedPrimary = false
+}
+
+struct VolumeCounters: Equatable {
+  var read: UInt64 = 0
+  var written: UInt64 = 0
+  var sent: UInt64 = 0
+  var received: UInt64 = 0
+  var activityLogWrites: UInt64 = 0
+  var bitmapWrites: UInt64 = 0
+}
+
+struct Volume: ~Copyable {
+  let number: VolumeNumber
+  var settings: VolumeSettings
+  var state = VolumeState()
+  /// The disk's metadata are in core, in `backing`.
+  private(set) var isAttached = false
+  private let storage = UnsafeMutablePointer<Backing>.allocate(capacity: 1)
+  var generations = Generations()
+  /// Exported size: what both nodes agreed on, or the last agreed size.
+  var size = SectorCount.zero
+
+  // The peer's view of this volume.
+  var peerGenerations: GenerationIdentifiers?
+  var peerSizes: Sizes?
+  /// The peer became Primary while both disks were Inconsistent: compare again at its next P_STATE (4.5 rule 7.3).
+  var compareAgain = false
+  /// Generation of the data a diskless Primary exposed last.
+  var exposed: UInt64 = 0
+  /// Shared by writes and acks of our direction (7.7).
+  var sequence: UInt32 = 0
+
+  // Requests.
+  var ranges = RangeTable(capacity: 8192)
+  var parked = Queue<Parked>(capacity: 64)
+  var gated = Queue<Parked>(capacity: 64)
+  /// The first of them finds no free slot in the log: nobody passes it.
+  var gateStarved = false
+  var held = Queue<SlotID>(capacity: 16)
+  /// Disk operations (not metadata) under way.
+  var ioInFlight = 0
+  var requests = 0
+  var waitingForPeer = 0
+  var unacked = 0
+
+  // Metadata writes under way.
+  var superblock = SuperblockWrites()
+  var pages = PageWrites()
+  var transaction = TransactionStep.idle
+
+  var attach = AttachStep()
+  var detach = DetachStep.none
+  var resync = Resync()
+  var exchange = Exchange()
+  var counters = VolumeCounters()
+
+  init(_ settings: VolumeSettings) {
+    number = settings.number
+    self.settings = settings
+  }
+
+  var end: Sector { Sector(size.value) }
+  /// Local I/O is possible: the disk is attached and has not failed.
+  var hasDisk: Bool {
+    isAttached && (state.disk >= .inconsistent || state.disk == .negotiating)
+  }
+  var outOfSync: UInt64 { isAttached ? backing.bitmap.setCount : 0 }
+
+  var backing: Backing {
+    _read {
+      precondition(isAttached, "no disk is attached")
+      yield storage.pointee
+    }
+    _modify {
+      precondition(isAttached, "no disk is attached")
+      yield &storage.pointee
+    }
+  }
+
+  mutating func adopt(_ backing: consuming Backing) {
+    precondition(!isAttached, "a disk is attached already")
+    storage.initialize(to: backing)
+    isAttached = true
+  }
+
+  mutating func dropBacking() {
+    if !isAttached { return }
+    storage.deinitialize(count: 1)
+    isAttached = false
+  }
+
+  deinit {
+    if isAttached { storage.deinitialize(count: 1) }
+    storage.deallocate()
+  }
+
+  mutating func nextSequence() -> UInt32 {
+    sequence &+= 1
+    return sequence
+  }
+}
+
+/// The volumes of a resource, in ascending order of number; fixed for the life of the engine.
+struct VolumeTable: ~Copyable {
+  private let base: UnsafeMutablePointer<Volume>
+  let count: Int
+
+  init(_ settings: [VolumeSettings]) {
+    let sorted = settings.sorted { $0.number < $1.number }
+    precondition(!sorted.isEmpty && sorted.count <= 64, "1 to 64 volumes")
+    count = sorted.count
+    base = .allocate(capacity: sorted.count)
+    for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one)) }
+  }
+
+  deinit {
+    for i in 0..<count { (base + i).deinitialize(count: 1) }
+    base.deallocate()
+  }
+
+  subscript(_ i: Int) -> Volume {
+    _read {
+      precondition(i >= 0 && i < count, "no such volume")
+      yield base[i]
+    }
+    _modify {
+      precondition(i >= 0 && i < count, "no such volume")
+      yield &base[i]
+    }
+  }
+
+  func index(of number: VolumeNumber) -> Int? {
+    for i in 0..<count where base[i].number == number { return i }
+    return nil
+  }
+}

@@ -1,0 +1,217 @@
+// Barriers, both ways, and the flushes of the application that wait for them (wire spec 7.4, design D8).
+// Law: an epoch is acknowledged by us only when its writes are complete and flushed; a flush is answered only when
+// everything acknowledged before it is durable here and on a connected peer.
+import Base
+import Protocol
+
+extension Engine {
+  // MARK: our epochs
+
+  /// Closes the running epoch if it has writes, and tells the peer.
+  mutating func closeEpoch() {
+    if epochs.sent > 0 {
+      epochs.closed.append(.init(number: epochs.current, writes: epochs.sent))
+      if let data = link.data { fx.append(.send(data, connectionVolume, .barrier(epochs.current), nil, notify: nil)) }
+    } else if !epochs.unreplicated {
+      return
+    }
+    epochs.current &+= 1
+    epochs.sent = 0
+    epochs.unreplicated = false
+    epochs.lastWrite = nil
+  }
+
+  /// Connection-level packets carry volume 0.
+  var connectionVolume: VolumeNumber { VolumeNumber(0) }
+
+  mutating func barrierAcked(_ ack: BarrierAck) {
+    guard let oldest = epochs.closed.first, oldest.number == ack.handle, oldest.writes == ack.setSize else {
+      breakLink(.protocolError, "barrier ack \(ack.handle) for \(ack.setSize) writes does not fit the oldest epoch")
+      return
+    }
+    _ = epochs.closed.popFirst()
+    epochs.lastProgress = now
+    for _ in 0..<oldest.writes {
+      guard let id = epochs.log.popFirst() else { preconditionFailure("an epoch with fewer writes than it has") }
+      precondition(writes[id].epoch == oldest.number, "transfer log out of order")
+      if writes[id].legs.contains(.peer) {
+        // Acked as a whole: protocol A has no other ack.
+        if settings.net.wireProtocol == .a {
+          peerLegDone(id)
+          if !writes.contains(id) { continue }
+        } else {
+          breakLink(.protocolError, "barrier ack before the ack of a write in its epoch")
+          return
+        }
+      }
+      writes[id].legs.remove(.epoch)
+      settle(id)
+    }
+    if epochs.closed.isEmpty, epochs.sent == 0 { epochs.lastProgress = nil }
+    for v in 0..<volumes.count { releaseFlushes(v) }
+    requestsDrained()
+  }
+
+  /// A barrier follows the last write when nothing else does, so that a reconnect finds little unacknowledged.
+  var epochDeadline: Instant? {
+    guard let last = epochs.lastWrite else { return nil }
+    return last + .milliseconds(500)
+  }
+
+  mutating func epochTick() {
+    if let due = epochDeadline, now >= due { closeEpoch() }
+  }
+
+  /// The connection is gone: what was not acknowledged as a whole epoch may be lost on the peer.
+  mutating func dropEpochs() {
+    while let id = epochs.log.popFirst() {
+      let v = writes[id].volume
+      mark(v, id)
+      if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
+      writes[id].legs.subtract([.peer, .epoch])
+    }
+    epochs.closed.removeAll()
+    if epochs.sent > 0 || epochs.unreplicated { epochs.current &+= 1 }
+    epochs.sent = 0
+    epochs.unreplicated = false
+    epochs.lastWrite = nil
+    epochs.lastProgress = nil
+  }
+
+  /// After `dropEpochs` and the new generation: what waited for the peer only goes on alone.
+  mutating func settleDropped() {
+    var at = 0
+    while let id = writes.next(from: at) {
+      at = id.index + 1
+      if writes[id].legs.isDisjoint(with: [.peer, .epoch]), writes[id].hold != nil || writes[id].answered,
+        !isWaiting(id)
+      {
+        settle(id)
+      }
+    }
+    for v in 0..<volumes.count { releaseFlushes(v) }
+  }
+
+  /// Not launched yet: parked or at the gate.
+  private func isWaiting(_ id: SlotID) -> Bool { !writes[id].launched }
+
+  // MARK: flush
+
+  mutating func flush(_ ticket: Ticket, _ number: VolumeNumber) {
+    let v = index(number)
+    guard role == .primary else {
+      fx.append(.answer(ticket, Errno.shutdown))
+      return
+    }
+    closeEpoch()
+    let waitsForPeer = link.phase.isUp && !epochs.closed.isEmpty
+    let id = flushes.insert(
+      AppFlush(
+        ticket: ticket, volume: v, diskPending: volumes[v].hasDisk, epoch: waitsForPeer ? epochs.current &- 1 : nil))
+    volumes[v].requests += 1
+    if volumes[v].hasDisk {
+      volumes[v].ioInFlight += 1
+      fx.append(.disk(WorkID(kind: .appFlush, slot: id), number, .flush))
+    } else {
+      finishFlush(id)
+    }
+  }
+
+  mutating func appFlushDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = flushes[id].volume
+    volumes[v].ioInFlight -= 1
+    flushes[id].diskPending = false
+    if let fault {
+      let gone = diskFailed(v, fault, "flush")
+      // The peer's copy is as durable as a flush promises; without one the application must hear of it.
+      if !gone || volumes[v].state.peerDisk != .upToDate { flushes[id].fault = fault }
+    }
+    finishFlush(id)
+    advanceDetach(v)
+  }
+
+  private mutating func finishFlush(_ id: SlotID) {
+    let flush = flushes[id]
+    if flush.diskPending { return }
+    if let epoch = flush.epoch, !epochs.isAcknowledged(epoch) { return }
+    if volumes[flush.volume].superblock.isFenced { return }
+    fx.append(.answer(flush.ticket, flush.fault))
+    volumes[flush.volume].requests -= 1
+    flushes.remove(id)
+    if volumes[flush.volume].requests == 0 { requestsDrained() }
+  }
+
+  /// Something a flush may have waited for is there.
+  mutating func releaseFlushes(_ v: Int) {
+    if flushes.isEmpty { return }
+    var at = 0
+    while let id = flushes.next(from: at) {
+      at = id.index + 1
+      if flushes[id].volume == v { finishFlush(id) }
+    }
+  }
+
+  // MARK: the peer's epochs
+
+  mutating func barrierReceived(_ handle: UInt32) {
+    let count = inbound.received
+    inbound.received = 0
+    if inbound.barrier != nil {
+      inbound.waiting.append(.barrier(handle: handle, count: count))
+      return
+    }
+    inbound.barrier = (handle, count)
+    advanceInbound()
+  }
+
+  /// A write of the running epoch is complete, or a barrier has come.
+  mutating func advanceInbound() {
+    guard let barrier = inbound.barrier, inbound.active == 0, inbound.flushing == 0 else { return }
+    if inbound.unflushed != 0 {
+      for v in 0..<volumes.count where inbound.unflushed & 1 << UInt64(v) != 0 && volumes[v].hasDisk {
+        inbound.flushing += 1
+        volumes[v].ioInFlight += 1
+        let tag = UInt64(link.generation) << 8 | UInt64(v)
+        fx.append(.disk(WorkID(kind: .epochFlush, slot: SlotID(raw: tag)), volumes[v].number, .flush))
+      }
+      inbound.unflushed = 0
+      if inbound.flushing > 0 { return }
+    }
+    sendMeta(.barrierAck(BarrierAck(handle: barrier.handle, setSize: barrier.count)))
+    inbound.barrier = nil
+    while inbound.barrier == nil, let item = inbound.waiting.popFirst() {
+      switch item {
+      case .write(let id): admitPeerWrite(id)
+      case .barrier(let handle, let count):
+        inbound.barrier = (handle, count)
+        advanceInbound()
+      }
+    }
+  }
+
+  mutating func epochFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
+    let v = Int(tag.raw & 0xff)
+    volumes[v].ioInFlight -= 1
+    if let fault { diskFailed(v, fault, "flush") }
+    if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, inbound.flushing > 0 {
+      inbound.flushing -= 1
+      advanceInbound()
+    }
+    advanceDetach(v)
+  }
+
+  /// The connection is gone: what waits is dropped (the peer marks it out of sync), what is on its way to the disk ends.
+  mutating func dropInbound() {
+    while let item = inbound.waiting.popFirst() {
+      if case .write(let id) = item { dropPeerRequest(id) }
+    }
+    inbound.received = 0
+    inbound.active = 0
+    inbound.barrier = nil
+    inbound.flushing = 0
+  }
+}
+
+extension LinkPhase {
+  var isUp: Bool { if case .up = self { true } else { false } }
+}

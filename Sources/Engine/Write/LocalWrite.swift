@@ -1,0 +1,280 @@
+// A write of the application, from its arrival to its answer. Trip (a) of ARCHITECTURE.md.
+// Laws: it waits until nobody uses its range and until the activity log covers it; it is sent and written in one step;
+// it is answered when the promise of the protocol holds; what the peer may not have is marked before it is forgotten.
+import Base
+import Protocol
+
+/// Errnos of Linux that the engine gives to the application.
+enum Errno {
+  static let io = DiskFault(errno: 5)
+  static let readOnly = DiskFault(errno: 30)
+  static let shutdown = DiskFault(errno: 108)
+}
+
+extension Engine {
+  mutating func write(
+    _ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ kind: WriteKind, _ payload: PayloadRef?, fua: Bool
+  ) {
+    let v = index(number)
+    precondition(range.count > .zero && range.end <= volumes[v].end, "write outside the volume")
+    guard role == .primary else {
+      if let payload { fx.append(.giveBack(payload)) }
+      fx.append(.answer(ticket, Errno.shutdown))
+      return
+    }
+    let id = writes.insert(
+      AppWrite(ticket: ticket, volume: v, range: range, kind: kind, fua: fua, payload: payload))
+    volumes[v].requests += 1
+    startOrPark(v, id)
+  }
+
+  /// Waits for the range, then for the activity log.
+  private mutating func startOrPark(_ v: Int, _ id: SlotID) {
+    let range = writes[id].range
+    if isBlocked(v, range, .appWrite) {
+      volumes[v].parked.append(.appWrite(id))
+      return
+    }
+    writes[id].hold = volumes[v].ranges.insert(range, .appWrite)
+    enterGate(v, .appWrite(id))
+  }
+
+  /// The range is in use, or something that waits longer wants it.
+  func isBlocked(_ v: Int, _ range: BlockRange, _ use: RangeUse) -> Bool {
+    if volumes[v].ranges.conflicts(range, with: use.conflicts) { return true }
+    if volumes[v].parked.isEmpty { return false }
+    for i in 0..<volumes[v].parked.count {
+      switch volumes[v].parked[i] {
+      case .appWrite(let other):
+        if use.conflicts.contains(.appWrite), writes[other].range.overlaps(range) { return true }
+      case .peer(let other):
+        if !use.conflicts.isDisjoint(with: peerUse(other)), peerRequests[other].range.overlaps(range) { return true }
+      }
+    }
+    return false
+  }
+
+  /// Starts what had to wait for a range, oldest first; what is still blocked keeps its place.
+  mutating func unpark(_ v: Int) {
+    let count = volumes[v].parked.count
+    if count == 0 { return }
+    // Entries taken out one by one and put back are again in the old order after a full round; those in front of an
+    // entry that still wait are compared through `isBlocked`, which sees them at the back of the queue. To keep "who
+    // waits longer goes first", the round works on a queue of its own.
+    var waiting = Queue<Parked>(capacity: count)
+    swap(&waiting, &volumes[v].parked)
+    while let one = waiting.popFirst() {
+      switch one {
+      case .appWrite(let id):
+        if isBlocked(v, writes[id].range, .appWrite) {
+          volumes[v].parked.append(one)
+        } else {
+          writes[id].hold = volumes[v].ranges.insert(writes[id].range, .appWrite)
+          enterGate(v, .appWrite(id))
+        }
+      case .peer(let id):
+        if isBlocked(v, peerRequests[id].range, peerUse(id)) {
+          volumes[v].parked.append(one)
+        } else {
+          startPeerRequest(v, id)
+        }
+      }
+    }
+  }
+
+  /// The range is ours and the activity log covers it: to the disk and to the peer.
+  mutating func launch(_ v: Int, _ id: SlotID) {
+    let write = writes[id]
+    let state = volumes[v].state
+    let toDisk = volumes[v].hasDisk
+    let toPeer = state.replicates
+    writes[id].launched = true
+    guard toDisk || (toPeer && state.peerDisk == .upToDate) else {
+      writes[id].diskFault = Errno.io
+      settle(id)
+      return
+    }
+    var legs: AppWrite.Legs = []
+    if toPeer {
+      legs.formUnion([.peer, .epoch])
+      if write.payload != nil { legs.insert(.socket) }
+      sendWrite(v, id)
+    } else {
+      epochs.unreplicated = true
+      mark(v, id)
+      if state.announcesOutOfSync {
+        fx.append(
+          .send(
+            link.data!, volumes[v].number,
+            .outOfSync(BlockDescriptor(sector: write.range.start.value, size: UInt32(write.range.bytes))), nil,
+            notify: nil))
+      }
+    }
+    if toDisk {
+      legs.insert(.disk)
+      let operation: DiskOperation =
+        switch write.kind {
+        case .data: .write(write.range, write.payload!, fua: write.fua)
+        case .discard: .discard(write.range)
+        case .zero(let mayUnmap): .zero(write.range, mayUnmap: mayUnmap)
+        }
+      volumes[v].ioInFlight += 1
+      fx.append(.disk(WorkID(kind: .appWrite, slot: id), volumes[v].number, operation))
+    }
+    volumes[v].counters.written += write.range.count.value
+    writes[id].legs = legs
+    if toPeer, settings.net.wireProtocol == .a, write.payload == nil { peerLegDone(id) }
+  }
+
+  private mutating func sendWrite(_ v: Int, _ id: SlotID) {
+    let write = writes[id]
+    var head = DataHeader()
+    head.sector = write.range.start.value
+    head.blockID = id.raw
+    head.sequence = volumes[v].nextSequence()
+    head.flags = .rwSync
+    if write.fua { head.flags.insert(.fua) }
+    let syncing = volumes[v].state.conn >= .syncSource && volumes[v].state.conn <= .pausedSyncT
+    if syncing { head.flags.insert(.maySetInSync) }
+    if link.version >= 100 {
+      if settings.net.wireProtocol == .c || syncing {
+        head.flags.insert(.sendWriteAck)
+      } else if settings.net.wireProtocol == .b {
+        head.flags.insert(.sendReceiveAck)
+      }
+    } else if link.version < 95 {
+      head.flags.formIntersection([.rwSync])
+    }
+    let packet: Packet
+    switch write.kind {
+    case .data: packet = .data(head)
+    case .discard:
+      head.flags.insert(.discard)
+      packet = .trim(RangeHeader(head, size: UInt32(write.range.bytes)))
+    case .zero(let mayUnmap):
+      if link.features.contains(.writeZeroes) {
+        head.flags.insert(.zeroes)
+        if mayUnmap { head.flags.insert(.discard) }
+        packet = .zeroes(RangeHeader(head, size: UInt32(write.range.bytes)))
+      } else {
+        head.flags.insert(.discard)
+        packet = .trim(RangeHeader(head, size: UInt32(write.range.bytes)))
+      }
+    }
+    let notify = write.payload == nil ? nil : WorkID(kind: .appWrite, slot: id)
+    fx.append(.send(link.data!, volumes[v].number, packet, write.payload, notify: notify))
+    writes[id].epoch = epochs.current
+    epochs.sent += 1
+    epochs.log.append(id)
+    epochs.lastWrite = now
+    if epochs.lastProgress == nil { epochs.lastProgress = now }
+    volumes[v].waitingForPeer += 1
+    volumes[v].counters.sent += write.range.count.value
+    if epochs.sent >= settings.net.maxEpochSize { closeEpoch() }
+  }
+
+  // MARK: legs
+
+  mutating func appWriteDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = writes[id].volume
+    precondition(writes[id].legs.contains(.disk), "a disk leg came back twice")
+    writes[id].legs.remove(.disk)
+    volumes[v].ioInFlight -= 1
+    if let fault {
+      writes[id].diskFault = fault
+      mark(v, id)
+      diskFailed(v, fault, "write")
+    } else if writes[id].clearsWhenWritten, !writes[id].marked {
+      clearBits(v, writes[id].range)
+      resyncProgressed(v)
+    }
+    settle(id)
+    advanceDetach(v)
+  }
+
+  mutating func appWriteSent(_ id: SlotID) {
+    precondition(writes[id].legs.contains(.socket), "a socket leg came back twice")
+    writes[id].legs.remove(.socket)
+    if settings.net.wireProtocol == .a, writes[id].legs.contains(.peer),
+      !(volumes[writes[id].volume].state.isSyncing)
+    {
+      peerLegDone(id)
+      return
+    }
+    settle(id)
+  }
+
+  /// The peer has acknowledged what the protocol demands before the answer.
+  mutating func peerLegDone(_ id: SlotID) {
+    if !writes[id].legs.contains(.peer) { return }
+    writes[id].legs.remove(.peer)
+    writes[id].peerHasIt = true
+    volumes[writes[id].volume].waitingForPeer -= 1
+    epochs.lastProgress = now
+    settle(id)
+  }
+
+  /// Marks the blocks of a write out of sync: the peer does not have it, or may lose it.
+  mutating func mark(_ v: Int, _ id: SlotID) {
+    writes[id].marked = true
+    if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(writes[id].range.bitsTouched) }
+  }
+
+  /// Answers and forgets, as far as the legs allow.
+  mutating func settle(_ id: SlotID) {
+    let write = writes[id]
+    let v = write.volume
+    if !write.answered {
+      var promise: AppWrite.Legs = [.disk, .peer]
+      if write.fua, settings.net.wireProtocol != .c { promise.insert(.epoch) }
+      if write.legs.isDisjoint(with: promise) {
+        // A write the peer does not have must not be answered before the new generation says so.
+        if !write.peerHasIt, volumes[v].superblock.isFenced {
+          if !write.isHeld {
+            writes[id].isHeld = true
+            volumes[v].held.append(id)
+          }
+          return
+        }
+        answer(v, id)
+      }
+    }
+    if writes[id].payload != nil, writes[id].legs.isDisjoint(with: [.disk, .socket]) {
+      fx.append(.giveBack(writes[id].payload!))
+      writes[id].payload = nil
+    }
+    if writes[id].answered, writes[id].legs.isEmpty {
+      releaseExtents(v, .appWrite(id))
+      writes.remove(id)
+    }
+  }
+
+  private mutating func answer(_ v: Int, _ id: SlotID) {
+    let write = writes[id]
+    writes[id].answered = true
+    let failed = write.diskFault != nil && !write.peerHasIt
+    fx.append(.answer(write.ticket, failed ? write.diskFault : nil))
+    volumes[v].requests -= 1
+    if let hold = write.hold {
+      volumes[v].ranges.remove(hold)
+      writes[id].hold = nil
+      if !volumes[v].parked.isEmpty { lookAgain = true }
+    }
+    // With protocols A and B a dependent write must not share an epoch with the one it depends on (7.4 rule 2a).
+    if settings.net.wireProtocol != .c, write.epoch == epochs.current, write.legs.contains(.epoch) { closeEpoch() }
+    if role == .primary, volumes[v].requests == 0 { requestsDrained() }
+  }
+
+  /// The fence is durable, or there is no disk that could keep one.
+  mutating func releaseHeld(_ v: Int) {
+    var count = volumes[v].held.count
+    while count > 0, let id = volumes[v].held.popFirst() {
+      count -= 1
+      if writes.contains(id) {
+        writes[id].isHeld = false
+        settle(id)
+      }
+    }
+    releaseFlushes(v)
+  }
+}

@@ -1,0 +1,232 @@
+// A write of the peer, from its packet to its ack. Trip (b) of ARCHITECTURE.md.
+// Laws: it does not pass a barrier, nor an overlapping write before it; its ack says "on this disk" and is sent only
+// then; it is counted in its epoch whatever becomes of it.
+import Base
+import Protocol
+
+extension Engine {
+  /// P_DATA, P_TRIM, P_ZEROES.
+  mutating func peerWrote(_ v: Int, _ head: DataHeader, size: UInt32, _ kind: WriteKind, _ payload: PayloadRef?) {
+    let range = BlockRange(start: head.sector, bytes: size)
+    if kind == .data, size == 0 {
+      // An old way to say "flush": counted, nothing to write.
+      inbound.received += 1
+      return
+    }
+    guard isLegal(v, sector: head.sector, size: size, limit: kind == .data ? 1 << 20 : 128 << 20) else {
+      if let payload { fx.append(.giveBack(payload)) }
+      breakLink(.protocolError, "write of \(size) bytes at sector \(head.sector) does not fit \(name(v))")
+      return
+    }
+    inbound.received += 1
+    volumes[v].unacked += 1
+    volumes[v].counters.received += range.count.value
+    let id = peerRequests.insert(
+      PeerRequest(
+        kind: .write(kind), volume: v, range: range, blockID: head.blockID, flags: head.flags, payload: payload,
+        connection: link.generation))
+    if head.flags.contains(.sendReceiveAck) || (link.version < 100 && settings.net.wireProtocol == .b) {
+      sendAck(v, id, { .receiveAck($0) })
+    }
+    if inbound.barrier != nil {
+      inbound.waiting.append(.write(id))
+    } else {
+      admitPeerWrite(id)
+    }
+  }
+
+  /// Aligned, inside the volume, not too large.
+  func isLegal(_ v: Int, sector: UInt64, size: UInt32, limit: UInt32) -> Bool {
+    size > 0 && size % 512 == 0 && size <= limit && sector <= volumes[v].size.value
+      && sector + UInt64(size >> 9) <= volumes[v].size.value
+  }
+
+  mutating func admitPeerWrite(_ id: SlotID) {
+    let v = peerRequests[id].volume
+    inbound.active += 1
+    inbound.unflushed |= 1 << UInt64(v)
+    parkOrStart(v, id)
+  }
+
+  func peerUse(_ id: SlotID) -> RangeUse {
+    switch peerRequests[id].kind {
+    case .write: .peerWrite
+    case .read: []
+    case .resyncRead: .resyncRead
+    case .resyncWrite, .resyncZero: .resyncWrite
+    }
+  }
+
+  mutating func parkOrStart(_ v: Int, _ id: SlotID) {
+    if isBlocked(v, peerRequests[id].range, peerUse(id)) {
+      volumes[v].parked.append(.peer(id))
+    } else {
+      startPeerRequest(v, id)
+    }
+  }
+
+  mutating func startPeerRequest(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    if request.connection != link.generation {
+      dropPeerRequest(id)
+      return
+    }
+    switch request.kind {
+    case .write: startPeerWrite(v, id)
+    case .resyncRead: startResyncRead(v, id)
+    case .resyncWrite, .resyncZero: startResyncWrite(v, id)
+    case .read: preconditionFailure("reads of the peer do not wait")
+    }
+  }
+
+  private mutating func startPeerWrite(_ v: Int, _ id: SlotID) {
+    guard volumes[v].hasDisk else {
+      finishPeerWrite(v, id, fault: Errno.io)
+      return
+    }
+    peerRequests[id].hold = volumes[v].ranges.insert(peerRequests[id].range, .peerWrite)
+    if volumes[v].state.peerDisk < .inconsistent {
+      // The only copy is ours while the Primary has no disk: what it writes is missing there, and the log must name
+      // it before (wire spec 7.6).
+      _ = volumes[v].backing.bitmap.set(peerRequests[id].range.bitsTouched)
+      enterGate(v, .peer(id))
+    } else {
+      launchPeerWrite(v, id)
+    }
+  }
+
+  mutating func launchPeerWrite(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    guard volumes[v].hasDisk, case .write(let kind) = request.kind else {
+      finishPeerWrite(v, id, fault: Errno.io)
+      return
+    }
+    let operation: DiskOperation
+    switch kind {
+    case .data: operation = .write(request.range, request.payload!, fua: request.flags.contains(.fua))
+    case .discard:
+      // Without FF_WZEROES a trim must read back as zeroes (wire spec 3.1, K25).
+      operation =
+        link.features.contains(.writeZeroes)
+        ? .discard(request.range) : .zero(request.range, mayUnmap: true)
+    case .zero(let mayUnmap): operation = .zero(request.range, mayUnmap: mayUnmap)
+    }
+    volumes[v].ioInFlight += 1
+    volumes[v].counters.written += request.range.count.value
+    fx.append(.disk(WorkID(kind: .peerWrite, slot: id), volumes[v].number, operation))
+  }
+
+  mutating func peerWriteDone(_ id: SlotID, _ fault: DiskFault?) {
+    let v = peerRequests[id].volume
+    volumes[v].ioInFlight -= 1
+    if let fault { diskFailed(v, fault, "write") }
+    finishPeerWrite(v, id, fault: fault)
+    advanceDetach(v)
+  }
+
+  private mutating func finishPeerWrite(_ v: Int, _ id: SlotID, fault: DiskFault?) {
+    let request = peerRequests[id]
+    if request.connection == link.generation {
+      if fault != nil {
+        if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
+        sendAck(v, id, { .negativeAck($0) })
+      } else {
+        acknowledge(v, id)
+      }
+      volumes[v].unacked -= 1
+      inbound.active -= 1
+    } else if volumes[v].isAttached {
+      // Its connection has ended: whether the peer knows of it is open.
+      _ = volumes[v].backing.bitmap.set(request.range.bitsTouched)
+    }
+    let current = request.connection == link.generation
+    releasePeerRequest(id)
+    if current { advanceInbound() }
+  }
+
+  private mutating func acknowledge(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    let conn = volumes[v].state.conn
+    let syncing = conn >= .syncSource && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT
+    if request.flags.contains(.maySetInSync), syncing {
+      clearBits(v, request.range)
+      sendAck(v, id, { .resyncWriteAck($0) })
+      resyncProgressed(v)
+    } else if request.flags.contains(.sendWriteAck) || (link.version < 100 && settings.net.wireProtocol == .c) {
+      sendAck(v, id, { .writeAck($0) })
+    }
+  }
+
+  /// Clears the bits a range covers whole: both copies are known to be equal there (D9).
+  mutating func clearBits(_ v: Int, _ range: BlockRange) {
+    if !volumes[v].isAttached || volumes[v].state.peerDisk < .inconsistent { return }
+    let covered = range.bitsCovered(volumeEnd: volumes[v].end)
+    if !covered.isEmpty { _ = volumes[v].backing.bitmap.clear(covered) }
+  }
+
+  mutating func sendAck(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {
+    let request = peerRequests[id]
+    sendMeta(
+      make(
+        BlockAck(
+          sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes),
+          sequence: volumes[v].nextSequence())), volumes[v].number)
+  }
+
+  /// Gives back everything a finished request holds.
+  mutating func releasePeerRequest(_ id: SlotID) {
+    releaseExtents(peerRequests[id].volume, .peer(id))
+    let request = peerRequests.remove(id)
+    let v = request.volume
+    if let payload = request.payload { fx.append(.giveBack(payload)) }
+    if let hold = request.hold {
+      volumes[v].ranges.remove(hold)
+      if !volumes[v].parked.isEmpty { lookAgain = true }
+    }
+  }
+
+  /// A request of a connection that has ended and that has not been started.
+  mutating func dropPeerRequest(_ id: SlotID) {
+    let v = peerRequests[id].volume
+    if case .write = peerRequests[id].kind, volumes[v].isAttached {
+      _ = volumes[v].backing.bitmap.set(peerRequests[id].range.bitsTouched)
+    }
+    releasePeerRequest(id)
+  }
+
+  // MARK: acks of the peer for our writes
+
+  mutating func writeAcked(_ v: Int, _ ack: BlockAck, inSync: Bool) {
+    let id = SlotID(raw: ack.blockID)
+    guard writes.contains(id), writes[id].volume == v, writes[id].launched, writes[id].range.start.value == ack.sector
+    else {
+      breakLink(.networkFailure, "ack for a write that is not under way (sector \(ack.sector))")
+      return
+    }
+    if inSync, !writes[id].marked {
+      if writes[id].legs.contains(.disk) {
+        writes[id].clearsWhenWritten = true
+      } else if writes[id].diskFault == nil {
+        clearBits(v, writes[id].range)
+        resyncProgressed(v)
+      }
+    }
+    peerLegDone(id)
+  }
+
+  mutating func writeRefused(_ v: Int, _ ack: BlockAck) {
+    let id = SlotID(raw: ack.blockID)
+    let range = BlockRange(start: ack.sector, bytes: ack.size)
+    guard isLegal(v, sector: ack.sector, size: max(ack.size, 512), limit: 128 << 20) else {
+      breakLink(.networkFailure, "negative ack outside the volume")
+      return
+    }
+    if volumes[v].isAttached, range.count > .zero { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
+    guard writes.contains(id), writes[id].volume == v, writes[id].legs.contains(.peer) else { return }
+    mark(v, id)
+    writes[id].legs.remove(.peer)
+    volumes[v].waitingForPeer -= 1
+    epochs.lastProgress = now
+    settle(id)
+  }
+}

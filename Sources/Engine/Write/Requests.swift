@@ -1,0 +1,95 @@
+// The requests under way, each the set of its legs: it is answered when the legs its promise needs are gone, and
+// forgotten when none is left.
+import Base
+import Protocol
+
+enum WriteKind: Equatable {
+  case data
+  case discard
+  case zero(mayUnmap: Bool)
+}
+
+/// A write of the application.
+struct AppWrite {
+  struct Legs: OptionSet {
+    let rawValue: UInt8
+    /// The local disk has not completed it.
+    static let disk = Legs(rawValue: 1)
+    /// The peer has not acknowledged it as the protocol demands.
+    static let peer = Legs(rawValue: 2)
+    /// The kernel still reads the payload for the socket.
+    static let socket = Legs(rawValue: 4)
+    /// Its epoch has not been acknowledged: the peer may hold it in a volatile cache only.
+    static let epoch = Legs(rawValue: 8)
+  }
+  let ticket: Ticket
+  let volume: Int
+  let range: BlockRange
+  let kind: WriteKind
+  let fua: Bool
+  var payload: PayloadRef?
+  var legs: Legs = []
+  var epoch: UInt32 = 0
+  var hold: RangeHold?
+  /// Activity-log extents referenced so far, from the first on.
+  var extents = 0
+  /// Handed to disk and peer; before that it waits for its range or the activity log.
+  var launched = false
+  var answered = false
+  /// Answered once the new generation is durable (see `held`).
+  var isHeld = false
+  var diskFault: DiskFault?
+  /// The peer has it (acked, or will be told by the bitmap that it has not).
+  var peerHasIt = false
+  /// The peer has written whole blocks of a resync: their bits go when our own disk has them, too.
+  var clearsWhenWritten = false
+  /// Its blocks are marked out of sync.
+  var marked = false
+}
+
+struct AppRead {
+  let ticket: Ticket
+  let volume: Int
+  let range: BlockRange
+  let buffer: PayloadRef
+  /// Waits for P_DATA_REPLY, else for the local disk.
+  var remote: Bool
+  var tries = 0
+}
+
+struct AppFlush {
+  let ticket: Ticket
+  let volume: Int
+  var diskPending: Bool
+  /// Answered when every epoch up to this one is acknowledged.
+  var epoch: UInt32?
+  var fault: DiskFault?
+}
+
+/// A request of the peer, or a resync block, between its packet and its answer.
+struct PeerRequest {
+  enum Kind: Equatable {
+    case write(WriteKind)
+    case read
+    case resyncRead
+    case resyncWrite
+    case resyncZero
+  }
+  let kind: Kind
+  let volume: Int
+  let range: BlockRange
+  let blockID: UInt64
+  let flags: DataFlags
+  var payload: PayloadRef?
+  var hold: RangeHold?
+  /// Connection it came over: an answer goes out only while that one lives.
+  let connection: UInt32
+  /// Activity-log extents referenced (only while the peer is a diskless Primary).
+  var extents = 0
+}
+
+/// A request that waits until nobody uses its range any more.
+enum Parked: Equatable {
+  case appWrite(SlotID)
+  case peer(SlotID)
+}
