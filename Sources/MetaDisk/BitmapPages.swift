@@ -165,6 +165,22 @@ extension Bitmap {
     pages.mark(page, .dirty)
   }
 
+  /// Pages that hold the first bits of every slot.
+  public func pageCount(coveringBits count: UInt64) -> UInt32 {
+    count == 0 ? 0 : min(pageCount, page(of: min(count, bits) - 1, slot: maxPeers - 1) + 1)
+  }
+
+  /// Words of this slot were changed from outside (bits only set): marks the pages that hold set bits of the range.
+  /// `recount` has to follow before `setCount` is used.
+  public mutating func merged(_ range: Range<UInt64>) {
+    var bit = range.lowerBound
+    while let found = next(set: bit), found < range.upperBound {
+      let page = page(of: found, slot: slotIndex)
+      pages.mark(page, .dirty)
+      bit = endBit(of: page, slot: slotIndex)
+    }
+  }
+
   /// The bitmap moved, or is to be stored as a whole.
   public mutating func markAllDirty() { pages.markAll(.dirty) }
 

@@ -4,7 +4,7 @@
 // read without allocating.
 import Base
 
-public struct PacketStream: Sendable {
+public struct PacketStream: Equatable, Sendable {
   /// Agreed version; 80 before agreement.
   public var version: UInt32
   public var features: FeatureFlags

@@ -107,6 +107,10 @@ public struct RangeHeader: Layout, Equatable, Sendable {
   public var data = DataHeader()
   public var size: UInt32 = 0
   public init() {}
+  public init(_ data: DataHeader, size: UInt32) {
+    self.data = data
+    self.size = size
+  }
   public mutating func fields<W: LayoutWalk & ~Copyable & ~Escapable>(_ walk: inout W) {
     data.fields(&walk)
     walk.u32(&size)
