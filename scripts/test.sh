@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Everything a clean machine can run, one step after the other: packages, format and build, unit and golden tests, the
+# tests with real daemons, a minute of simulated lives. A failed step does not stop the next; the last line counts.
+#   test.sh            REPL_TEST_SIM_SECONDS: how long to simulate, default 60
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
+need_linux
+need_swift
+cd "$root"
+
+passed=0 failed=0 failures=
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# step NAME COMMAND...: counts as one test.
+step() {
+  local name=$1 begun=$SECONDS
+  shift
+  echo
+  echo "== $name"
+  if "$@"; then
+    passed=$((passed + 1))
+    echo "== $name: passed in $((SECONDS - begun)) s"
+  else
+    failed=$((failed + 1))
+    failures="$failures"$'\n'"$name"
+    echo "== $name: FAILED"
+  fi
+}
+
+packages() {
+  if is_root; then scripts/install-packages.sh; else scripts/install-packages.sh --check; fi
+}
+
+# swift test, its tests counted one by one.
+swift_tests() {
+  local status=0 good bad
+  swift test --skip-build 2>&1 | tee "$log" | grep --line-buffered -vE '^◇|^✔ Test .*passed|^\[' || true
+  good=$(grep -cE '^✔ Test [^ ]+\(.*passed' "$log" || true)
+  bad=$(grep -cE '^✘ Test [^ ]+\(.*failed' "$log" || true)
+  grep -qE '^✔ Test run with [1-9]' "$log" || status=1
+  passed=$((passed + good))
+  failed=$((failed + bad))
+  if [ "$bad" -gt 0 ]; then
+    failures="$failures"$'\n'"$(grep -oE '^✘ Test [^ ]+\(' "$log" | sort -u | sed 's/^✘ Test //; s/($//')"
+  fi
+  return $status
+}
+
+# Seeds nobody has tried before, for as long as asked; a failing one names itself.
+simulate() {
+  local seconds=${REPL_TEST_SIM_SECONDS:-60} end seed lives=0
+  seed=$(($(date +%s) % 1000000 * 1000))
+  swift build -c release --static-swift-stdlib --product replsim >"$log" 2>&1 || {
+    tail -20 "$log"
+    return 1
+  }
+  end=$((SECONDS + seconds))
+  while [ $SECONDS -lt $end ]; do
+    if ! .build/release/replsim $(seq $seed $((seed + 19))) >"$log" 2>&1; then
+      tail -40 "$log"
+      echo "replay: scripts/sim SEED, with the seed named above (one of $seed to $((seed + 19)))"
+      return 1
+    fi
+    seed=$((seed + 20))
+    lives=$((lives + 20))
+  done
+  echo "$lives seeds up to $((seed - 1)): every law held"
+}
+
+step "packages" packages
+step "format, build, tidy" scripts/check
+step "unit, golden and daemon tests" swift_tests
+step "simulated lives" simulate
+
+echo
+[ -z "$failures" ] || echo "failed:$failures"
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
