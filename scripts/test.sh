@@ -38,13 +38,13 @@ packages() {
 swift_tests() {
   local status=0 good bad
   swift test --skip-build 2>&1 | tee "$log" | grep --line-buffered -vE '^◇|^✔ Test .*passed|^\[' || true
-  good=$(grep -cE '^✔ Test [^ ]+\(.*passed' "$log" || true)
-  bad=$(grep -cE '^✘ Test [^ ]+\(.*failed' "$log" || true)
+  good=$(grep -E '^✔ Test .* passed after' "$log" | grep -vc '^✔ Test run with' || true)
+  bad=$(grep -E '^✘ Test .* failed after' "$log" | grep -vc '^✘ Test run with' || true)
   grep -qE '^✔ Test run with [1-9]' "$log" || status=1
   passed=$((passed + good))
   failed=$((failed + bad))
   if [ "$bad" -gt 0 ]; then
-    failures="$failures"$'\n'"$(grep -oE '^✘ Test [^ ]+\(' "$log" | sort -u | sed 's/^✘ Test //; s/($//')"
+    failures="$failures"$'\n'"$(sed -nE '/^✘ Test run with/d; s/^✘ Test (.*) failed after.*/\1/p' "$log")"
   fi
   return $status
 }
