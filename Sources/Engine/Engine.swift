@@ -29,19 +29,24 @@ public struct Engine: ~Copyable {
 
   var pending = PendingChange.none
   var downReply: ReplyTo?
+  /// Requests of the application that found the tables full.
+  var entrance = Queue<Event>(capacity: 64)
   /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
   var lookAgain = false
   var workCounter: UInt64 = 0
+
+  /// Requests of the peer under way at once; one that sends more breaks the protocol.
+  static let maxPeerRequests = 4096
 
   public init(settings: ResourceSettings, random: SeededGenerator, at now: Instant) {
     self.settings = settings
     self.random = random
     self.now = now
-    volumes = VolumeTable(settings.volumes)
+    volumes = VolumeTable(settings.volumes, maxRequests: settings.maxRequests * 2)
     writes = Slots(capacity: settings.maxRequests * 2)
     reads = Slots(capacity: settings.maxRequests)
     flushes = Slots(capacity: settings.maxRequests)
-    peerRequests = Slots(capacity: 8192)
+    peerRequests = Slots(capacity: Self.maxPeerRequests)
   }
 
   /// Handles one event; appends what is to be done to `effects`. `now` never goes back.
@@ -66,13 +71,7 @@ public struct Engine: ~Copyable {
 
   private mutating func dispatch(_ event: Event) {
     switch event {
-    case .read(let ticket, let volume, let range, let buffer): read(ticket, volume, range, buffer)
-    case .write(let ticket, let volume, let range, let payload, let fua):
-      write(ticket, volume, range, .data, payload, fua: fua)
-    case .discard(let ticket, let volume, let range): write(ticket, volume, range, .discard, nil, fua: false)
-    case .zero(let ticket, let volume, let range, let mayUnmap):
-      write(ticket, volume, range, .zero(mayUnmap: mayUnmap), nil, fua: false)
-    case .flush(let ticket, let volume): flush(ticket, volume)
+    case .read, .write, .discard, .zero, .flush: enter(event)
     case .diskOpened(let volume, let facts): diskOpened(volume, facts)
     case .diskRefused(let volume, let number, let why): diskRefused(volume, number, why)
     case .diskClosed(let volume): diskClosed(volume)
@@ -93,8 +92,35 @@ public struct Engine: ~Copyable {
     }
   }
 
+  /// A request of the application: waits at the entrance while the tables are full, so that memory stays bounded
+  /// however far the peer is behind.
+  private mutating func enter(_ event: Event) {
+    if !entrance.isEmpty || !hasRoom {
+      entrance.append(event)
+      closeEpoch()
+    } else {
+      admit(event)
+    }
+  }
+
+  private var hasRoom: Bool { writes.hasRoom && reads.hasRoom && flushes.hasRoom }
+
+  private mutating func admit(_ event: Event) {
+    switch event {
+    case .read(let ticket, let volume, let range, let buffer): read(ticket, volume, range, buffer)
+    case .write(let ticket, let volume, let range, let payload, let fua):
+      write(ticket, volume, range, .data, payload, fua: fua)
+    case .discard(let ticket, let volume, let range): write(ticket, volume, range, .discard, nil, fua: false)
+    case .zero(let ticket, let volume, let range, let mayUnmap):
+      write(ticket, volume, range, .zero(mayUnmap: mayUnmap), nil, fua: false)
+    case .flush(let ticket, let volume): flush(ticket, volume)
+    default: preconditionFailure("only the application waits at the entrance")
+    }
+  }
+
   /// Requests that waited for something this event may have freed.
   private mutating func settleWaiting() {
+    while hasRoom, let event = entrance.popFirst() { admit(event) }
     while lookAgain {
       lookAgain = false
       for v in 0..<volumes.count {

@@ -25,7 +25,9 @@ extension Engine {
     case .features(let peer): featuresReceived(peer)
     case .authChallenge(let bytes): challengeReceived(bytes)
     case .authResponse(let bytes): responseReceived(bytes)
-    case .ping: sendMeta(.pingAck)
+    case .ping:
+      sendMeta(.pingAck)
+      for v in 0..<volumes.count { volumes[v].awaitsSourcePing = false }
     case .pingAck: pingAcked()
     case .skipped, .unplugRemote: break
     case .protocolOffer(let offer) where link.phase.isUp: offerReceived(offer)

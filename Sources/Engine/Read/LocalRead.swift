@@ -6,7 +6,7 @@ extension Engine {
   mutating func read(_ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ buffer: PayloadRef) {
     let v = index(number)
     precondition(range.count > .zero && range.end <= volumes[v].end, "read outside the volume")
-    guard role == .primary else {
+    guard acceptsWrites else {
       fx.append(.answer(ticket, Errno.shutdown))
       return
     }

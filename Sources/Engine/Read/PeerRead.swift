@@ -9,6 +9,7 @@ extension Engine {
       breakLink(.protocolError, "read of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
       return
     }
+    guard hasRoomForPeer(buffer) else { return }
     let range = BlockRange(start: request.sector, bytes: request.size)
     let id = peerRequests.insert(
       PeerRequest(

@@ -86,6 +86,10 @@ extension Engine {
     }
     if let due = volumes[v].resync.nextStep, now >= due {
       volumes[v].resync.nextStep = nil
+      if volumes[v].awaitsSourcePing {
+        volumes[v].awaitsSourcePing = false
+        if volumes[v].state.conn == .connected { sendState(v) }
+      }
       askForBlocks(v)
     }
   }

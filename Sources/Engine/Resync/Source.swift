@@ -28,6 +28,7 @@ extension Engine {
         .protocolError, "resync request of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
       return
     }
+    guard hasRoomForPeer(buffer) else { return }
     let id = peerRequests.insert(
       PeerRequest(
         kind: .resyncRead, volume: v, range: BlockRange(start: request.sector, bytes: request.size),

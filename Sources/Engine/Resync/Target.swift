@@ -92,6 +92,7 @@ extension Engine {
       breakLink(.protocolError, "resync block at sector \(sector) that was not asked for")
       return
     }
+    guard hasRoomForPeer(payload) else { return }
     volumes[v].counters.received += range.count.value
     volumes[v].resync.writing += 1
     let id = peerRequests.insert(
@@ -236,7 +237,12 @@ extension Engine {
   }
 
   mutating func resyncTargetDurable(_ v: Int) {
-    if volumes[v].state.conn >= .connected { sendState(v) }
+    if volumes[v].state.conn >= .connected {
+      sendState(v)
+      // The source pings when it has finished, too. If it stays silent it has taken our word too early (K6).
+      volumes[v].resync.nextStep = now + .seconds(3)
+      volumes[v].awaitsSourcePing = true
+    }
     fx.append(.handler(work(.handler, v), .afterResyncTarget, volumes[v].number))
   }
 }

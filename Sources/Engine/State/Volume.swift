@@ -60,7 +60,7 @@ struct Volume: ~Copyable {
   var sequence: UInt32 = 0
 
   // Requests.
-  var ranges = RangeTable(capacity: 8192)
+  var ranges: RangeTable
   var parked = Queue<Parked>(capacity: 64)
   var gated = Queue<Parked>(capacity: 64)
   /// The first of them finds no free slot in the log: nobody passes it.
@@ -80,10 +80,13 @@ struct Volume: ~Copyable {
   var attach = AttachStep()
   var detach = DetachStep.none
   var resync = Resync()
+  /// Target: the end was announced, the source has not pinged since (K6).
+  var awaitsSourcePing = false
   var exchange = Exchange()
   var counters = VolumeCounters()
 
-  init(_ settings: VolumeSettings) {
+  init(_ settings: VolumeSettings, maxRequests: Int) {
+    ranges = RangeTable(capacity: maxRequests + Engine.maxPeerRequests + 512)
     number = settings.number
     self.settings = settings
   }
@@ -134,12 +137,12 @@ struct VolumeTable: ~Copyable {
   private let base: UnsafeMutablePointer<Volume>
   let count: Int
 
-  init(_ settings: [VolumeSettings]) {
+  init(_ settings: [VolumeSettings], maxRequests: Int) {
     let sorted = settings.sorted { $0.number < $1.number }
     precondition(!sorted.isEmpty && sorted.count <= 64, "1 to 64 volumes")
     count = sorted.count
     base = .allocate(capacity: sorted.count)
-    for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one)) }
+    for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one, maxRequests: maxRequests)) }
   }
 
   deinit {

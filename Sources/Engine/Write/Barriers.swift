@@ -99,7 +99,7 @@ extension Engine {
 
   mutating func flush(_ ticket: Ticket, _ number: VolumeNumber) {
     let v = index(number)
-    guard role == .primary else {
+    guard acceptsWrites else {
       fx.append(.answer(ticket, Errno.shutdown))
       return
     }

@@ -17,7 +17,7 @@ extension Engine {
   ) {
     let v = index(number)
     precondition(range.count > .zero && range.end <= volumes[v].end, "write outside the volume")
-    guard role == .primary else {
+    guard acceptsWrites else {
       if let payload { fx.append(.giveBack(payload)) }
       fx.append(.answer(ticket, Errno.shutdown))
       return

@@ -18,6 +18,7 @@ extension Engine {
       breakLink(.protocolError, "write of \(size) bytes at sector \(head.sector) does not fit \(name(v))")
       return
     }
+    guard hasRoomForPeer(payload) else { return }
     inbound.received += 1
     volumes[v].unacked += 1
     volumes[v].counters.received += range.count.value
@@ -33,6 +34,14 @@ extension Engine {
     } else {
       admitPeerWrite(id)
     }
+  }
+
+  /// A peer that has more requests under way than any kernel would send is not believed to be one.
+  mutating func hasRoomForPeer(_ payload: PayloadRef?) -> Bool {
+    if peerRequests.hasRoom { return true }
+    if let payload { fx.append(.giveBack(payload)) }
+    breakLink(.protocolError, "more than \(Self.maxPeerRequests) requests of the peer under way")
+    return false
   }
 
   /// Aligned, inside the volume, not too large.
