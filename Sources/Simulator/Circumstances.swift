@@ -1,0 +1,214 @@
+// Everything a seed decides before the first event: sizes, formats, protocol, timing, what the application does and what
+// goes wrong. A named scenario starts from `Circumstances.calm` and changes what it is about.
+import Base
+import Engine
+import MetaDisk
+
+/// What may go wrong by itself.
+public struct Faults: OptionSet, Hashable, Sendable {
+  public var rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+  /// The daemon is killed; machine, disk and page cache live on.
+  public static let kill = Faults(rawValue: 1)
+  /// The machine loses power: unflushed writes survive by chance.
+  public static let powerCut = Faults(rawValue: 2)
+  /// Nothing passes for a while.
+  public static let linkCut = Faults(rawValue: 4)
+  /// One TCP connection is reset.
+  public static let reset = Faults(rawValue: 8)
+  public static let slowDisk = Faults(rawValue: 16)
+  /// Disk operations fail for a while.
+  public static let diskError = Faults(rawValue: 32)
+  public static let everything: Faults = [.kill, .powerCut, .linkCut, .reset, .slowDisk, .diskError]
+}
+
+/// What an administrator or a cluster manager does now and then.
+public struct Actions: OptionSet, Hashable, Sendable {
+  public var rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+  public static let switchOver = Actions(rawValue: 1)
+  public static let failOver = Actions(rawValue: 2)
+  public static let disconnect = Actions(rawValue: 4)
+  public static let detach = Actions(rawValue: 8)
+  public static let invalidate = Actions(rawValue: 16)
+  public static let downUp = Actions(rawValue: 32)
+  public static let pause = Actions(rawValue: 64)
+  /// Commands that have to be refused.
+  public static let nonsense = Actions(rawValue: 128)
+  public static let everything: Actions = [
+    .switchOver, .failOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense,
+  ]
+}
+
+/// A world that breaks a law, to prove that the laws are watched. Never in the engine.
+public enum PlantedFault: String, CaseIterable, Sendable {
+  /// A disk answers flushes without doing them.
+  case forgottenFlush = "forgotten-flush"
+  /// A disk of the Secondary answers some writes without doing them.
+  case forgottenWrite = "forgotten-write"
+  /// Metadata writes of the bitmap are answered and not done.
+  case forgottenBitmap = "forgotten-bitmap"
+  /// The activity log is answered and not written.
+  case forgottenLog = "forgotten-log"
+  /// The wire turns some P_DATA into one for the neighbouring block.
+  case misplacedWrite = "misplaced-write"
+  /// The wire loses acks of resync writes.
+  case lostAck = "lost-ack"
+  /// Some reads return what the block contained before.
+  case staleRead = "stale-read"
+}
+
+public struct VolumeCircumstances: Sendable {
+  public var deviceBytes: [UInt64]
+  public var metaBytes: UInt64 = 1 << 20
+  public var format = MetaFormat.v09
+  public var location = MetaLocation.internal
+  public var logicalBlock: UInt32 = 512
+  public var alExtents: UInt32 = 67
+  public init(bytes: UInt64) { deviceBytes = [bytes, bytes] }
+}
+
+/// How the application uses its disk.
+public struct ClientPattern: Sendable {
+  public var depth = 8
+  /// Out of 1000 requests.
+  public var reads: UInt64 = 200
+  public var flushes: UInt64 = 20
+  public var fua: UInt64 = 20
+  public var discards: UInt64 = 5
+  public var zeroes: UInt64 = 5
+  /// Out of 1000 writes: larger than 4 KiB; smaller than 4 KiB.
+  public var large: UInt64 = 60
+  public var small: UInt64 = 100
+  /// Overlapping requests may be under way at once.
+  public var overlaps = false
+  /// Extents that most requests go to.
+  public var hotExtents: UInt64 = 8
+  /// Nanoseconds between an answer and the next request, at most.
+  public var thinkTime: UInt64 = 100_000
+  /// Once in so many requests it rests for up to `rest`.
+  public var restOneIn: UInt64 = 400
+  public var rest: UInt64 = 300_000_000
+  public init() {}
+}
+
+public struct Circumstances: Sendable {
+  public var volumes: [VolumeCircumstances] = []
+  public var wireProtocol = WireProtocol.c
+  public var maximumVersion: [UInt32] = [101, 101]
+  public var useRLE = [true, true]
+  public var cramHMAC = ""
+  /// Settings of connection and resync, to be changed by scenarios.
+  public var net = NetSettings()
+  public var resync = ResyncSettings()
+  public var client = ClientPattern()
+  public var faults: Faults = []
+  public var actions: Actions = []
+  /// Nanoseconds between two faults, two actions; on average.
+  public var faultEvery: UInt64 = 4_000_000_000
+  public var actionEvery: UInt64 = 3_000_000_000
+  /// Nanoseconds from one node to the other; bytes per millisecond.
+  public var latency: UInt64 = 100_000
+  public var bandwidth: UInt64 = 1_000_000
+  public var sendBuffer = 4 << 20
+  public var diskLatency: UInt64 = 80_000
+  /// Every packet through its bytes, in fragments.
+  public var encodesPackets = false
+  /// The disks start different and are made equal by a full resync.
+  public var startsWithFullSync = false
+  public var planted: PlantedFault?
+  /// Check the engine's invariants once in so many events.
+  public var invariantsEvery: UInt64 = 64
+
+  public init() {}
+
+  /// Two small volumes' worth of nothing going wrong: the base of named scenarios.
+  public static func calm(bytes: UInt64 = 16 << 20) -> Circumstances {
+    var all = Circumstances()
+    all.volumes = [VolumeCircumstances(bytes: bytes)]
+    all.hasten()
+    return all
+  }
+
+  /// Timeouts of a second instead of ten, and resync as fast as it goes: a life is short.
+  mutating func hasten() {
+    net.connectInterval = .seconds(1)
+    net.pingInterval = .seconds(2)
+    net.pingTimeout = .milliseconds(300)
+    net.timeout = .deciseconds(15)
+    net.koCount = 3
+    resync.planAhead = 0
+    resync.rate = 400_000
+    resync.rateIsConfigured = true
+  }
+
+  /// What this seed is about.
+  public static func drawn(_ random: inout SeededGenerator) -> Circumstances {
+    var all = Circumstances()
+    all.hasten()
+    let count = random.oneIn(4) ? 2 : 1
+    for _ in 0..<count { all.volumes.append(.drawn(&random, small: count > 1)) }
+    all.wireProtocol = random.oneIn(5) ? (random.oneIn(2) ? .a : .b) : .c
+    if random.oneIn(6) { all.maximumVersion[0] = 86 + UInt32(random.below(16)) }
+    if random.oneIn(6) { all.maximumVersion[1] = 86 + UInt32(random.below(16)) }
+    all.useRLE = [!random.oneIn(4), !random.oneIn(4)]
+    if random.oneIn(5) { all.cramHMAC = "sha1" }
+    if random.oneIn(3) { all.net.koCount = random.below(8) }
+    if random.oneIn(3) { all.net.maxEpochSize = UInt32(1 + random.below(40)) }
+    if random.oneIn(3) { all.net.maxBuffers = UInt32(32 + random.below(500)) }
+    if random.oneIn(3) {
+      all.resync.planAhead = 20
+      all.resync.rateIsConfigured = false
+    }
+    all.client = .drawn(&random)
+    let few = random.oneIn(3)
+    all.faults = few ? Faults(rawValue: 1 << UInt32(random.below(6))) : .everything
+    if !few { all.faults.subtract(Faults(rawValue: UInt32(random.below(64)))) }
+    all.actions = Actions(rawValue: UInt32(random.next() & 255)).union(.failOver)
+    all.faultEvery = 300_000_000 + random.below(8_000_000_000)
+    all.actionEvery = 200_000_000 + random.below(5_000_000_000)
+    all.latency = 20_000 << random.below(9)
+    all.bandwidth = 20_000 << random.below(7)
+    all.sendBuffer = 65_536 << Int(random.below(7))
+    all.diskLatency = 10_000 << random.below(8)
+    all.encodesPackets = random.oneIn(12)
+    all.startsWithFullSync = random.oneIn(5)
+    return all
+  }
+}
+
+extension VolumeCircumstances {
+  static func drawn(_ random: inout SeededGenerator, small: Bool) -> VolumeCircumstances {
+    let mebibytes = random.oneIn(4) && !small ? 16 + random.below(385) : 2 + random.below(40)
+    var one = VolumeCircumstances(bytes: mebibytes << 20)
+    // Sizes that are no multiple of anything, and two nodes that differ.
+    if random.oneIn(3) { one.deviceBytes[0] += random.below(2048) * 512 }
+    one.deviceBytes[1] = random.oneIn(3) ? one.deviceBytes[0] + random.below(4096) * 512 : one.deviceBytes[0]
+    one.format = random.oneIn(2) ? .v08 : .v09
+    one.location = random.oneIn(4) ? .external : .internal
+    one.logicalBlock = random.oneIn(5) ? 4096 : 512
+    if one.logicalBlock == 4096 { for i in 0...1 { one.deviceBytes[i] = one.deviceBytes[i] / 4096 * 4096 } }
+    one.alExtents = random.oneIn(3) ? 1237 : 67
+    return one
+  }
+}
+
+extension ClientPattern {
+  static func drawn(_ random: inout SeededGenerator) -> ClientPattern {
+    var one = ClientPattern()
+    one.depth = 1 << Int(random.below(6))
+    one.reads = random.below(500)
+    one.flushes = random.oneIn(3) ? 0 : random.below(100)
+    one.fua = random.oneIn(3) ? 0 : random.below(100)
+    one.discards = random.oneIn(2) ? 0 : random.below(40)
+    one.zeroes = random.oneIn(2) ? 0 : random.below(40)
+    one.large = random.below(100)
+    one.small = random.oneIn(2) ? 0 : random.below(400)
+    one.overlaps = random.oneIn(4)
+    one.hotExtents = 1 + random.below(100)
+    one.thinkTime = 1 << (10 + random.below(14))
+    one.restOneIn = 20 + random.below(1000)
+    one.rest = 1 << (20 + random.below(11))
+    return one
+  }
+}

@@ -1,0 +1,44 @@
+// The metadata of a fake disk before its first attach: what create-md writes, and which block is what.
+import Base
+import Engine
+import MetaDisk
+
+extension FakeDisk {
+  /// A disk that create-md has just been run on.
+  static func created(_ one: VolumeCircumstances, node: Int, original: Stamp) -> FakeDisk {
+    let data = one.deviceBytes[node]
+    let onOwnDevice = one.location != .internal
+    let facts = DiskFacts(
+      dataBytes: data, metaBytes: onOwnDevice ? one.metaBytes : data, logicalBlock: one.logicalBlock, canDiscard: true)
+    do {
+      let placement = try Placement(location: one.location, deviceBytes: facts.metaBytes)
+      let start = min(placement.superblockOffset, placement.bitmapOffset, placement.activityLogOffset)
+      let end = max(
+        placement.superblockOffset + 4096, placement.bitmapOffset + placement.bitmapAreaBytes,
+        placement.activityLogOffset + placement.activityLogBytes)
+      let usable = placement.usableSectors(dataDeviceBytes: data)
+      let disk = FakeDisk(
+        facts: facts, dataSectors: Int(usable.value), metaStart: start, metaBytes: Int(end - start), original: original)
+      disk.logBlocks = disk.blocks(at: placement.activityLogOffset, placement.activityLogBytes)
+      disk.bitmapBlocks = disk.blocks(at: placement.bitmapOffset, placement.bitmapAreaBytes)
+      let image = Superblock(creating: one.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))
+      disk.format { area in
+        image.write(to: UnsafeMutableRawBufferPointer(rebasing: area[Int(placement.superblockOffset - start)...]))
+        for block in disk.logBlocks {
+          ActivityLogBlock.initialize(UnsafeMutableRawBufferPointer(rebasing: area[block * 4096..<block * 4096 + 4096]))
+        }
+      }
+      return disk
+    } catch {
+      preconditionFailure("no metadata fits: \(error)")
+    }
+  }
+
+  private func blocks(at offset: UInt64, _ bytes: UInt64) -> Range<Int> {
+    let first = Int((offset - metaStart) / 4096)
+    return first..<first + Int(bytes / 4096)
+  }
+
+  func isBitmap(_ block: Int) -> Bool { bitmapBlocks.contains(block) }
+  func isLog(_ block: Int) -> Bool { logBlocks.contains(block) }
+}

@@ -1,0 +1,296 @@
+// The administrator or cluster manager. It has one sound rule, that of Pacemaker with fencing: only a node whose disk
+// has everything is promoted, and only when its peer is dead or Secondary. Everything else it does at random moments.
+import Base
+import Engine
+
+struct Resyncing {
+  var total: UInt64
+  var copied: UInt64
+}
+
+/// One step of a longer procedure.
+enum Step {
+  case stopClient
+  case waitUntilIdle
+  case command(Int, Command)
+  case startClient(Int)
+  /// After `down`: the process ends.
+  case leave(Int)
+  case wait(UInt64)
+  case boot(Int)
+}
+
+struct Keeper {
+  /// By node and volume: this disk may be trusted with everything that was answered.
+  var truth: [[Bool]] = [[], []]
+  /// This node lost its power while its disk was the one to trust.
+  var lost = [false, false]
+  var resyncs: [[Resyncing?]] = [[], []]
+  /// Counts changes of state: a reason to look again.
+  var changes = 0
+  var procedure: [Step] = []
+  /// The command that the procedure waits for.
+  var awaited: ReplyTo?
+  /// The node whose death ends the procedure.
+  var waitUntil: UInt64 = 0
+  /// Lets the world come to rest: repairs, but breaks nothing.
+  var isHealing = false
+  /// Split brain is part of the scenario: nobody is promoted and nothing is repaired by the keeper.
+  var isAbsent = false
+  var nextAction: UInt64 = 0
+
+  mutating func prepare(_ volumes: Int) {
+    truth = [Array(repeating: false, count: volumes), Array(repeating: false, count: volumes)]
+    resyncs = [Array(repeating: nil, count: volumes), Array(repeating: nil, count: volumes)]
+  }
+
+  mutating func resyncArrived(_ n: Int, _ volume: VolumeNumber, _ sector: UInt64, _ bytes: UInt32) {
+    let v = Int(volume.value)
+    guard v < resyncs[n].count, resyncs[n][v] != nil else { return }
+    let first = sector / 8
+    let last = (sector + UInt64(bytes) / 512 + 7) / 8
+    resyncs[n][v]!.copied += last - first
+  }
+
+  /// What the death of a node means for who may be trusted.
+  mutating func nodeDies(_ n: Int, powerCut: Bool, _ world: World) {
+    procedure.removeAll()
+    awaited = nil
+    for v in resyncs[n].indices { resyncs[n][v] = nil }
+    let wasPrimary = world.nodes[n].isPrimary
+    let other = 1 - n
+    for v in truth[n].indices where truth[n][v] && powerCut {
+      let otherHasIt = truth[other][v] && world.nodes[other].isRunning
+      if otherHasIt && !wasPrimary { truth[n][v] = false } else { lost[n] = true }
+    }
+    // Protocols A and B: what was answered need not have reached the peer.
+    if wasPrimary && world.circumstances.wireProtocol != .c { for history in world.histories { history.loseUnflushed() } }
+  }
+}
+
+/// Commands that wait for their reply.
+struct Commands {
+  struct Pending {
+    var reply: ReplyTo
+    var node: Int
+    var command: Command
+    var since: UInt64
+  }
+  private(set) var pending: [Pending] = []
+  private var next: UInt64 = 1
+  /// The last outcome of each node, for scenarios.
+  private(set) var outcomes: [(reply: ReplyTo, outcome: Outcome)] = []
+
+  mutating func add(_ n: Int, _ command: Command, at now: UInt64) -> ReplyTo {
+    let reply = ReplyTo(next)
+    next += 1
+    pending.append(Pending(reply: reply, node: n, command: command, since: now))
+    return reply
+  }
+  mutating func take(_ n: Int, _ reply: ReplyTo, _ outcome: Outcome) -> Command? {
+    guard let i = pending.firstIndex(where: { $0.reply == reply && $0.node == n }) else { return nil }
+    if outcomes.count >= 64 { outcomes.removeFirst(32) }
+    outcomes.append((reply, outcome))
+    return pending.remove(at: i).command
+  }
+  func outcome(of reply: ReplyTo) -> Outcome? { outcomes.last { $0.reply == reply }?.outcome }
+  func isPending(_ reply: ReplyTo) -> Bool { pending.contains { $0.reply == reply } }
+  func isBusy(_ n: Int) -> Bool { pending.contains { $0.node == n } }
+  mutating func forget(_ n: Int) { pending.removeAll { $0.node == n } }
+}
+
+extension World {
+  /// Gives a command to a node; the reply comes later.
+  @discardableResult
+  func command(_ n: Int, _ command: Command) -> ReplyTo {
+    say(n, "repladm \(Trace.command(command))")
+    let reply = commands.add(n, command, at: now)
+    feed(n, .command(command, reply))
+    return reply
+  }
+
+  func commandReplied(_ n: Int, _ reply: ReplyTo, _ outcome: Outcome) {
+    guard let command = commands.take(n, reply, outcome) else {
+      return breakLaw("\(name(n)) replies to a command that does not wait for a reply")
+    }
+    keeper.changes += 1
+    note(reply.raw)
+    if case .primary = command, outcome == .done { keeper.lost[n] = false }
+  }
+
+  /// `repladm up`: the daemon starts, attaches, connects.
+  func boot(_ n: Int) {
+    let node = nodes[n]
+    if node.isRunning { return }
+    if !node.hasPower {
+      node.hasPower = true
+      machineIsBack(n)
+    }
+    if keeper.lost[n] {
+      keeper.lost[n] = false
+      if keeper.truth[n].contains(true) { for history in histories { history.loseUnflushed() } }
+    }
+    say(n, "repladm up")
+    node.start(SeededGenerator(seed: random.next()), at: Instant(nanoseconds: now))
+    for volume in node.settings.volumes { command(n, .attach(volume.number)) }
+    if node.isRunning { command(n, .connect(discardMyData: false)) }
+  }
+
+  // MARK: the keeper looks at the world
+
+  func operatorWakes() {
+    let pace: UInt64 = keeper.isHealing ? 20_000_000 : 5_000_000
+    schedule.add(.operate, at: now + pace + random.below(pace * 8))
+    for pending in commands.pending where now - pending.since > 180_000_000_000 {
+      return breakLaw("\(name(pending.node)) has not replied to \(Trace.command(pending.command)) for 180 s")
+    }
+    if keeper.isAbsent || runProcedure() { return }
+    repair()
+    if !keeper.procedure.isEmpty { return }
+    if let primary = (0...1).first(where: { nodes[$0].isPrimary }) {
+      if client.node != primary, client.isIdle, !keeper.isHealing {
+        openClient(on: primary)
+      } else if client.node == primary, client.isStopping, !keeper.isHealing {
+        openClient(on: primary)
+      }
+      if now >= keeper.nextAction, !keeper.isHealing {
+        keeper.nextAction = now + circumstances.actionEvery / 2 + random.below(circumstances.actionEvery)
+        actAtRandom(primary)
+      }
+    } else {
+      promoteSomebody()
+    }
+  }
+
+  /// What an administrator puts right: connections given up, disks detached, resyncs paused.
+  private func repair() {
+    for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) {
+      let view = nodes[n].view
+      let eager = keeper.isHealing || random.oneIn(8)
+      if view.connection == .standAlone, eager { command(n, .connect(discardMyData: false)) }
+      for v in view.volumes.indices where nodes[n].isRunning && !commands.isBusy(n) {
+        let volume = nodes[n].view.volumes[v]
+        if volume.disk == .diskless, eager, !nodes[n].disks[v].broken { command(n, .attach(volume.number)) }
+        if volume.userPaused, eager { command(n, .resumeSync(volume.number)) }
+      }
+    }
+  }
+
+  private func promoteSomebody() {
+    for n in [Int(random.below(2))] where nodes[n].isRunning && !commands.isBusy(n) {
+      let other = 1 - n
+      guard keeper.truth[n].allSatisfy({ $0 }), nodes[n].view.volumes.allSatisfy({ $0.disk == .upToDate }) else { continue }
+      if nodes[other].isPrimary || commands.pending.contains(where: { $0.node == other && $0.command == .primary(force: false) }) {
+        continue
+      }
+      // A dead Primary is replaced when the actions say so; else its return is waited for.
+      if !nodes[other].isRunning, !actions.contains(.failOver), !random.oneIn(30) { continue }
+      keeper.procedure = [.stopClient, .waitUntilIdle, .command(n, .primary(force: false))]
+      return
+    }
+  }
+
+  // MARK: procedures
+
+  /// True while one is being carried out.
+  private func runProcedure() -> Bool {
+    if let awaited = keeper.awaited {
+      if commands.isPending(awaited) { return true }
+      keeper.awaited = nil
+      if case .refused? = commands.outcome(of: awaited) { keeper.procedure.removeAll() }
+    }
+    while broken == nil, let step = keeper.procedure.first {
+      switch step {
+      case .stopClient: stopClient()
+      case .waitUntilIdle: if !client.isIdle { return true }
+      case .command(let n, let command):
+        keeper.procedure.removeFirst()
+        guard nodes[n].isRunning else {
+          keeper.procedure.removeAll()
+          return true
+        }
+        if case .primary = command, keeper.truth[n].contains(true) { aboutToPromote(n) }
+        keeper.awaited = self.command(n, command)
+        return true
+      case .startClient(let n): if nodes[n].isPrimary { openClient(on: n) }
+      case .leave(let n):
+        if nodes[n].isRunning { leave(n) }
+      case .wait(let nanoseconds):
+        if keeper.waitUntil == 0 { keeper.waitUntil = now + nanoseconds }
+        if now < keeper.waitUntil { return true }
+        keeper.waitUntil = 0
+      case .boot(let n): boot(n)
+      }
+      if !keeper.procedure.isEmpty { keeper.procedure.removeFirst() }
+    }
+    return false
+  }
+
+  /// The other node's cache no longer matters, but this one's image does.
+  private func aboutToPromote(_ n: Int) {
+    let other = 1 - n
+    if keeper.lost[n] { for history in histories { history.loseUnflushed() } }
+    if !nodes[other].isRunning || nodes[other].view.connection < .connected {
+      keeper.lost[other] = false
+      if circumstances.wireProtocol != .c { for history in histories { history.loseUnflushed() } }
+    }
+    if nodes[n].view.volumes.allSatisfy({ $0.disk == .upToDate }), keeper.truth[n].allSatisfy({ $0 }) {
+      checkImage(n, "before its promotion")
+    }
+  }
+
+  /// After a successful `down`.
+  private func leave(_ n: Int) {
+    say(n, "the daemon ends")
+    for work in nodes[n].works where work.isActive {
+      return breakLaw("\(name(n)) replied to down with \(work.id.kind) under way")
+    }
+    killClient(on: n)
+    processLosesSockets(n)
+    if pool.count(of: .engine(n)) > 0 { breakLaw("\(name(n)) replied to down and still holds payloads") }
+    nodes[n].stop()
+    pool.giveBackAll(of: .engine(n))
+    commands.forget(n)
+  }
+
+  private func actAtRandom(_ p: Int) {
+    let q = 1 - p
+    let choices: [Actions] = [.switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense].filter {
+      actions.contains($0)
+    }
+    guard !choices.isEmpty, nodes[q].isRunning, !commands.isBusy(0), !commands.isBusy(1) else { return }
+    let v = Int(random.below(UInt64(histories.count)))
+    let number = nodes[p].settings.volumes[v].number
+    let bothGood = nodes[p].view.connection >= .connected && keeper.truth[q].allSatisfy { $0 } && keeper.truth[p].allSatisfy { $0 }
+    switch choices[Int(random.below(UInt64(choices.count)))] {
+    case .switchOver:
+      guard bothGood else { return }
+      keeper.procedure = [
+        .stopClient, .waitUntilIdle, .command(p, .secondary), .command(q, .primary(force: false)), .startClient(q),
+      ]
+      if random.oneIn(4) { keeper.procedure.remove(at: 1) }
+    case .disconnect: command(random.oneIn(2) ? p : q, .disconnect(force: random.oneIn(4)))
+    case .detach:
+      guard bothGood else { return }
+      command(random.oneIn(2) ? p : q, .detach(number, force: random.oneIn(4)))
+    case .invalidate:
+      guard bothGood else { return }
+      if random.oneIn(2) { command(q, .invalidate(number)) } else { command(p, .invalidateRemote(number)) }
+    case .downUp:
+      keeper.procedure = [.command(q, .down), .leave(q), .wait(random.below(3_000_000_000)), .boot(q)]
+      if random.oneIn(4) {
+        keeper.procedure = [
+          .stopClient, .waitUntilIdle, .command(p, .secondary), .command(p, .down), .leave(p),
+          .wait(random.below(3_000_000_000)), .boot(p),
+        ]
+      }
+    case .pause: command(random.oneIn(2) ? p : q, .pauseSync(number))
+    default:
+      switch random.below(3) {
+      case 0: command(p, .attach(number))
+      case 1: command(q, .secondary)
+      default: command(p, .connect(discardMyData: false))
+      }
+    }
+  }
+}

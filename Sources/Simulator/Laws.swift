@@ -1,0 +1,163 @@
+// The laws of data, watched from outside: what was answered is on every disk that claims to be up to date, what was
+// flushed is durable there, connected up-to-date idle nodes are equal, and never are two connected nodes Primary.
+// `truth` says which disks may be trusted with the application's data; the keeper promotes nobody else.
+import Base
+import Engine
+
+/// What the engines were given to answer, beside disk work and requests.
+struct Ledger {
+  private var digests: [(node: Int, id: WorkID, digest: [UInt8])] = []
+  mutating func add(_ n: Int, _ id: WorkID, _ digest: [UInt8]) { digests.append((n, id, digest)) }
+  mutating func takeDigest(_ n: Int, _ id: WorkID) -> [UInt8] {
+    guard let i = digests.firstIndex(where: { $0.node == n && $0.id == id }) else { return [] }
+    return digests.remove(at: i).digest
+  }
+  mutating func forget(_ n: Int) { digests.removeAll { $0.node == n } }
+}
+
+extension World {
+  // MARK: what was answered
+
+  /// Whether a node claims, or is believed by the Primary `n`, to hold everything of a volume.
+  private func claims(_ x: Int, seenBy n: Int, _ v: Int, _ view: ResourceSnapshot) -> Bool {
+    let volume = view.volumes[v]
+    if x == n { return volume.disk == .upToDate }
+    return view.connection >= .connected && volume.peerDisk == .upToDate
+  }
+
+  /// As `claims`, certain also in the middle of an event.
+  private func surelyClaims(_ x: Int, seenBy n: Int, _ v: Int) -> Bool {
+    claims(x, seenBy: n, v, nodes[n].view) && claims(x, seenBy: n, v, nodes[n].engine!.snapshot())
+  }
+
+  func writeWasAnswered(_ request: Request, durable: Bool) {
+    let history = histories[request.volume]
+    let n = request.node
+    for x in 0...1 {
+      let disk = nodes[x].disks[request.volume]
+      for sector in request.start..<request.start + request.count
+      where !history.allows(disk.cache[sector], at: sector) {
+        if x == n || circumstances.wireProtocol == .c {
+          keeper.truth[x][request.volume] = false
+          if surelyClaims(x, seenBy: n, request.volume) {
+            return breakLaw(
+              "\(name(n)) answered write #\(request.number), and volume \(request.volume) sector \(sector) of"
+                + " \(name(x)), which is UpToDate, contains \(Trace.stamp(disk.cache[sector]))")
+          }
+        }
+        break
+      }
+    }
+    if durable && circumstances.wireProtocol == .c {
+      checkDurable(request.volume, request.start, request.count, n, "FUA write #\(request.number)")
+    }
+  }
+
+  func flushWasAnswered(_ request: Request, covering numbers: ArraySlice<Int>) {
+    for number in numbers {
+      let write = histories[request.volume].writes[number]
+      checkDurable(request.volume, write.start, write.count, request.node, "a flush after write #\(number)")
+    }
+  }
+
+  private func checkDurable(_ v: Int, _ start: Int, _ count: Int, _ n: Int, _ what: @autoclosure () -> String) {
+    let history = histories[v]
+    for x in 0...1 where claims(x, seenBy: n, v, nodes[n].view) {
+      let disk = nodes[x].disks[v]
+      for sector in start..<start + count where !history.allowsDurably(disk.durable[sector], at: sector) {
+        if !surelyClaims(x, seenBy: n, v) { break }
+        return breakLaw(
+          "\(name(n)) answered \(what()), and a power cut would leave \(Trace.stamp(disk.durable[sector])) in volume"
+            + " \(v) sector \(sector) of \(name(x)), which is UpToDate; it was \(history.explain(sector))")
+      }
+    }
+  }
+
+  // MARK: states
+
+  func stateChanged(_ n: Int) {
+    keeper.changes += 1
+    let view = nodes[n].view
+    for v in view.volumes.indices {
+      let volume = view.volumes[v]
+      note(UInt64(volume.disk.rawValue) << 8 | UInt64(volume.replication.rawValue))
+      switch volume.disk {
+      case .inconsistent, .outdated: keeper.truth[n][v] = false
+      default: break
+      }
+      if view.role == .primary, view.connection < .connected, volume.disk == .upToDate { keeper.truth[1 - n][v] = false }
+      watchResync(n, v, volume)
+    }
+    guard nodes[1 - n].isRunning else { return }
+    let other = nodes[1 - n].view
+    if view.connection >= .connected, other.connection >= .connected {
+      if view.role == .primary, other.role == .primary { breakLaw("both nodes are Primary while connected") }
+      for v in view.volumes.indices where isUpToDate(view, v) && isUpToDate(other, v) {
+        keeper.truth[0][v] = true
+        keeper.truth[1][v] = true
+      }
+    }
+  }
+
+  private func isUpToDate(_ view: ResourceSnapshot, _ v: Int) -> Bool {
+    let volume = view.volumes[v]
+    return volume.replication == .connected && volume.disk == .upToDate && volume.peerDisk == .upToDate
+  }
+
+  /// Law: a resync copies no more than the bitmap said at its start.
+  private func watchResync(_ n: Int, _ v: Int, _ volume: VolumeSnapshot) {
+    let isTarget = volume.replication == .syncTarget || volume.replication == .pausedSyncT
+    if isTarget && keeper.resyncs[n][v] == nil {
+      keeper.resyncs[n][v] = Resyncing(total: volume.resyncTotal, copied: 0)
+    } else if isTarget {
+      keeper.resyncs[n][v]!.total = max(keeper.resyncs[n][v]!.total, volume.resyncTotal)
+    } else if let resync = keeper.resyncs[n][v] {
+      keeper.resyncs[n][v] = nil
+      if resync.copied > resync.total {
+        breakLaw("a resync of \(resync.total) blocks copied \(resync.copied) to \(name(n))")
+      }
+    }
+  }
+
+  // MARK: whole disks
+
+  /// Law: a disk that is trusted contains nothing that cannot be.
+  func checkImage(_ x: Int, _ when: @autoclosure () -> String) {
+    for v in histories.indices {
+      let history = histories[v]
+      let cache = nodes[x].disks[v].cache
+      for piece in history.floor.pieces.indices where history.floor.pieces[piece] != nil || cache.pieces[piece] != nil {
+        let start = piece * StampMap.pieceSectors
+        for sector in start..<min(start + StampMap.pieceSectors, history.sectors)
+        where !history.allows(cache[sector], at: sector) {
+          return breakLaw(
+            "\(when()): volume \(v) sector \(sector) of \(name(x)) contains \(Trace.stamp(cache[sector])); it was"
+              + " \(history.explain(sector))")
+        }
+      }
+    }
+  }
+
+  /// Law: connected, UpToDate and idle means equal bytes.
+  func checkEqual(_ when: @autoclosure () -> String) {
+    for v in histories.indices {
+      let a = nodes[0].disks[v].cache
+      let b = nodes[1].disks[v].cache
+      for piece in 0..<(histories[v].sectors + StampMap.pieceSectors - 1) / StampMap.pieceSectors
+      where a.pieces[piece] != nil || b.pieces[piece] != nil || a.fill != b.fill {
+        let start = piece * StampMap.pieceSectors
+        for sector in start..<min(start + StampMap.pieceSectors, histories[v].sectors) where a[sector] != b[sector] {
+          if World.maySitSideBySide(a[sector], b[sector]) { continue }
+          return breakLaw(
+            "\(when()): volume \(v) sector \(sector) (bit \(sector / 8)) differs: alpha contains"
+              + " \(Trace.stamp(a[sector])), beta \(Trace.stamp(b[sector])); it was \(histories[v].explain(sector))")
+        }
+      }
+    }
+  }
+
+  /// One node's disk may discard where the other's writes zeroes.
+  private static func maySitSideBySide(_ a: Stamp, _ b: Stamp) -> Bool {
+    (a == Stamps.discarded || a == Stamps.zero) && (b == Stamps.discarded || b == Stamps.zero)
+  }
+}

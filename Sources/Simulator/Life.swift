@@ -1,0 +1,207 @@
+// A whole life of a seed: two new disks, the first promotion, then rounds of application, faults and commands, each
+// followed by a time of healing after which everything must be as an administrator expects: connected, up to date, equal.
+import Base
+import Engine
+
+extension World {
+  static let second: UInt64 = 1_000_000_000
+
+  /// Lives through `steps` engine events with faults, in rounds, and checks the world after each.
+  public func live(steps: Int = 60_000, rounds: Int = 3) throws(BrokenLaw) {
+    try begin()
+    for round in 1...rounds {
+      say("round \(round)")
+      faults = circumstances.faults
+      actions = circumstances.actions
+      keeper.isHealing = false
+      if !faults.isEmpty { scheduleFault() }
+      keeper.nextAction = now + random.below(circumstances.actionEvery)
+      let target = events + steps / rounds
+      let end = now + 300 * World.second
+      try run(until: { self.events >= target || self.now > end })
+      try heal()
+    }
+  }
+
+  /// Runs until the condition holds; it is looked at after everything that happens.
+  public func run(until condition: () -> Bool) throws(BrokenLaw) {
+    while broken == nil {
+      if condition() { return }
+      if !step() { break }
+    }
+    if let broken { throw broken }
+    if !condition() {
+      breakLaw("nothing will ever happen again")
+      throw broken!
+    }
+  }
+
+  /// Runs for this long.
+  public func run(for nanoseconds: UInt64) throws(BrokenLaw) {
+    let end = now + nanoseconds
+    while broken == nil, min(schedule.next, nodes[0].deadline ?? .max, nodes[1].deadline ?? .max) <= end {
+      _ = step()
+    }
+    now = max(now, end)
+    if let broken { throw broken }
+  }
+
+  /// Runs until the condition holds, which has to be soon.
+  public func run(within seconds: UInt64, until what: String, _ condition: () -> Bool) throws(BrokenLaw) {
+    let end = now + seconds * World.second
+    var seen = -1
+    try run(until: {
+      if self.now > end {
+        self.breakLaw("not \(what) after \(seconds) s: \(self.summary)")
+        return true
+      }
+      if seen == self.keeper.changes, self.events % 64 != 0 { return false }
+      seen = self.keeper.changes
+      return condition()
+    })
+    if let broken { throw broken }
+  }
+
+  // MARK: the beginning
+
+  /// Both nodes come up with new metadata; one becomes Primary.
+  public func begin() throws(BrokenLaw) {
+    keeper.prepare(histories.count)
+    keeper.isHealing = true
+    keeper.isAbsent = true
+    schedule.add(.operate, at: now + 1_000_000)
+    boot(0)
+    if circumstances.startsWithFullSync && random.oneIn(2) {
+      // Forced before the peer has ever been seen.
+      try run(within: 30, until: "attached") { self.view(0).volumes.allSatisfy { $0.disk == .inconsistent } }
+      try demand(0, .primary(force: true))
+      boot(1)
+    } else {
+      boot(1)
+      try run(within: 60, until: "connected") { self.isConnected }
+      if circumstances.startsWithFullSync {
+        try demand(0, .primary(force: true))
+      } else {
+        for volume in nodes[0].settings.volumes { try demand(0, .newCurrentUUID(volume.number, clearBitmap: true)) }
+        try run(within: 30, until: "UpToDate without a resync") { self.isHealthy }
+        try demand(0, .primary(force: false))
+      }
+    }
+    keeper.truth[0] = keeper.truth[0].map { _ in true }
+    keeper.isAbsent = false
+    keeper.isHealing = false
+  }
+
+  /// Gives a command that has to succeed.
+  public func demand(_ n: Int, _ command: Command) throws(BrokenLaw) {
+    let outcome = try order(n, command)
+    if case .refused(let refusal) = outcome {
+      breakLaw("\(name(n)) refused \(Trace.command(command)): \(refusal.what) (\(refusal.why))")
+      throw broken!
+    }
+  }
+
+  /// Gives a command and waits for its outcome.
+  public func order(_ n: Int, _ command: Command) throws(BrokenLaw) -> Outcome {
+    let reply = self.command(n, command)
+    try run(within: 180, until: "done with \(Trace.command(command))") { !self.commands.isPending(reply) }
+    return commands.outcome(of: reply)!
+  }
+
+  // MARK: the end
+
+  /// Nothing goes wrong any more and what is broken is repaired; then the world has to become whole.
+  public func heal() throws(BrokenLaw) {
+    say("healing")
+    faults = []
+    actions = [.failOver]
+    keeper.isHealing = true
+    mendCable()
+    for n in 0...1 {
+      for v in nodes[n].disks.indices { mendDisk(n, v) }
+      nodes[n].diskSlowness = 1
+    }
+    if random.oneIn(2) { stopClient() }
+    try settle()
+    stopClient()
+    try settle()
+    try run(for: 3 * World.second)
+    try settle()
+    checkRest()
+    if let broken { throw broken }
+  }
+
+  /// Waits until both nodes are connected and UpToDate, as long as there is progress.
+  private func settle() throws(BrokenLaw) {
+    var best = UInt64.max
+    var patience = now + 120 * World.second
+    var looked = now
+    try run(until: {
+      if self.isHealthy && (!self.client.isStopping || self.client.isIdle) { return true }
+      if self.now - looked < World.second / 10 { return false }
+      looked = self.now
+      var left: UInt64 = 0
+      for n in 0...1 where self.nodes[n].isRunning {
+        for volume in self.nodes[n].engine!.snapshot().volumes { left += volume.outOfSync.value }
+      }
+      if left < best {
+        best = left
+        patience = self.now + 120 * World.second
+      }
+      if self.now > patience {
+        self.breakLaw("no way back to two connected and UpToDate nodes: \(self.summary)")
+        return true
+      }
+      return false
+    })
+    if let broken { throw broken }
+  }
+
+  /// Idle, connected, up to date: nothing may be left over.
+  func checkRest() {
+    checkEqual("idle and UpToDate")
+    let trusted = (0...1).first { keeper.truth[$0].allSatisfy { $0 } }
+    if let trusted { checkImage(trusted, "idle and UpToDate") } else { breakLaw("nobody has the data: \(summary)") }
+    for n in 0...1 {
+      let held = pool.count(of: .engine(n))
+      if held > 0 { breakLaw("\(name(n)) is idle and holds \(held) payloads") }
+      for work in nodes[n].works where work.isActive && work.id.kind != .bitmapPage {
+        breakLaw("\(name(n)) is idle with \(work.id.kind) under way")
+      }
+      for volume in nodes[n].engine!.snapshot().volumes where volume.outOfSync.value > 0 {
+        breakLaw("\(name(n)) is idle and UpToDate with \(volume.outOfSync.value) sectors out of sync")
+      }
+    }
+  }
+
+  // MARK: looking
+
+  public func view(_ n: Int) -> ResourceSnapshot { nodes[n].engine!.snapshot() }
+  public func isRunning(_ n: Int) -> Bool { nodes[n].isRunning }
+
+  public var isConnected: Bool {
+    nodes.allSatisfy { $0.isRunning && $0.view.connection >= .connected }
+  }
+
+  /// Connected, nothing being copied, all disks UpToDate, as both nodes see it.
+  public var isHealthy: Bool {
+    nodes.allSatisfy { node in
+      node.isRunning && node.view.connection >= .connected
+        && node.view.volumes.allSatisfy {
+          $0.replication == .connected && $0.disk == .upToDate && $0.peerDisk == .upToDate
+        }
+    }
+  }
+
+  /// Both nodes in one line.
+  public var summary: String {
+    (0...1).map { n in
+      guard nodes[n].isRunning else { return "\(name(n)) is down" }
+      let view = nodes[n].engine!.snapshot()
+      return name(n) + " " + view.role.name + " " + view.connection.name + " "
+        + view.volumes.map {
+          "\($0.replication.name) \($0.disk.name)/\($0.peerDisk.name) oos \($0.outOfSync.value)"
+        }.joined(separator: ", ")
+    }.joined(separator: "; ") + "; requests under way: \(client.underWay), commands: \(commands.pending.map { Trace.command($0.command) })"
+  }
+}

@@ -1,0 +1,218 @@
+// A world of two nodes in one seed: it drives two whole nodes made of the same Engine, MetaDisk and Protocol code as the
+// daemon, and decides everything around them. Law: the same seed and circumstances give the same life, event by event.
+import Base
+import Engine
+import MetaDisk
+import Protocol
+
+/// A law was broken; the seed replays it.
+public struct BrokenLaw: Error, CustomStringConvertible, Sendable {
+  public var law: String
+  public var seed: UInt64
+  /// Nanoseconds since the beginning of this life.
+  public var time: UInt64
+  public var description: String {
+    "\(law) (seed \(seed), at \(Trace.seconds(time)) s; replay: scripts/sim \(seed))"
+  }
+}
+
+public final class World {
+  public let seed: UInt64
+  public let circumstances: Circumstances
+  /// Called with every line of the trace, when set.
+  public var trace: ((String) -> Void)? {
+    didSet { isTracing = trace != nil }
+  }
+  var isTracing = false
+
+  public internal(set) var now: UInt64 = 1_000_000_000
+  public internal(set) var events = 0
+  /// Changes with everything that happens: equal lives have equal fingerprints.
+  public private(set) var fingerprint: UInt64 = 0xcbf2_9ce4_8422_2325
+  var random: SeededGenerator
+  var schedule = Schedule()
+  var pool = FakePool()
+  let nodes: [Node]
+  var connections: [Connection?] = []
+  var openConnections: [Int] = []
+  /// The cable is whole.
+  var cableIsWhole = true
+
+  let histories: [History]
+  var client: Client
+  var keeper = Keeper()
+  var commands = Commands()
+  var faults: Faults = []
+  var actions: Actions = []
+  var plantedLeft = 0
+  var ledger = Ledger()
+  var broken: BrokenLaw?
+
+  /// The circumstances are drawn from the seed when none are given.
+  public init(seed: UInt64, circumstances given: Circumstances? = nil) {
+    self.seed = seed
+    var random = SeededGenerator(seed: seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678)
+    let drawn = Circumstances.drawn(&random)
+    let circumstances = given ?? drawn
+    self.circumstances = circumstances
+    nodes = (0...1).map { World.node($0, circumstances) }
+    histories = circumstances.volumes.indices.map { v in
+      let sectors = min(nodes[0].disks[v].dataSectors, nodes[1].disks[v].dataSectors)
+      return History(sectors: sectors, original: circumstances.startsWithFullSync ? Stamps.original(0) : Stamps.zero)
+    }
+    self.random = random
+    client = Client(pattern: circumstances.client)
+  }
+
+  private static func node(_ index: Int, _ all: Circumstances) -> Node {
+    var volumes: [VolumeSettings] = []
+    for (number, one) in all.volumes.enumerated() {
+      var settings = VolumeSettings(number: VolumeNumber(UInt16(number)))
+      settings.metaLocation = one.location
+      settings.alExtents = one.alExtents
+      settings.resync = all.resync
+      volumes.append(settings)
+    }
+    var settings = ResourceSettings(
+      name: "r0", nodeID: Int32(index), peerNodeID: Int32(1 - index), peerName: index == 0 ? "beta" : "alpha",
+      volumes: volumes)
+    settings.net = all.net
+    settings.net.wireProtocol = all.wireProtocol
+    settings.net.maximumVersion = all.maximumVersion[index]
+    settings.net.useRLE = all.useRLE[index]
+    settings.net.cramHMAC = all.cramHMAC
+    settings.maxRequests = 64
+    let disks = all.volumes.map { one in
+      FakeDisk.created(one, node: index, original: all.startsWithFullSync ? Stamps.original(index) : Stamps.zero)
+    }
+    if all.planted == .forgottenFlush { for disk in disks { disk.forgetsFlushes = true } }
+    return Node(index: index, settings: settings, disks: disks)
+  }
+
+  // MARK: the loop
+
+  /// The one thing that happens next. False: nothing will ever happen again.
+  func step() -> Bool {
+    let first = nodes[0].deadline ?? .max
+    let second = nodes[1].deadline ?? .max
+    let scheduled = schedule.next
+    let due = min(first, second)
+    if due < scheduled {
+      now = max(now, due)
+      let n = first <= second ? 0 : 1
+      nodes[n].ticksInARow += 1
+      if nodes[n].ticksInARow > 1000 { breakLaw("\(name(n)) asks for a tick again and again") }
+      feed(n, .tick)
+      return true
+    }
+    guard scheduled != .max else { return false }
+    let happening = schedule.pop()
+    now = max(now, happening.time)
+    happen(happening)
+    return true
+  }
+
+  /// Hands one event to an engine and does what it asks for.
+  func feed(_ n: Int, _ event: consuming Event) {
+    let node = nodes[n]
+    if isTracing { say(n, Trace.event(event)) }
+    events += 1
+    note(UInt64(n) << 32 | UInt64(events & 0xffff))
+    node.engine!.handle(event, at: Instant(nanoseconds: now), into: &node.effects)
+    afterEvent(n)
+  }
+
+  func feedMetaRead(_ n: Int, _ id: WorkID, _ bytes: UnsafeRawBufferPointer) {
+    let node = nodes[n]
+    if isTracing { say(n, "metadata read: \(bytes.count) bytes") }
+    events += 1
+    node.engine!.metaRead(id, bytes.bytes, at: Instant(nanoseconds: now), into: &node.effects)
+    afterEvent(n)
+  }
+
+  private func afterEvent(_ n: Int) {
+    let node = nodes[n]
+    while let effect = node.effects.popFirst() {
+      if isTracing { say(n, "   " + Trace.effect(effect)) }
+      carry(n, effect)
+    }
+    if UInt64(events) % circumstances.invariantsEvery == 0 { node.engine!.checkInvariants() }
+    node.noteDeadline()
+  }
+
+  /// Mixes a number into the fingerprint.
+  @inline(__always) func note(_ value: UInt64) { fingerprint = (fingerprint ^ value ^ now) &* 0x0100_0000_01b3 }
+
+  private func happen(_ it: Happening) {
+    let n = Int(it.node)
+    switch it.kind {
+    case .attempt: attemptArrives(Int(it.argument), n, it.life)
+    case .delivery: deliver(Int(it.argument), from: n)
+    case .heal: mendCable()
+    case .client: clientWakes()
+    case .operate: operatorWakes()
+    case .fault: somethingGoesWrong()
+    case .mend: mendDisk(n, Int(it.argument))
+    case .boot: if it.life == nodes[n].life { boot(n) }
+    default:
+      guard nodes[n].isRunning, it.life == nodes[n].life else { return }
+      nodes[n].ticksInARow = 0
+      happenToNode(n, it)
+    }
+  }
+
+  private func happenToNode(_ n: Int, _ it: Happening) {
+    switch it.kind {
+    case .diskDone, .metaDone: diskWorkDone(n, Int(it.argument))
+    case .diskOpened: feed(n, .diskOpened(nodes[n].settings.volumes[Int(it.argument)].number, nodes[n].disks[Int(it.argument)].facts))
+    case .diskRefused:
+      feed(
+        n,
+        .diskRefused(
+          nodes[n].settings.volumes[Int(it.argument)].number, number: 104, why: "the disk does not answer"))
+    case .diskClosed: feed(n, .diskClosed(nodes[n].settings.volumes[Int(it.argument)].number))
+    case .sent:
+      if let payload = nodes[n].sending.popFirst()! { pool.end(payload) }
+      feed(n, .sent(work(it)))
+    case .handlerDone:
+      nodes[n].handlersUnderWay -= 1
+      feed(n, .handlerDone(work(it), exit: 0))
+    case .signed: feed(n, .signed(work(it), ledger.takeDigest(n, work(it))))
+    case .connected: connectionStands(n, Int(it.argument))
+    case .connectFailed:
+      nodes[n].isConnecting = false
+      feed(n, .connectFailed(why: it.extra == 0 ? "connection refused" : "timed out"))
+    case .accepted: connectionAccepted(n, Int(it.argument))
+    case .socketClosed: socketIsClosed(n, Int(it.argument))
+    default: preconditionFailure("not a happening of a node")
+    }
+  }
+
+  func plan(_ kind: Kind, after delay: UInt64, on n: Int, _ argument: UInt64 = 0, extra: UInt8 = 0) {
+    schedule.add(kind, at: now + delay, node: n, life: nodes[n].life, extra: extra, argument)
+  }
+
+  /// A happening that carries a work id: the kind travels in `extra`.
+  func plan(_ kind: Kind, at time: UInt64, on n: Int, _ id: WorkID) {
+    schedule.add(kind, at: time, node: n, life: nodes[n].life, extra: id.kind.rawValue, id.slot.raw)
+  }
+  private func work(_ it: Happening) -> WorkID {
+    WorkID(kind: WorkID.Kind(rawValue: it.extra)!, slot: SlotID(raw: it.argument))
+  }
+
+  // MARK: reports
+
+  func name(_ n: Int) -> String { n == 0 ? "alpha" : "beta" }
+
+  func say(_ n: Int, _ text: String) { trace?("\(Trace.seconds(now)) \(n == 0 ? "alpha" : "beta ") \(text)") }
+  func say(_ text: String) {
+    if isTracing { trace?("\(Trace.seconds(now)) ----- \(text)") }
+  }
+
+  /// The first broken law ends this life.
+  func breakLaw(_ law: @autoclosure () -> String) {
+    if broken != nil { return }
+    broken = BrokenLaw(law: law(), seed: seed, time: now)
+    if isTracing { say("LAW BROKEN: \(broken!.law)") }
+  }
+}
