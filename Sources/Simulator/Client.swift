@@ -93,7 +93,7 @@ extension World {
 
   private func submit(_ n: Int) -> Bool {
     let v = histories.count == 1 ? 0 : Int(random.below(UInt64(histories.count)))
-    let size = Int(nodes[n].engine!.exportedSize(nodes[n].settings.volumes[v].number).value)
+    let size = Int(nodes[n].engine.exportedSize(nodes[n].settings.volumes[v].number).value)
     if size < 16 || histories[v].isFull { return false }
     if size > histories[v].sectors {
       breakLaw("\(name(n)) exports \(size) sectors, which the smaller disk does not have")

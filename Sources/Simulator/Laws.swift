@@ -27,7 +27,7 @@ extension World {
 
   /// As `claims`, certain also in the middle of an event.
   private func surelyClaims(_ x: Int, seenBy n: Int, _ v: Int) -> Bool {
-    claims(x, seenBy: n, v, nodes[n].view) && claims(x, seenBy: n, v, nodes[n].engine!.snapshot())
+    claims(x, seenBy: n, v, nodes[n].view) && claims(x, seenBy: n, v, nodes[n].engine.snapshot())
   }
 
   func writeWasAnswered(_ request: Request, durable: Bool) {

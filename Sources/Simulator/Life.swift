@@ -142,7 +142,7 @@ extension World {
       looked = self.now
       var left: UInt64 = 0
       for n in 0...1 where self.nodes[n].isRunning {
-        for volume in self.nodes[n].engine!.snapshot().volumes { left += volume.outOfSync.value }
+        for volume in self.nodes[n].engine.snapshot().volumes { left += volume.outOfSync.value }
       }
       if left < best {
         best = left
@@ -168,7 +168,7 @@ extension World {
       for work in nodes[n].works where work.isActive && work.id.kind != .bitmapPage {
         breakLaw("\(name(n)) is idle with \(work.id.kind) under way")
       }
-      for volume in nodes[n].engine!.snapshot().volumes where volume.outOfSync.value > 0 {
+      for volume in nodes[n].engine.snapshot().volumes where volume.outOfSync.value > 0 {
         breakLaw("\(name(n)) is idle and UpToDate with \(volume.outOfSync.value) sectors out of sync")
       }
     }
@@ -176,7 +176,7 @@ extension World {
 
   // MARK: looking
 
-  public func view(_ n: Int) -> ResourceSnapshot { nodes[n].engine!.snapshot() }
+  public func view(_ n: Int) -> ResourceSnapshot { nodes[n].engine.snapshot() }
   public func isRunning(_ n: Int) -> Bool { nodes[n].isRunning }
 
   public var isConnected: Bool {
@@ -197,7 +197,7 @@ extension World {
   public var summary: String {
     (0...1).map { n in
       guard nodes[n].isRunning else { return "\(name(n)) is down" }
-      let view = nodes[n].engine!.snapshot()
+      let view = nodes[n].engine.snapshot()
       return name(n) + " " + view.role.name + " " + view.connection.name + " "
         + view.volumes.map {
           "\($0.replication.name) \($0.disk.name)/\($0.peerDisk.name) oos \($0.outOfSync.value)"

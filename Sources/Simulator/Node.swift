@@ -28,11 +28,17 @@ struct SocketEntry {
   var side: Int
 }
 
+/// Where a running engine lives.
+private final class Home {
+  var engine: Engine
+  init(_ engine: consuming Engine) { self.engine = engine }
+}
+
 final class Node {
   let index: Int
   let settings: ResourceSettings
   let disks: [FakeDisk]
-  var engine: Engine?
+  private var home: Home?
   var effects = Effects(capacity: 256)
   /// Counts starts; what an earlier life has scheduled is void.
   var life: UInt8 = 0
@@ -73,17 +79,22 @@ final class Node {
 
   deinit { for buffer in metaBuffers { buffer.deallocate() } }
 
+  var engine: Engine {
+    _read { yield home!.engine }
+    _modify { yield &home!.engine }
+  }
+
   func start(_ random: SeededGenerator, at now: Instant) {
-    precondition(engine == nil, "started twice")
+    precondition(home == nil, "started twice")
     life &+= 1
-    engine = Engine(settings: settings, random: random, at: now)
+    home = Home(Engine(settings: settings, random: random, at: now))
     deadline = .max
     seen = nil
   }
 
   /// The engine is gone, with everything that was under way.
   func stop() {
-    engine = nil
+    home = nil
     deadline = nil
     life &+= 1
     seen = nil
@@ -100,12 +111,12 @@ final class Node {
     handlersUnderWay = 0
   }
 
-  func noteDeadline() { deadline = engine!.nextDeadline?.nanoseconds ?? .max }
+  func noteDeadline() { deadline = engine.nextDeadline?.nanoseconds ?? .max }
 
   /// What `status` would show.
   var view: ResourceSnapshot {
     if let seen { return seen }
-    let fresh = engine!.snapshot()
+    let fresh = engine.snapshot()
     seen = fresh
     return fresh
   }

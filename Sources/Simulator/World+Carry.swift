@@ -151,7 +151,7 @@ extension World {
     let disk = nodes[n].disks[v]
     guard let place = metaPlace(n, disk, offset, 4096) else { return }
     let buffer = nodes[n].takeMetaBuffer()
-    nodes[n].engine!.render(block, of: volume, into: nodes[n].metaBuffers[buffer])
+    nodes[n].engine.render(block, of: volume, into: nodes[n].metaBuffers[buffer])
     var torn = false
     if case .transaction = block { torn = true }
     start(

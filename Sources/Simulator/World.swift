@@ -49,13 +49,15 @@ public final class World {
   var broken: BrokenLaw?
 
   /// The circumstances are drawn from the seed when none are given.
-  public init(seed: UInt64, circumstances given: Circumstances? = nil) {
+  public init(seed: UInt64, circumstances given: Circumstances? = nil, planting: PlantedFault? = nil) {
     self.seed = seed
     var random = SeededGenerator(seed: seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678)
     let drawn = Circumstances.drawn(&random)
-    let circumstances = given ?? drawn
+    var circumstances = given ?? drawn
+    if let planting { circumstances.planted = planting }
     self.circumstances = circumstances
-    nodes = (0...1).map { World.node($0, circumstances) }
+    let nodes = (0...1).map { World.node($0, circumstances) }
+    self.nodes = nodes
     histories = circumstances.volumes.indices.map { v in
       let sectors = min(nodes[0].disks[v].dataSectors, nodes[1].disks[v].dataSectors)
       return History(sectors: sectors, original: circumstances.startsWithFullSync ? Stamps.original(0) : Stamps.zero)
@@ -118,7 +120,7 @@ public final class World {
     if isTracing { say(n, Trace.event(event)) }
     events += 1
     note(UInt64(n) << 32 | UInt64(events & 0xffff))
-    node.engine!.handle(event, at: Instant(nanoseconds: now), into: &node.effects)
+    node.engine.handle(event, at: Instant(nanoseconds: now), into: &node.effects)
     afterEvent(n)
   }
 
@@ -126,7 +128,7 @@ public final class World {
     let node = nodes[n]
     if isTracing { say(n, "metadata read: \(bytes.count) bytes") }
     events += 1
-    node.engine!.metaRead(id, bytes.bytes, at: Instant(nanoseconds: now), into: &node.effects)
+    node.engine.metaRead(id, bytes.bytes, at: Instant(nanoseconds: now), into: &node.effects)
     afterEvent(n)
   }
 
@@ -136,7 +138,7 @@ public final class World {
       if isTracing { say(n, "   " + Trace.effect(effect)) }
       carry(n, effect)
     }
-    if UInt64(events) % circumstances.invariantsEvery == 0 { node.engine!.checkInvariants() }
+    if UInt64(events) % circumstances.invariantsEvery == 0 { node.engine.checkInvariants() }
     node.noteDeadline()
   }
 
