@@ -36,7 +36,7 @@ extension World {
       nodes[n].handlersUnderWay += 1
       plan(.handlerDone, at: now + 1_000_000 + random.below(20_000_000), on: n, id)
     case .reply(let to, let outcome): commandReplied(n, to, outcome)
-    case .log(_, let text): if isTracing { say(n, "   log: \(text)") }
+    case .log: break
     case .stateChanged:
       nodes[n].forgetView()
       stateChanged(n)
