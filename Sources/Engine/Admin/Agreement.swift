@@ -214,5 +214,9 @@ extension Engine {
     setAllBits(v)
     change(v) { $0.conn = .startingSyncT }
     change(v) { $0.conn = .wfSyncUUID }
+    if let sync = volumes[v].earlySync {
+      volumes[v].earlySync = nil
+      syncUUIDReceived(v, sync)
+    }
   }
 }

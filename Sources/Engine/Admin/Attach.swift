@@ -305,7 +305,9 @@ extension Engine {
       volumes[v].attach.outstanding += 1
       let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
       fx.append(
-        .metaWrite(work(.attach, v), volumes[v].number, .emptyTransaction(block), offset: offset, barrier: block == 0))
+        .metaWrite(
+          pageWork(.attach, v, block), volumes[v].number, .emptyTransaction(block), offset: offset, barrier: block == 0)
+      )
     }
     if volumes[v].attach.outstanding == 0 { finishAttach(v) }
   }

@@ -133,6 +133,7 @@ extension Engine {
       volumes[v].peerGenerations = nil
       volumes[v].peerSizes = nil
       volumes[v].compareAgain = false
+      volumes[v].earlySync = nil
       sendParameters(v)
       sendSizes(v)
       sendGenerations(v)

@@ -30,6 +30,8 @@ struct Resync {
   /// Received and not yet written.
   var writing = 0
   var ending = Ending.none
+  /// Source: the sync UUID that is sent once it is durable, by this write of the superblock.
+  var announces: (sync: UInt64, write: UInt64)?
   /// Source: the target has said that it is done (9.6 step 5).
   var noticed = false
   /// Next look for work: the pace, or a block that was in use.

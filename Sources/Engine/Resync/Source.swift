@@ -15,9 +15,16 @@ extension Engine {
     }
     beginResync(v)
     fx.append(.handler(work(.handler, v), .beforeResyncSource, volumes[v].number))
-    writeSuperblock(v, then: .nothing)
-    fx.append(.send(link.data!, volumes[v].number, .syncUUID(sync), nil, notify: nil))
+    // Durable first: a source that forgets the sync UUID could not tell what the target holds.
+    volumes[v].resync.announces = (sync, volumes[v].superblock.wanted + 1)
+    writeSuperblock(v, then: .sourceReady)
     if volumes[v].peerGenerations == nil { volumes[v].peerGenerations = GenerationIdentifiers() }
+  }
+
+  mutating func sourceReady(_ v: Int) {
+    guard let (sync, write) = volumes[v].resync.announces, volumes[v].superblock.durable >= write else { return }
+    volumes[v].resync.announces = nil
+    sendData(.syncUUID(sync), volumes[v].number)
   }
 
   /// P_RS_DATA_REQUEST; P_RS_THIN_REQ and P_CSUM_RS_REQUEST are answered with data, which is always right.

@@ -7,6 +7,10 @@ import Protocol
 extension Engine {
   /// P_SYNC_UUID: the source is ready.
   mutating func syncUUIDReceived(_ v: Int, _ sync: UInt64) {
+    if case .invalidate(v, remote: false, _) = pending, volumes[v].state.conn == .connected {
+      volumes[v].earlySync = sync
+      return
+    }
     guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk else {
       breakLink(.protocolError, "P_SYNC_UUID in state \(volumes[v].state.conn.name)")
       return

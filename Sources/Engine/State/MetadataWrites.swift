@@ -15,6 +15,7 @@ enum AfterMetadata: Equatable {
   case replied(ReplyTo)
   case resyncTargetDone
   case targetReady
+  case sourceReady
   case fullSyncStored
   case superblock
   case transaction
@@ -242,6 +243,7 @@ extension Engine {
     case .outdated(let reply), .replied(let reply): fx.append(.reply(reply, .done))
     case .resyncTargetDone: resyncTargetDurable(v)
     case .targetReady: targetReady(v)
+    case .sourceReady: sourceReady(v)
     case .fullSyncStored:
       putFullSync(v, false)
       writeSuperblock(v, then: .nothing)

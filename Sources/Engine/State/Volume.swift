@@ -54,6 +54,8 @@ struct Volume: ~Copyable {
   var peerSizes: Sizes?
   /// The peer became Primary while both disks were Inconsistent: compare again at its next P_STATE (4.5 rule 7.3).
   var compareAgain = false
+  /// P_SYNC_UUID that overtook the answer to our invalidate, as the two travel on different sockets.
+  var earlySync: UInt64?
   /// Generation of the data a diskless Primary exposed last.
   var exposed: UInt64 = 0
   /// Shared by writes and acks of our direction (7.7).
