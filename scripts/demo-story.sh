@@ -46,7 +46,7 @@ status_is() {
   local said expected
   prompt $one "repladm status drbd0"
   said=$(quiet $one "repladm status drbd0" && echo x) || die "repladm status drbd0 failed"
-  echo "${said%x}"
+  printf '%s' "${said%x}"
   expected=$(block "$1" && echo x)
   [ "$said" = "$expected" ] || die "that is not block ($1), which is:"$'\n'"${expected%x}"
 }
@@ -121,8 +121,8 @@ prepare_sockets() {
   for host in $one $two; do
     mkdir -p "$work/run/$host"
     truncate -s "$size" "$work/$host.img"
-    resource_file | sed -e '/ disk /d' -e "s/192.168.1.1:7789;/127.0.0.1:$port; disk $work/$one.img;/" \
-      -e "s/192.168.1.2:7789;/127.0.0.1:$((port + 1)); disk $work/$two.img;/" >"$work/$host.res"
+    resource_file | sed -e '/ disk /d' -e "s|192.168.1.1:7789;|127.0.0.1:$port; disk $work/$one.img;|" \
+      -e "s|192.168.1.2:7789;|127.0.0.1:$((port + 1)); disk $work/$two.img;|" >"$work/$host.res"
   done
   cat "$work/$one.res"
 }
