@@ -1,1 +1,4 @@
-print("not built yet")
+// The daemon of one resource. Everything is in ReplDaemon.
+import ReplDaemon
+
+Repld.runAsProgram()

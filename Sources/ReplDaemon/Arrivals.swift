@@ -1,0 +1,114 @@
+// From completions to events. Nothing is decided here: each completion finds the thing it belongs to, and what that thing
+// then has to say goes to the engine one by one.
+import Base
+import BlockIO
+import Engine
+
+extension Reactor {
+  mutating func arrive(_ completion: Completion) {
+    switch completion.tag.kind {
+    case Kind.disk:
+      disks.complete(completion, &ring)
+    case Kind.peerReceive:
+      guard let place = peers.place(of: socket(completion)) else { return }
+      peers.sockets[place].received(completion)
+      pump(place)
+    case Kind.peerSend:
+      guard let place = peers.place(of: socket(completion)) else { return }
+      peers.sockets[place].sent(completion)
+      pump(place)
+    case Kind.peerConnect: connectEnded(completion)
+    case Kind.peerAccept:
+      let journal = journal
+      if let id = peers.accepted(completion, &ring, { journal.warning($0) }) { handle(.accepted(id)) }
+    case Kind.clientAccept: exports.accepted(completion, at: now, &ring)
+    case Kind.clientReceive:
+      let place = Int(completion.tag.payload)
+      exports.connections[place].received(completion)
+      exports.dirty |= 1 << UInt64(place)
+    case Kind.clientSend:
+      let place = Int(completion.tag.payload)
+      exports.connections[place].sent(completion, &pool)
+      exports.dirty |= 1 << UInt64(place)
+    case Kind.controlAccept: control.accepted(completion, &ring)
+    case Kind.controlReceive: control.received(completion)
+    case Kind.controlSend: control.sent(completion)
+    case Kind.signal: signalled(completion)
+    case Kind.child:
+      let journal = journal
+      if let (id, exit) = handlers.ended(completion, &ring, { journal.info($0) }) {
+        handle(.handlerDone(id, exit: exit))
+      }
+    case Kind.cancel: break
+    default: preconditionFailure("a completion that nobody asked for")
+    }
+    settleAnswers()
+  }
+
+  @inline(__always) private func socket(_ completion: Completion) -> SocketID {
+    SocketID(UInt32(truncatingIfNeeded: completion.tag.payload))
+  }
+
+  mutating func finish(_ done: DiskTable.Done) {
+    switch done {
+    case .disk(let id, let fault): handle(.diskDone(id, fault))
+    case .meta(let id, let fault): handle(.metaDone(id, fault))
+    case .metaRead(let id, let payload):
+      let bytes = RawSpan(_unsafeStart: pool.pointer(to: payload), byteCount: Int(payload.bytes))
+      engine.metaRead(id, bytes, at: now, into: &effects)
+      pool.release(payload)
+      carryAll()
+    case .closed(let number): handle(.diskClosed(number))
+    }
+  }
+
+  /// Everything a peer socket has to say.
+  mutating func pump(_ place: Int) {
+    while peers.sockets.contains(place), let arrival = peers.sockets[place].next(&pool) {
+      let id = peers.sockets[place].id
+      switch arrival {
+      case .packet(let packet, let volume, let payload): handle(.packet(id, volume, packet, payload))
+      case .violation(let violation): handle(.violation(id, violation))
+      case .sent(let work): handle(.sent(work))
+      case .closed:
+        peers.drop(place, &ring)
+        handle(.socketClosed(id))
+      }
+    }
+  }
+
+  private mutating func connectEnded(_ completion: Completion) {
+    switch peers.connected(completion, &ring) {
+    case .success(let id): handle(.connected(id))
+    case .failure(let fault): handle(.connectFailed(why: fault.text))
+    }
+  }
+
+  /// One NBD client: its input, its requests, its replies.
+  mutating func service(_ place: Int) {
+    guard exports.connections.contains(place) else { return }
+    let zeroesFast = disks.zeroesFast(exports.connections[place].volume)
+    var again = true
+    while again {
+      again = exports.connections[place].takeInput(&pool)
+      while let event = exports.nextRequest(place, &pool, zeroesFast: zeroesFast) {
+        handle(event)
+        settleAnswers()
+        again = true
+      }
+    }
+    exports.noteStalled(place)
+    if exports.connections[place].settle(&pool) {
+      exports.drop(place, &ring)
+      return
+    }
+    exports.connections[place].submit(place, pool, &ring)
+    exports.connections[place].receive(place, pool, &ring)
+  }
+
+  private mutating func signalled(_ completion: Completion) {
+    let signal = signals.received(completion)
+    signals.wait(&ring, tag: Tag(kind: Kind.signal))
+    if let signal { obey(signal: signal) }
+  }
+}

@@ -1,0 +1,74 @@
+// From effects to submissions, one case each. What can be answered at once is put into the inbox and handled after.
+import Base
+import BlockIO
+import Engine
+import Glibc
+import Protocol
+
+extension Reactor {
+  mutating func carry(_ effect: Effect) {
+    switch effect {
+    case .disk(let id, let volume, let operation): disks.perform(id, volume, operation, pool, &ring)
+    case .send(let socket, let volume, let packet, let payload, let notify):
+      send(socket, volume, packet, payload, notify)
+    case .answer(let ticket, let fault):
+      if let event = exports.answer(ticket, fault, &pool) { inbox.append(event) }
+    case .giveBack(let payload): pool.release(payload)
+    case .copy(let from, let to):
+      precondition(from.bytes == to.bytes, "copy between payloads of different sizes")
+      memcpy(pool.pointer(to: to), pool.pointer(to: from), Int(from.bytes))
+
+    case .openDisk(let volume): inbox.append(disks.open(volume, &ring))
+    case .closeDisk(let volume): disks.close(volume, &ring)
+    case .metaRead(let id, let volume, let offset, let bytes):
+      disks.readMetadata(id, volume, offset: offset, bytes: bytes, &pool, &ring)
+    case .metaWrite(let id, let volume, let what, let offset, let barrier):
+      let block = disks.block()
+      engine.render(what, of: volume, into: UnsafeMutableRawBufferPointer(start: block, count: 4096))
+      disks.writeMetadata(id, volume, block, offset: offset, barrier: barrier, &ring)
+
+    case .listen:
+      if let why = peers.listen(&ring) { inbox.append(.listenFailed(why: why)) }
+    case .stopListening: peers.stopListening(&ring)
+    case .connect:
+      if let why = peers.connect(at: now, &ring) { inbox.append(.connectFailed(why: why)) }
+    case .close(let socket, let afterSending):
+      guard let place = peers.place(of: socket) else { return }
+      peers.sockets[place].close(afterSending: afterSending, until: now + .seconds(2))
+      peers.wake(place)
+    case .configure(let socket, let stream):
+      guard let place = peers.place(of: socket) else { return }
+      peers.sockets[place].configure(stream)
+      peers.wake(place)
+    case .sign(let id, let algorithm, let message): inbox.append(.signed(id, setup.sign(message, algorithm)))
+
+    case .resized(let volume, let size):
+      exports.resize(volume, size)
+      stateMoved = true
+    case .handler(let id, let handler, let volume): run(handler, volume, id)
+    case .reply(let to, let outcome): control.replied(to, outcome)
+    case .log(let level, let text): journal.log(level, text)
+    case .stateChanged: stateMoved = true
+    }
+  }
+
+  private mutating func send(
+    _ socket: SocketID, _ volume: VolumeNumber, _ packet: Packet, _ payload: PayloadRef?, _ notify: WorkID?
+  ) {
+    guard let place = peers.place(of: socket) else {
+      if let notify { inbox.append(.sent(notify)) }
+      return
+    }
+    peers.sockets[place].send(packet, volume, payload, notify: notify)
+    // Nothing more goes out of a socket that is ending: the answer comes at once.
+    if peers.sockets[place].phase == .ending { peers.wake(place) }
+  }
+
+  private mutating func run(_ handler: EngineHandler, _ volume: VolumeNumber, _ id: WorkID) {
+    let journal = journal
+    let state = engine.snapshot().connection
+    if let exit = handlers.run(handler, volume, state, id, &ring, { journal.info($0) }) {
+      inbox.append(.handlerDone(id, exit: exit))
+    }
+  }
+}

@@ -1,0 +1,273 @@
+// What each request of the control socket means: engine commands one after the other, something to wait for, or an answer
+// at once. What only this process knows is judged here (clients that hold a volume open); everything else by the engine.
+import Base
+import BlockIO
+import Control
+import Engine
+import MetaDisk
+
+extension Reactor {
+  mutating func serveControl() {
+    while let (to, outcome) = control.popAnswer() { answered(to, outcome) }
+    control.lookedAt()
+    for place in 0..<control.connections.capacity where control.connections.contains(place) {
+      while control.connections.contains(place), let line = control.connections[place].nextLine() {
+        switch ControlLines.request(line) {
+        case .success(let request): begin(request, place)
+        case .failure(let refusal): reply(.refused(refusal), place)
+        }
+      }
+      if control.connections[place].isOverlong {
+        let refusal = ControlRefusal.notUnderstood("the line is longer than \(ControlConnection.longestLine) bytes")
+        control.connections[place].put(ControlLines.line(.refused(refusal)), thenEnd: true)
+      }
+      lookAtJob(place)
+    }
+    control.submit(&ring)
+    if ending == .goingDown, downIsDone, control.isQuiet { ending = .over }
+  }
+
+  private mutating func reply(_ reply: ControlReply, _ place: Int) {
+    control.connections[place].put(ControlLines.line(reply))
+    control.finish(place)
+  }
+
+  // MARK: Beginning
+
+  private mutating func begin(_ request: ControlRequest, _ place: Int) {
+    let deadline = request.timeoutMilliseconds.map {
+      now + .milliseconds(min($0, 1_000_000_000))
+    }
+    var job = ControlConnection.Job(
+      command: request.command, steps: [], wait: .engine, deadline: deadline, nextProgress: now)
+    if ending != .running {
+      reply(.refused(.leaving(setup.hosted.name)), place)
+      return
+    }
+    switch request.command {
+    case .status: reply(.status(status()), place)
+    case .exportURI(let volume):
+      if let refusal = unknown(volume) { return reply(.refused(refusal), place) }
+      reply(.text(setup.files.exportURI(setup.hosted.name, volume)), place)
+    case .metadata(let volume): reply(superblock(volume), place)
+    case .waitConnect:
+      job.wait = .connect
+      control.connections[place].job = job
+    case .waitSync:
+      job.wait = .sync
+      control.connections[place].job = job
+    case .adjust: adjust(job, place)
+    case .verify, .suspendIO, .resumeIO, .resize:
+      reply(.refused(.notBuilt(request.command.name)), place)
+    default:
+      if let refusal = standsAgainst(request.command) { return reply(.refused(refusal), place) }
+      switch steps(request.command) {
+      case .success(let steps): run(steps, job, place)
+      case .failure(let refusal): reply(.refused(refusal), place)
+      }
+    }
+  }
+
+  /// Gives the engine the first of these commands; the others follow when it is done.
+  mutating func run(_ steps: [EngineCommand], _ job: ControlConnection.Job, _ place: Int) {
+    guard let first = steps.first else { return reply(.done, place) }
+    var job = job
+    job.steps = Array(steps.dropFirst())
+    control.connections[place].job = job
+    let to = control.replyTo(place)
+    prepare(first)
+    handle(.command(first, to))
+  }
+
+  /// Clients that use a volume forbid it to be taken away.
+  private mutating func standsAgainst(_ command: ControlCommand) -> ControlRefusal? {
+    switch command {
+    case .secondary(let force):
+      if force { exports.hangUpAll() }
+    case .down: break
+    default: return nil
+    }
+    let users = exports.users
+    guard users > 0 else { return nil }
+    return ControlRefusal(
+      .deviceInUse, why: users == 1 ? "an NBD client holds it open" : "\(users) NBD clients hold it open",
+      next: "unmount the file system or end the program that uses the volume, then try again")
+  }
+
+  private mutating func prepare(_ command: EngineCommand) {
+    switch command {
+    case .secondary, .down:
+      isDemoting = true
+      if case .down = command { ending = .goingDown }
+      refreshExports()
+    default: break
+    }
+  }
+
+  private func steps(_ command: ControlCommand) -> Result<[EngineCommand], ControlRefusal> {
+    func each(_ volume: VolumeNumber?, _ make: (VolumeNumber) -> EngineCommand) -> Result<
+      [EngineCommand], ControlRefusal
+    > {
+      if let volume {
+        if let refusal = unknown(volume) { return .failure(refusal) }
+        return .success([make(volume)])
+      }
+      return .success(setup.hosted.volumes.map { make($0.number) })
+    }
+    func toPeer(_ peer: String?, _ step: EngineCommand) -> Result<[EngineCommand], ControlRefusal> {
+      guard let configured = setup.hosted.peers.first else {
+        return .failure(
+          ControlRefusal(
+            .noNetConfig, why: "\(setup.hosted.name) has no peer in the configuration",
+            next: "add the other host to the file, then: repladm adjust \(setup.hosted.name)", exitCode: 10))
+      }
+      if let peer, !configured.names.contains(peer), configured.name != peer {
+        return .failure(
+          ControlRefusal(
+            .invalidRequest, why: "\(setup.hosted.name) has no peer '\(peer)'",
+            next: "its peer is \(configured.name)", exitCode: 10))
+      }
+      return .success([step])
+    }
+    switch command {
+    case .primary(let force): return .success([.primary(force: force)])
+    case .secondary: return .success([.secondary])
+    case .attach(let volume): return each(volume) { .attach($0) }
+    case .detach(let volume, let force): return each(volume) { .detach($0, force: force) }
+    case .connect(let peer, let discard): return toPeer(peer, .connect(discardMyData: discard))
+    case .disconnect(let peer, let force): return toPeer(peer, .disconnect(force: force))
+    case .invalidate(let volume, _): return each(volume) { .invalidate($0) }
+    case .invalidateRemote(let volume, _): return each(volume) { .invalidateRemote($0) }
+    case .outdate(let volume): return each(volume) { .outdate($0) }
+    case .newCurrentUUID(let volume, let clear): return each(volume) { .newCurrentUUID($0, clearBitmap: clear) }
+    case .pauseSync(let volume): return each(volume) { .pauseSync($0) }
+    case .resumeSync(let volume): return each(volume) { .resumeSync($0) }
+    case .down: return .success([.down])
+    case .status, .verify, .suspendIO, .resumeIO, .resize, .waitConnect, .waitSync, .adjust, .metadata, .exportURI:
+      preconditionFailure("\(command.name) is answered without the engine")
+    }
+  }
+
+  private func unknown(_ volume: VolumeNumber) -> ControlRefusal? {
+    if setup.hosted.volume(volume) != nil { return nil }
+    return ControlRefusal(
+      .unknownMinor, why: "\(setup.hosted.name) has no volume \(volume.value)",
+      next: "see repladm dump \(setup.hosted.name)")
+  }
+
+  private func superblock(_ volume: VolumeNumber) -> ControlReply {
+    if let refusal = unknown(volume) { return .refused(refusal) }
+    guard engine.snapshot().volumes.first(where: { $0.number == volume })?.metaFlags != nil else {
+      return .refused(
+        ControlRefusal(
+          .noDisk, why: "\(setup.hosted.name)/\(volume.value) is Diskless",
+          next: "repladm attach \(setup.hosted.name)/\(volume.value)"))
+    }
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    bytes.withUnsafeMutableBytes { engine.render(.superblock, of: volume, into: $0) }
+    return .superblock(bytes)
+  }
+
+  // MARK: Going on
+
+  private mutating func answered(_ to: ReplyTo, _ outcome: Outcome) {
+    if to == ControlServer.ownReply { return ownCommandEnded(outcome) }
+    let place = control.place(of: to)
+    let command = place.flatMap { control.connections[$0].job?.command }
+    demotionEnded(command, outcome)
+    guard let place, let job = control.connections[place].job else { return }
+    switch outcome {
+    case .refused(let refusal): reply(.refused(ControlRefusal(refusal)), place)
+    case .done:
+      if job.steps.isEmpty { reply(.done, place) } else { run(job.steps, job, place) }
+    }
+  }
+
+  private mutating func demotionEnded(_ command: ControlCommand?, _ outcome: Outcome) {
+    switch (command, outcome) {
+    case (.down, .done): downIsDone = true
+    case (.down, .refused): ending = .running
+    case (nil, _):
+      // The program has left; what it asked for has still ended.
+      if ending == .goingDown, outcome == .done { downIsDone = true }
+    default: break
+    }
+    if isDemoting, ending == .running {
+      isDemoting = false
+      stateMoved = true
+    }
+  }
+
+  private mutating func lookAtJob(_ place: Int) {
+    guard control.connections.contains(place), let job = control.connections[place].job else { return }
+    if job.wait != .engine, isReached(job.wait) { return reply(.done, place) }
+    if let deadline = job.deadline, now >= deadline {
+      return reply(.refused(.waitTimedOut(waitedFor(job), next: "see repladm status \(setup.hosted.name)")), place)
+    }
+    if job.wait == .sync, now >= job.nextProgress {
+      control.connections[place].job?.nextProgress = now + .milliseconds(500)
+      if control.connections[place].isQuiet {
+        control.connections[place].put(ControlLines.line(.progress(status())))
+      }
+    }
+  }
+
+  private func waitedFor(_ job: ControlConnection.Job) -> String {
+    let peer = setup.hosted.peers.first?.name ?? "the peer"
+    switch job.wait {
+    case .connect: return "the connection to \(peer)"
+    case .sync: return "the resync with \(peer)"
+    case .engine: return "the end of '\(job.command.name)'"
+    }
+  }
+
+  private func isReached(_ wait: ControlConnection.Wait) -> Bool {
+    let snapshot = engine.snapshot()
+    if setup.hosted.peers.isEmpty || snapshot.connection == .standAlone { return true }
+    switch wait {
+    case .engine: return false
+    case .connect: return snapshot.volumes.allSatisfy { $0.replication >= .connected }
+    case .sync: return snapshot.volumes.allSatisfy { $0.replication == .connected }
+    }
+  }
+
+  // MARK: Signals
+
+  mutating func obey(signal: Int32) {
+    guard signal != 1 else {
+      journal.info("SIGHUP: nothing to read again; use repladm adjust \(setup.hosted.name)")
+      return
+    }
+    guard ending == .running else {
+      journal.warning("second signal: ending at once")
+      ending = .over
+      return
+    }
+    journal.info("signal \(signal): going down")
+    if exports.users > 0 { journal.warning("hanging up on \(exports.users) NBD clients") }
+    exports.close()
+    prepare(.down)
+    handle(.command(.down, ControlServer.ownReply))
+  }
+
+  private mutating func ownCommandEnded(_ outcome: Outcome) {
+    switch outcome {
+    case .done: downIsDone = true
+    case .refused(let refusal):
+      journal.error("going down was refused (\(refusal.what): \(refusal.why)); ending as it is")
+      downIsDone = true
+    }
+  }
+}
+
+extension ControlRefusal {
+  static func leaving(_ resource: String) -> ControlRefusal {
+    ControlRefusal(
+      .inTransientState, why: "the repld of \(resource) is going down", next: "repeat the command in a moment")
+  }
+
+  static func notBuilt(_ command: String) -> ControlRefusal {
+    ControlRefusal(
+      .invalidRequest, why: "'\(command)' is not built yet", next: "there is no replacement in this version")
+  }
+}

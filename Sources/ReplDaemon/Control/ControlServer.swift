@@ -1,0 +1,107 @@
+// The control socket of the resource, for its owner only: up to 16 programs. Who is answered is found by the number in
+// `ReplyTo`: place and generation, so that an answer that comes after the program has left goes nowhere.
+import Base
+import BlockIO
+import Control
+import Engine
+
+struct ControlServer: ~Copyable {
+  static let programsMax = 16
+  /// Whom the daemon itself asks for: a signal has no connection.
+  static let ownReply = ReplyTo(0)
+
+  private var listener: Places<Listener>
+  var connections = Places<ControlConnection>(capacity: ControlServer.programsMax)
+  private var generation: UInt32 = 0
+  /// Answers of the engine that were not looked at yet.
+  private var answers = Queue<(to: ReplyTo, outcome: Outcome)>(capacity: 16)
+  private var hasNews = false
+
+  init(path: String) throws(SocketRefusal) {
+    listener = Places(capacity: 1)
+    listener.put(try Listener(unix: path), at: 0)
+  }
+
+  mutating func begin(_ ring: inout Ring) { ring.accept(listener[0], tag: Tag(kind: Kind.controlAccept)) }
+
+  mutating func accepted(_ completion: Completion, _ ring: inout Ring) {
+    let socket = completion.fault == nil ? Socket(accepted: completion.result) : nil
+    guard listener.contains(0) else { return }
+    begin(&ring)
+    guard let socket, connections.hasRoom else { return }
+    generation &+= 1
+    let place = connections.free
+    let file = ring.register(socket.descriptor)
+    connections.put(ControlConnection(socket: socket, file: file, generation: generation), at: place)
+    hasNews = true
+  }
+
+  mutating func received(_ completion: Completion) {
+    connections[Int(completion.tag.payload)].received(completion)
+    hasNews = true
+  }
+
+  mutating func sent(_ completion: Completion) {
+    connections[Int(completion.tag.payload)].sent(completion)
+    hasNews = true
+  }
+
+  // MARK: Who waits
+
+  func replyTo(_ place: Int) -> ReplyTo {
+    ReplyTo(UInt64(connections[place].generation) << 8 | UInt64(place) | 1 << 48)
+  }
+
+  /// The place that waits for this answer, if it still does.
+  func place(of reply: ReplyTo) -> Int? {
+    let place = Int(reply.raw & 0xff)
+    guard connections.contains(place), replyTo(place) == reply else { return nil }
+    return place
+  }
+
+  mutating func replied(_ to: ReplyTo, _ outcome: Outcome) { answers.append((to, outcome)) }
+  mutating func popAnswer() -> (to: ReplyTo, outcome: Outcome)? { answers.popFirst() }
+
+  /// The state of the resource has changed: those who wait for one look again.
+  mutating func stateMoved() { hasNews = true }
+
+  var hasWork: Bool { hasNews || !answers.isEmpty }
+  mutating func lookedAt() { hasNews = false }
+
+  mutating func finish(_ place: Int) {
+    // A later request of the same program has a number of its own.
+    generation &+= 1
+    connections[place].generation = generation
+    connections[place].job = nil
+    hasNews = true
+  }
+
+  var deadline: Instant? {
+    var next: Instant?
+    for i in 0..<connections.capacity where connections.contains(i) {
+      guard let job = connections[i].job else { continue }
+      if let due = job.deadline, next == nil || due < next! { next = due }
+      if job.wait == .sync, next == nil || job.nextProgress < next! { next = job.nextProgress }
+    }
+    return next
+  }
+
+  // MARK: The ring
+
+  mutating func submit(_ ring: inout Ring) {
+    for i in 0..<connections.capacity where connections.contains(i) {
+      connections[i].submit(Tag(kind: Kind.controlSend, UInt64(i)), &ring)
+      connections[i].receive(Tag(kind: Kind.controlReceive, UInt64(i)), &ring)
+      if connections[i].canGo {
+        ring.unregister(connections[i].file)
+        _ = connections.remove(i)
+      }
+    }
+  }
+
+  /// No more programs. True once the last word of the ones that are here is out.
+  var isQuiet: Bool {
+    for i in 0..<connections.capacity where connections.contains(i) && !connections[i].isQuiet { return false }
+    return true
+  }
+}

@@ -1,0 +1,245 @@
+// One TCP connection to the peer. In: bytes to packets, payload straight into the pool (only what has arrived with its
+// header is copied). Out: headers encoded here, payload sent from where it lies. Laws: every `.send` that asked for it is
+// answered by `.sent`, sent or not; `.socketClosed` is the last word; a peer that has used up its share of the pool is not
+// read until something was given back.
+import Base
+import BlockIO
+import Engine
+import Protocol
+
+struct PeerSocket: ~Copyable {
+  /// What the socket has to tell the engine next.
+  enum Arrival {
+    case packet(Packet, VolumeNumber, PayloadRef?)
+    case violation(ProtocolViolation)
+    case sent(WorkID)
+    case closed
+  }
+
+  enum Phase: Equatable {
+    case connecting
+    case open
+    /// What is queued still goes out, at most until then.
+    case lingering(until: Instant)
+    /// Shut down: what is under way ends, then the socket goes.
+    case ending
+  }
+
+  /// A packet whose payload is on its way.
+  struct Pending {
+    var packet: Packet
+    var volume: VolumeNumber
+    /// Bytes that follow on the stream, or the size of the empty buffer that goes with a request.
+    var bytes: Int
+    var isRequest: Bool
+    var payload: PayloadRef?
+    var filled = 0
+  }
+
+  let id: SocketID
+  let socket: Socket
+  let file: RingFile
+  var phase: Phase
+  private var stream: PacketStream?
+  private var isPaused = true
+  private var staging = Staging()
+  private var pending: Pending?
+  private var message = Message()
+  /// The receive under way fills the payload first, this many bytes of it.
+  private var directBytes = 0
+  private var isReceiving = false
+  /// End of stream or an error was seen.
+  private var hasEnded = false
+  /// Nothing more is parsed: a violation was reported, or the engine wants it closed.
+  private var isDeaf = false
+  /// Waits for pool memory.
+  private(set) var isStalled = false
+  var out = SendQueue()
+
+  init(id: SocketID, socket: consuming Socket, file: RingFile, phase: Phase) {
+    self.id = id
+    self.socket = socket
+    self.file = file
+    self.phase = phase
+  }
+
+  // MARK: Orders of the engine
+
+  mutating func configure(_ stream: PacketStream) {
+    self.stream = stream
+    isPaused = false
+  }
+
+  mutating func send(_ packet: Packet, _ volume: VolumeNumber, _ payload: PayloadRef?, notify: WorkID?) {
+    let bytes = Int(payload?.bytes ?? 0)
+    let version = stream?.version ?? HeaderKind.versionBeforeAgreement
+    let features = stream?.features ?? []
+    let size = packet.encodedSize(version: version, features: features, payload: bytes)
+    let room = out.head(size)
+    let used = packet.encode(into: room, version: version, features: features, volume: volume.value, payload: bytes)
+    out.put(headBytes: used, payload: payload, notify: notify)
+  }
+
+  mutating func close(afterSending: Bool, until: Instant) {
+    if phase == .ending { return }
+    isDeaf = true
+    if afterSending, !hasEnded, phase == .open {
+      if case .lingering = phase { return }
+      phase = .lingering(until: until)
+    } else {
+      end()
+    }
+  }
+
+  mutating func end() {
+    isDeaf = true
+    phase = .ending
+    socket.shutdown()
+  }
+
+  // MARK: What it has to say
+
+  /// The next thing to tell the engine; nil when there is none now.
+  mutating func next(_ pool: inout Pool) -> Arrival? {
+    while let entry = out.popSent() {
+      if let id = entry.notify { return .sent(id) }
+    }
+    if case .lingering = phase, out.isEmpty { end() }
+    if phase == .ending {
+      guard !out.isSending else { return nil }
+      while let entry = out.popUnsent() {
+        if let id = entry.notify { return .sent(id) }
+      }
+      guard !isReceiving else { return nil }
+      if let payload = pending?.payload { pool.release(payload) }
+      pending = nil
+      return .closed
+    }
+    if isDeaf { return nil }
+    if let arrival = parse(&pool) { return arrival }
+    if hasEnded, !isStalled { end() }
+    return phase == .ending ? next(&pool) : nil
+  }
+
+  private mutating func parse(_ pool: inout Pool) -> Arrival? {
+    isStalled = false
+    if pending == nil {
+      guard let stream, !isPaused, !staging.isEmpty else { return nil }
+      let step: PacketStream.Step
+      do throws(ProtocolViolation) {
+        step = try staging.read { (bytes) throws(ProtocolViolation) in try stream.next(bytes) }
+      } catch {
+        isDeaf = true
+        return .violation(error)
+      }
+      guard case .packet(let packet, let volume, let consumed, let payload) = step else { return nil }
+      staging.drop(consumed)
+      let number = VolumeNumber(volume)
+      let asked = PeerSocket.bytesAsked(by: packet)
+      guard payload > 0 || asked > 0 else {
+        isPaused = PeerSocket.pauses(packet)
+        return .packet(packet, number, nil)
+      }
+      pending = Pending(packet: packet, volume: number, bytes: max(payload, asked), isRequest: asked > 0)
+    }
+    return fill(&pool)
+  }
+
+  /// Goes on with the packet whose payload is awaited.
+  private mutating func fill(_ pool: inout Pool) -> Arrival? {
+    guard var waiting = pending else { return nil }
+    if waiting.payload == nil {
+      guard let payload = pool.allocate(bytes: waiting.bytes, budget: .peer) else {
+        isStalled = true
+        return nil
+      }
+      waiting.payload = payload
+    }
+    guard let payload = waiting.payload else { return nil }
+    if !waiting.isRequest {
+      waiting.filled += staging.move(
+        to: pool.pointer(to: payload) + waiting.filled, limit: waiting.bytes - waiting.filled)
+      if waiting.filled < waiting.bytes {
+        pending = waiting
+        return nil
+      }
+    }
+    pending = nil
+    return .packet(waiting.packet, waiting.volume, payload)
+  }
+
+  /// Size of the buffer that goes with a request which is answered with payload.
+  private static func bytesAsked(by packet: Packet) -> Int {
+    switch packet {
+    case .dataRequest(let request), .resyncRequest(let request), .thinRequest(let request),
+      .checksumRequest(let request, _):
+      Int(request.size)
+    default: 0
+    }
+  }
+
+  private static func pauses(_ packet: Packet) -> Bool {
+    switch packet {
+    case .initialData, .initialMeta, .features: true
+    default: false
+    }
+  }
+
+  // MARK: The ring
+
+  /// Asks for more bytes, if there is room for them and somebody to look at them.
+  mutating func receive(_ pool: borrowing Pool, _ ring: inout Ring) {
+    guard !isReceiving, !hasEnded, !isStalled, phase == .open || isLingering else { return }
+    if isLingering, isDeaf { return }
+    let tag = Tag(kind: Kind.peerReceive, UInt64(id.raw))
+    let room = staging.room()
+    if let waiting = pending, let payload = waiting.payload, !waiting.isRequest {
+      precondition(staging.isEmpty, "payload is awaited while bytes lie unread")
+      directBytes = waiting.bytes - waiting.filled
+      message.clear()
+      message.append(pool.pointer(to: payload) + waiting.filled, count: directBytes)
+      message.append(room.start, count: room.count)
+      ring.receive(file, into: message, tag: tag)
+    } else {
+      guard room.count > 0 else { return }
+      directBytes = 0
+      ring.receive(file, into: room.start, count: room.count, tag: tag)
+    }
+    isReceiving = true
+  }
+
+  private var isLingering: Bool {
+    if case .lingering = phase { return true }
+    return false
+  }
+
+  mutating func received(_ completion: Completion) {
+    precondition(isReceiving, "a receive ended that was not begun")
+    isReceiving = false
+    let bytes = Int(max(0, completion.result))
+    let direct = min(bytes, directBytes)
+    staging.arrived(bytes - direct)
+    if let fault = completion.fault {
+      // Interrupted: asked again.
+      if fault.code != 4 { hasEnded = true }
+      return
+    }
+    if bytes == 0 { hasEnded = true }
+    if direct > 0 { pending?.filled += direct }
+  }
+
+  mutating func submit(_ pool: borrowing Pool, _ ring: inout Ring) {
+    guard phase != .connecting, phase != .ending else { return }
+    out.submit(file, pool, tag: Tag(kind: Kind.peerSend, UInt64(id.raw)), &ring)
+  }
+
+  mutating func sent(_ completion: Completion) {
+    if completion.fault != nil {
+      out.completed(0)
+      hasEnded = true
+      if phase != .ending { end() }
+    } else {
+      out.completed(Int(completion.result))
+    }
+  }
+}

@@ -1,0 +1,172 @@
+// The way to the peer: the listener, the attempt to connect, and the sockets that came of them. Only the configured peer's
+// address is let in, and no more sockets than a search needs.
+import Base
+import BlockIO
+import Engine
+
+struct PeerTable: ~Copyable {
+  let own: SocketAddress
+  let peer: SocketAddress
+  let options: SocketOptions
+  /// How long an attempt to connect may take.
+  let patience: Interval
+
+  var sockets = Places<PeerSocket>(capacity: 16)
+  private var counter: UInt32 = 0
+
+  /// Sockets that may have something to say without a completion, one bit each.
+  private var awake: UInt64 = 0
+
+  // The listener. One accept is under way while it is open.
+  private var listener = Places<Listener>(capacity: 1)
+  private var isAccepting = false
+  private var wantsListener = false
+
+  /// The attempt under way, and when it is given up.
+  private(set) var attempt: (place: Int, until: Instant)?
+  /// Strangers were reported already.
+  private var strangers = 0
+
+  init(own: SocketAddress, peer: SocketAddress, options: SocketOptions, patience: Interval) {
+    self.own = own
+    self.peer = peer
+    self.options = options
+    self.patience = patience
+  }
+
+  /// The place is the low byte of the number, the rest counts: a late completion finds nobody.
+  private mutating func identify(_ place: Int) -> SocketID {
+    counter = (counter &+ 1) & 0xff_ffff
+    return SocketID(counter << 8 | UInt32(place))
+  }
+
+  @inline(__always) func place(of id: SocketID) -> Int? {
+    let place = Int(id.raw & 0xff)
+    return sockets.contains(place) && sockets[place].id == id ? place : nil
+  }
+
+  mutating func wake(_ place: Int) { awake |= 1 << UInt64(place) }
+
+  mutating func popAwake() -> Int? {
+    guard awake != 0 else { return nil }
+    let place = awake.trailingZeroBitCount
+    awake &= awake - 1
+    return place
+  }
+
+  // MARK: Listening
+
+  /// Nil, or why the address cannot be listened on.
+  mutating func listen(_ ring: inout Ring) -> String? {
+    wantsListener = true
+    guard !listener.contains(0) else { return nil }
+    do throws(SocketRefusal) {
+      listener.put(try Listener(tcp: own, options: options), at: 0)
+    } catch {
+      wantsListener = false
+      return error.text
+    }
+    accept(&ring)
+    return nil
+  }
+
+  mutating func stopListening(_ ring: inout Ring) {
+    wantsListener = false
+    guard listener.contains(0) else { return }
+    ring.cancel(Tag(kind: Kind.peerAccept), own: Tag(kind: Kind.cancel))
+  }
+
+  private mutating func accept(_ ring: inout Ring) {
+    precondition(!isAccepting, "two accepts at once")
+    isAccepting = true
+    ring.accept(listener[0], tag: Tag(kind: Kind.peerAccept))
+  }
+
+  /// What an accept brought: a socket for the engine, or nothing.
+  mutating func accepted(_ completion: Completion, _ ring: inout Ring, _ warn: (String) -> Void) -> SocketID? {
+    isAccepting = false
+    let socket = completion.fault == nil ? Socket(accepted: completion.result) : nil
+    guard wantsListener else {
+      _ = listener.remove(0)
+      return nil
+    }
+    accept(&ring)
+    guard let socket, sockets.hasRoom else { return nil }
+    let address = socket.peerAddress
+    guard address?.host == peer.host else {
+      strangers += 1
+      if strangers == 1 || strangers % 1000 == 0 {
+        warn("closed a connection from \(address?.description ?? "nowhere"), which is not the peer \(peer.hostText)")
+      }
+      return nil
+    }
+    socket.tuneTCP(options)
+    return add(socket, .open, &ring)
+  }
+
+  private mutating func add(_ socket: consuming Socket, _ phase: PeerSocket.Phase, _ ring: inout Ring) -> SocketID {
+    let place = sockets.free
+    let id = identify(place)
+    let file = ring.register(socket.descriptor)
+    sockets.put(PeerSocket(id: id, socket: socket, file: file, phase: phase), at: place)
+    return id
+  }
+
+  // MARK: Connecting
+
+  /// Nil: an attempt was begun. Else why not.
+  mutating func connect(at now: Instant, _ ring: inout Ring) -> String? {
+    guard attempt == nil, sockets.hasRoom else { return "an attempt is under way" }
+    do throws(SocketRefusal) {
+      let id = add(try Socket(tcpFrom: own, options: options), .connecting, &ring)
+      let place = Int(id.raw & 0xff)
+      ring.connect(sockets[place].socket, to: peer, tag: Tag(kind: Kind.peerConnect, UInt64(id.raw)))
+      attempt = (place, now + patience)
+      return nil
+    } catch {
+      return error.text
+    }
+  }
+
+  mutating func giveUpAttempt(at now: Instant, _ ring: inout Ring) {
+    guard let (place, until) = attempt, now >= until else { return }
+    ring.cancel(Tag(kind: Kind.peerConnect, UInt64(sockets[place].id.raw)), own: Tag(kind: Kind.cancel))
+    attempt = (place, Instant(nanoseconds: .max))
+  }
+
+  /// The end of an attempt: the socket, or why there is none.
+  mutating func connected(_ completion: Completion, _ ring: inout Ring) -> Result<SocketID, AttemptFault> {
+    guard let (place, _) = attempt else { preconditionFailure("a connect ended that was not begun") }
+    attempt = nil
+    if let fault = completion.fault {
+      drop(place, &ring)
+      return .failure(AttemptFault(text: "\(peer): \(fault)"))
+    }
+    // On one host a socket may meet itself when its own port happens to be the peer's.
+    if sockets[place].socket.localAddress == sockets[place].socket.peerAddress {
+      drop(place, &ring)
+      return .failure(AttemptFault(text: "\(peer): nobody listens there"))
+    }
+    sockets[place].phase = .open
+    return .success(sockets[place].id)
+  }
+
+  /// Lets a socket go. Nothing may be under way on it.
+  mutating func drop(_ place: Int, _ ring: inout Ring) {
+    ring.unregister(sockets[place].file)
+    _ = sockets.remove(place)
+  }
+
+  /// The next moment at which something here has to end.
+  var deadline: Instant? {
+    var next = attempt?.until
+    for i in 0..<sockets.capacity where sockets.contains(i) {
+      if case .lingering(let until) = sockets[i].phase, next == nil || until < next! { next = until }
+    }
+    return next
+  }
+}
+
+struct AttemptFault: Error {
+  let text: String
+}
