@@ -60,3 +60,13 @@ func symbolicLinkTarget(_ path: String) -> String? {
   let length = readlink(path, &buffer, buffer.count)
   return length >= 0 ? String(decoding: buffer[0..<length].map(UInt8.init(bitPattern:)), as: UTF8.self) : nil
 }
+
+/// The first line of a small file such as /sys has.
+func smallFile(_ path: String) -> String? {
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { return nil }
+  defer { close(descriptor) }
+  var bytes = [UInt8](repeating: 0, count: 4096)
+  let got = read(descriptor, &bytes, bytes.count)
+  return got > 0 ? String(decoding: bytes[0..<got].prefix { $0 != 10 }, as: UTF8.self) : nil
+}

@@ -111,6 +111,7 @@ extension Admin {
   /// What the daemon removes itself when it ends well, and what only `repladm` knows of.
   func removeLeftovers(_ resource: HostedResource) {
     unlink(files.controlSocket(resource.name))
+    unlink(files.pidFile(resource.name))
     unlink(files.noDevice(resource.name))
     for volume in resource.volumes { unlink(files.exportSocket(resource.name, volume.number)) }
   }

@@ -14,7 +14,7 @@ struct DaemonProcess {
   }
 
   /// Grace beyond the deadline the daemon itself keeps, so that its better sentence arrives.
-  private static let graceSeconds = 2.0
+  private static let graceSeconds = 1.0
 
   /// Asks and waits for the final reply. A refusal is thrown; so is every kind of silence.
   @discardableResult
@@ -34,7 +34,7 @@ struct DaemonProcess {
         }
       }
     } catch let fault as ControlFault {
-      throw refusal(for: fault, asking: command, waited: patience)
+      throw refusal(for: fault, asking: command, waited: deadline)
     } catch let refusal as Refusal {
       throw refusal
     } catch {

@@ -52,13 +52,4 @@ struct KernelNBD {
     let parts = text.split(separator: ":").compactMap { UInt32($0) }
     return parts.count == 2 ? BlockNumber(major: parts[0], minor: parts[1]) : nil
   }
-
-  private func smallFile(_ path: String) -> String? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
-    var bytes = [UInt8](repeating: 0, count: 64)
-    let got = read(descriptor, &bytes, bytes.count)
-    return got > 0 ? String(decoding: bytes[0..<got].prefix { $0 != 10 }, as: UTF8.self) : nil
-  }
 }

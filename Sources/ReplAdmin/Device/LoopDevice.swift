@@ -69,28 +69,23 @@ struct LoopDevice {
     close(loop)
   }
 
-  /// Whether our file is behind it.
-  var isBound: Bool { status() != nil }
+  /// Whether our file is behind it. Asked of sysfs: the kernel's own call fails when the server of that file is dead.
+  var isBound: Bool {
+    guard let name = smallFile("/sys/dev/block/\(number.major):\(number.minor)/loop/backing_file") else { return false }
+    return name == file || name == file + " (deleted)"
+  }
 
   /// Takes back an unbinding that was put off because somebody has it open.
   private func keepBound() {
-    guard var info = status(), let loop = opened(O_RDONLY) else { return }
+    guard isBound, let loop = opened(O_RDONLY) else { return }
     defer { close(loop) }
+    var info = [UInt8](repeating: 0, count: LoopDevice.infoBytes)
+    guard ioctl(loop, LoopDevice.getStatus, &info) == 0 else { return }
     info.withUnsafeMutableBytes { bytes in
       let flags = bytes.load(fromByteOffset: LoopDevice.infoFlags, as: UInt32.self)
       bytes.storeBytes(of: flags & ~LoopDevice.autoClear, toByteOffset: LoopDevice.infoFlags, as: UInt32.self)
     }
     _ = ioctl(loop, LoopDevice.setStatus, &info)
-  }
-
-  /// The kernel's description of it; nil unless our file is behind it.
-  private func status() -> [UInt8]? {
-    guard let loop = opened(O_RDONLY) else { return nil }
-    defer { close(loop) }
-    var info = [UInt8](repeating: 0, count: LoopDevice.infoBytes)
-    guard ioctl(loop, LoopDevice.getStatus, &info) == 0 else { return nil }
-    let name = info[LoopDevice.infoName...].prefix(LoopDevice.infoNameBytes).prefix { $0 != 0 }
-    return name.elementsEqual(file.utf8.prefix(LoopDevice.infoNameBytes - 1)) ? info : nil
   }
 
   /// Opens it by our node or by the kernel's; nil when neither is it.

@@ -4,6 +4,7 @@ import Base
 import BlockIO
 import Config
 import Control
+import Glibc
 import MetaDisk
 
 struct OfflineMetadata: ~Copyable {
@@ -143,7 +144,7 @@ struct OfflineMetadata: ~Copyable {
       while done < placement.bitmapAreaBytes {
         let count = Int(min(UInt64(chunk), placement.bitmapAreaBytes - done))
         let found = try disk.read(at: placement.bitmapOffset + done, count: count)
-        if found.contains(where: { $0 != 0 }) {
+        if memcmp(found, zeroes, count) != 0 {
           try disk.write(count == chunk ? zeroes : Array(zeroes[0..<count]), at: placement.bitmapOffset + done)
         }
         done += UInt64(count)

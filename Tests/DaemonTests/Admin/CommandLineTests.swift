@@ -1,0 +1,135 @@
+// The command line: drbdadm's grammar, its exit codes for nonsense, and the commands that need neither disk nor daemon.
+import Foundation
+import Testing
+
+@Suite struct CommandLineGrammar {
+  @Test func optionsMayStandBeforeOrBehindTheCommand() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    let expected = AdminBench.Outcome(code: 0, out: "replsetup primary r0 --force\n", err: "")
+    #expect(bench.run("-d", "primary", "--force", "r0") == expected)
+    #expect(bench.run("primary", "r0", "--force", "-d") == expected)
+    #expect(bench.run("--dry-run", "--", "--overwrite-data-of-peer", "primary", "r0") == expected)
+    #expect(bench.run("-d", "primary", "r0", "--", "--force") == expected)
+  }
+
+  @Test func optionsWithValuesMoveTogether() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    try FileManager.default.moveItem(atPath: bench.directory + "/repl.conf", toPath: bench.directory + "/other.conf")
+    let other = bench.directory + "/other.conf"
+    #expect(bench.run("-c", other, "sh-dev", "r0").out == "/dev/drbd90\n")
+    #expect(bench.run("--config-file=\(other)", "sh-dev", "r0").out == "/dev/drbd90\n")
+    #expect(bench.run("sh-dev", "r0", "-c", other).out == "/dev/drbd90\n")
+    #expect(bench.run("--timeout", "3", "-c", other, "sh-minor", "r0").out == "90\n")
+    #expect(bench.run("-c\(other)", "sh-minor", "r0").out == "90\n")
+  }
+
+  @Test func nonsenseIsExitOne() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    #expect(bench.run("prymary", "r0").code == 1)
+    #expect(bench.run("prymary", "r0").err.contains("did you mean 'primary'"))
+    #expect(bench.run("primary").code == 1)
+    #expect(bench.run("primary", "--frobnicate", "r0").code == 1)
+    #expect(bench.run("role", "r0/0").code == 1)
+    #expect(bench.run("create-md", "r0/7").code == 1)
+    #expect(bench.run("connect", "r0:nobody").code == 1)
+    #expect(bench.run("--timeout", "-4", "role", "r0").code == 1)
+    #expect(bench.run("create-md", "--format", "v10", "r0").code == 1)
+    #expect(bench.run("resize", "--size", "10X", "r0").code == 1)
+    #expect(bench.run("--stacked", "primary", "r0").code == 1)
+  }
+
+  @Test func whatTheFileDoesNotHaveIsExitOneAndSaysWhatItHas() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    let outcome = bench.run("primary", "r9")
+    #expect(outcome.code == 1 && outcome.err.contains("r0"))
+    let elsewhere = bench.run("primary", "r0", node: "three")
+    #expect(elsewhere.code == 1 && elsewhere.err.contains("one") && elsewhere.err.contains("two"))
+    #expect(bench.run("sh-resources", node: "three").code == 1)
+  }
+
+  @Test func aBrokenFileIsExitTenAndAMissingOneTwenty() throws {
+    let bench = try AdminBench()
+    #expect(bench.run("role", "r0").code == 20)
+    try bench.write("repl.conf", "resource r0 {\n  protocl C;\n}\n")
+    let outcome = bench.run("role", "r0")
+    #expect(outcome.code == 10)
+    #expect(outcome.err.hasPrefix(bench.directory + "/repl.conf:2: Parse error"))
+    #expect(outcome.err.contains("protocol"))
+  }
+
+  @Test func anAddressOfAnotherHostStopsUpButNotDown() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    let text = try String(contentsOfFile: bench.directory + "/repl.conf", encoding: .utf8)
+    try bench.write(
+      "repl.conf",
+      text.replacingOccurrences(of: "global { disable-ip-verification; }", with: "")
+        .replacingOccurrences(of: "127.0.0.1:7790", with: "192.0.2.77:7790"))
+    let up = bench.run("up", "r0")
+    #expect(up.code == 10 && up.err.contains("192.0.2.77"))
+    #expect(bench.run("down", "r0").code == 0)
+  }
+
+  @Test func aPromiseThatIsNotKeptStopsUp() throws {
+    let bench = try AdminBench()
+    try bench.configure(extra: "options { quorum majority; }")
+    let outcome = bench.run("up", "r0")
+    #expect(outcome.code == 10 && outcome.err.contains("quorum"))
+  }
+
+  @Test func versionIsForShells() throws {
+    let bench = try AdminBench()
+    let lines = bench.run("--version").out.split(separator: "\n")
+    #expect(lines.contains("DRBDADM_API_VERSION=2"))
+    #expect(
+      lines.contains { $0.hasPrefix("DRBD_KERNEL_VERSION_CODE=0x0") && $0 != "DRBD_KERNEL_VERSION_CODE=0x000000" })
+    #expect(lines.contains("DRBDADM_VERSION=9.22.0"))
+    bench.environment["DRBD_DRIVER_VERSION_OVERRIDE"] = "8.4.11"
+    #expect(bench.run("-V").out.contains("DRBD_KERNEL_VERSION_CODE=0x08040b\n"))
+  }
+
+  @Test func scriptsGetOneValuePerLine() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    #expect(bench.run("sh-resources").out == "r0\n")
+    #expect(bench.run("sh-dev", "r0").out == "/dev/drbd90\n")
+    #expect(bench.run("sh-ll-dev", "all").out == bench.disk + "\n")
+    #expect(bench.run("sh-md-idx", "minor-90").out == "internal\n")
+    #expect(bench.run("sh-ip", "r0").out == "127.0.0.1\n")
+    #expect(bench.run("sh-nbd-uri", "r0/0").out == "nbd+unix:///?socket=\(bench.directory)/run/r0-0.nbd\n")
+    #expect(bench.run("sh-nop").code == 0)
+    #expect(bench.run("sh-udev", "r0/0").out.contains("SYMLINK_BY_RES=drbd/by-res/r0\n"))
+    #expect(bench.run("sh-mod-parms").out.hasPrefix("minor_count="))
+  }
+
+  @Test func dryRunNamesTheLowLevelCommands() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    #expect(bench.run("-d", "create-md", "r0").out == "replmeta 90 v09 \(bench.disk) internal create-md 1\n")
+    #expect(bench.run("-d", "up", "r0").out == "repld r0\n")
+    #expect(bench.run("-d", "down", "all").out == "replsetup down r0\n")
+    #expect(bench.run("-d", "detach", "--force", "r0").out == "replsetup detach 90 --force\n")
+  }
+
+  @Test func helpManualAndCompletionsComeFromOneSource() throws {
+    let bench = try AdminBench()
+    let help = bench.run("help")
+    #expect(help.code == 0)
+    for word in ["create-md", "wait-sync", "sh-nbd-uri"] {
+      #expect(help.out.contains(word))
+      for shell in ["bash", "zsh", "fish"] {
+        let script = bench.run("--generate-completion-script", shell)
+        #expect(script.code == 0 && script.out.contains(word))
+      }
+      #expect(bench.run("man", word).out.hasPrefix(".TH REPLADM-\(word.uppercased()) 8"))
+    }
+    #expect(bench.run("man", "--directory", bench.directory + "/man").code == 0)
+    let pages = try FileManager.default.contentsOfDirectory(atPath: bench.directory + "/man")
+    #expect(pages.contains("repladm.8") && pages.contains("repladm-primary.8"))
+    #expect(bench.run("help", "create-md").out.contains("--max-peers"))
+  }
+}

@@ -1,0 +1,188 @@
+// The commands on metadata of a resource that is down, and Debian's drbdmeta as the judge of what they wrote.
+import Foundation
+import Glibc
+import Testing
+
+@Suite struct OfflineMetadataCommands {
+  private func bench() throws -> AdminBench {
+    let bench = try AdminBench()
+    try bench.configure()
+    try bench.makeDisk(64 << 20)
+    return bench
+  }
+
+  @Test(arguments: ["get-gi", "show-gi", "dump-md", "dstate", "apply-al", "outdate", "invalidate"])
+  func absentMetadataIsExitOneAndSaysWhatToType(command: String) throws {
+    let outcome = try bench().run(command, "r0")
+    #expect(outcome.code == 1)
+    #expect(outcome.err.contains("No valid meta data found") && outcome.err.contains("repladm create-md"))
+  }
+
+  @Test func damagedMetadataIsNoMetadata() throws {
+    let bench = try bench()
+    bench.run("create-md", "r0")
+    // bm_max_peers of 200.
+    try bench.put([0, 0, 0, 200], at: (64 << 20) - 4096 + 100, in: bench.disk)
+    try bench.put([UInt8](repeating: 0xAA, count: 24), at: (64 << 20) - 4096 + 64, in: bench.disk)
+    #expect(bench.run("get-gi", "r0").code == 1)
+    #expect(bench.run("create-md", "r0").err.contains("overwrite"))
+    #expect(bench.run("create-md", "--force", "r0").code == 0)
+  }
+
+  @Test func outdateNeedsConsistentData() throws {
+    let bench = try bench()
+    bench.run("create-md", "r0")
+    #expect(bench.run("outdate", "r0").code == 5)
+    #expect(bench.run("invalidate", "r0").code == 0)
+    #expect(bench.run("get-gi", "r0").out.hasSuffix(":1:0\n"))
+  }
+
+  @Test func wipingAsksFirst() throws {
+    let bench = try bench()
+    #expect(bench.run("wipe-md", "r0").out.contains("no drbd meta data to wipe out"))
+    bench.run("create-md", "r0")
+    #expect(bench.run("wipe-md", "r0").code == 1)
+    #expect(bench.run("dstate", "r0").code == 0)
+    bench.answers = ["yes"]
+    #expect(bench.run("wipe-md", "r0").code == 0)
+    #expect(bench.run("dstate", "r0").code == 1)
+  }
+
+  @Test func aDumpComesBackByRestore() throws {
+    let bench = try bench()
+    bench.run("create-md", "--max-peers", "3", "r0")
+    let dump = bench.run("dump-md", "r0").out
+    try bench.write("dump", dump.replacingOccurrences(of: "la-size-sect 0;", with: "la-size-sect 1024;"))
+    #expect(bench.run("restore-md", "r0/0", bench.directory + "/dump").code == 1)
+    #expect(bench.run("restore-md", "--force", "r0/0", bench.directory + "/dump").code == 0)
+    #expect(bench.run("dump-md", "r0").out.contains("la-size-sect 1024;"))
+    try bench.write("dump", "version \"v07\";")
+    #expect(bench.run("restore-md", "--force", "r0/0", bench.directory + "/dump").code == 10)
+  }
+
+  @Test func anUncleanDumpNeedsForce() throws {
+    let bench = try bench()
+    bench.run("create-md", "r0")
+    // The flags of v09 at offset 56: AL_CLEAN off.
+    try bench.put([0, 0, 0, 0], at: (64 << 20) - 4096 + 56, in: bench.disk)
+    let refused = bench.run("dump-md", "r0")
+    #expect(refused.code == 1 && refused.err.contains("apply-al"))
+    #expect(bench.run("dump-md", "--force", "r0").out.contains("This_is_an_unclean_meta_data_dump"))
+    #expect(bench.run("apply-al", "r0").code == 0)
+    #expect(bench.run("dump-md", "r0").code == 0)
+  }
+
+  @Test func replmetaWorksWithoutAConfiguration() throws {
+    let bench = try AdminBench()
+    try bench.makeDisk(64 << 20)
+    #expect(bench.run("-", "v09", bench.disk, "internal", "create-md", program: "replmeta").code == 20)
+    #expect(bench.run("-", "v09", bench.disk, "internal", "create-md", "2", program: "replmeta").code == 0)
+    #expect(bench.run("-", "v09", bench.disk, "internal", "get-gi", program: "drbdmeta").code == 10)
+    let line = bench.run("--node-id", "1", "-", "v09", bench.disk, "internal", "get-gi", program: "drbdmeta")
+    #expect(line.code == 0 && line.out.hasPrefix("0000000000000004:"))
+    #expect(bench.run("-", "v09", bench.disk, "nowhere", "dstate", program: "replmeta").code == 20)
+    #expect(bench.run("-", "v09", bench.disk, "internal", "wipe-md", "--force", program: "replmeta").code == 0)
+    #expect(bench.run("-", "v09", bench.disk, "internal", "dstate", program: "replmeta").code == 1)
+  }
+}
+
+private let drbdmeta: String? =
+  FileManager.default.isExecutableFile(atPath: "/usr/sbin/drbdmeta")
+  ? "/usr/sbin/drbdmeta" : nil
+
+@Suite(.enabled(if: drbdmeta != nil, "needs drbdmeta of Debian's drbd-utils"))
+struct DrbdmetaAgrees {
+  private func judge(_ arguments: String..., on disk: String, format: String) throws -> (status: Int32, out: String) {
+    let process = Process()
+    process.executableURL = URL(filePath: try #require(drbdmeta))
+    process.arguments = ["--force", "-", format, disk, "internal"] + arguments
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardError = FileHandle.nullDevice
+    process.standardInput = FileHandle.nullDevice
+    try process.run()
+    let data = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+  }
+
+  /// Without the lines that name date, host and command.
+  private func body(_ dump: String) -> Substring {
+    dump[(dump.range(of: "version \"")?.lowerBound ?? dump.endIndex)...]
+  }
+
+  @Test(arguments: [("v09", "1"), ("v09", "3"), ("v09", "31"), ("v08", "1")])
+  func aboutFreshMetadata(format: String, peers: String) throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    try bench.makeDisk(64 << 20)
+    #expect(bench.run("create-md", "--format", format, "--max-peers", peers, "r0").code == 0)
+    let theirs = try judge("dump-md", on: bench.disk, format: format)
+    #expect(theirs.status == 0)
+    // drbdmeta 9.22 prints 0 for the flags of v08, whatever they are.
+    let ours = bench.run("dump-md", "r0").out
+    let comparable =
+      format == "v08" ? ours.replacingOccurrences(of: "flags 0x00000080;", with: "flags 0x00000000;") : ours
+    #expect(body(theirs.out) == body(comparable))
+    #expect(try judge("apply-al", on: bench.disk, format: format).status == 0)
+  }
+
+  @Test func aboutMetadataItWroteItself() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    try bench.makeDisk(64 << 20)
+    #expect(try judge("create-md", "2", on: bench.disk, format: "v09").status == 0)
+    let gi = "A0A0A0A0A0A0A0A0:1111111111111111:22:33:1:1:0:0:1:0:0:1:0:0:0:1:"
+    #expect(try judge("set-gi", gi, "--node-id=1", on: bench.disk, format: "v09").status == 0)
+    let theirs = try judge("get-gi", "--node-id=1", on: bench.disk, format: "v09")
+    #expect(bench.run("get-gi", "r0").out == theirs.out)
+    #expect(bench.run("dstate", "r0").out == (try judge("dstate", on: bench.disk, format: "v09")).out)
+    #expect(bench.run("outdate", "r0").code == 0)
+    #expect(bench.run("dstate", "r0").out == "Outdated\n")
+    #expect((try judge("dstate", on: bench.disk, format: "v09")).out == "Outdated\n")
+    #expect(body(try judge("dump-md", on: bench.disk, format: "v09").out) == body(bench.run("dump-md", "r0").out))
+  }
+
+  @Test func aboutWhatTheActivityLogSays() throws {
+    let image = try FixtureImage("v09-al-p2-before")
+    let bench = try AdminBench()
+    try bench.configure()
+    try bench.makeDisk(image.size)
+    for row in image.rows { try bench.put(row.bytes, at: row.offset, in: bench.disk) }
+    let outcome = bench.run("apply-al", "r0")
+    let said = try String(contentsOf: FixtureImage.directory.appending(path: "v09-al-p2.apply-al"), encoding: .utf8)
+    #expect(outcome.code == 0)
+    #expect(said.contains(outcome.out.trimmingCharacters(in: .whitespacesAndNewlines)))
+    let expected = try String(
+      contentsOf: FixtureImage.directory.appending(path: "v09-al-p2-after.dump"), encoding: .utf8)
+    #expect(body(bench.run("dump-md", "r0").out) == body(expected))
+    #expect(body(try judge("dump-md", on: bench.disk, format: "v09").out) == body(expected))
+  }
+}
+
+/// A recorded device as rows of bytes: `HEXOFFSET 32HEXDIGITS [*N]` per line.
+private struct FixtureImage {
+  static let directory = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().appending(path: "Fixtures/metadata")
+
+  let size: UInt64
+  let rows: [(offset: UInt64, bytes: [UInt8])]
+
+  init(_ name: String) throws {
+    let text = try String(contentsOf: FixtureImage.directory.appending(path: "\(name).sparse"), encoding: .utf8)
+    var lines = text.split(separator: "\n")[...]
+    let first = try #require(lines.first)
+    lines.removeFirst()
+    size = UInt64(first.dropFirst("size ".count)) ?? 0
+    rows = lines.compactMap { line in
+      let words = line.split(separator: " ")
+      guard words.count >= 2, let offset = UInt64(words[0], radix: 16) else { return nil }
+      let digits = Array(words[1].utf8)
+      let row = stride(from: 0, to: digits.count, by: 2).map { i in
+        UInt8(String(decoding: digits[i..<i + 2], as: UTF8.self), radix: 16) ?? 0
+      }
+      let times = words.count > 2 ? Int(words[2].dropFirst()) ?? 1 : 1
+      return (offset, Array(repeatElement(row, count: times).joined()))
+    }
+  }
+}
