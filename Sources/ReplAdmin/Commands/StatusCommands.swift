@@ -13,7 +13,10 @@ struct Status: AdminCommand {
   @OptionGroup var objects: ResourceArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    if admin.instead(["replsetup", "status"] + objects.names) { return 0 }
+    if general.dryRun {
+      admin.console.out((["replsetup", "status"] + objects.names).joined(separator: " ") + "\n")
+      return 0
+    }
     let named = !objects.names.isEmpty && objects.names != ["all"]
     var snapshots: [StatusSnapshot] = []
     var code = admin.forEach(named ? objects.names : ["all"], .resource) { target in

@@ -133,8 +133,11 @@ struct VolumeDevice {
     forget(record)
   }
 
+  /// Removes the names, unless another node on this machine has given them to a device of its own by now.
   private func forget(_ record: DeviceRecord) {
-    for path in record.paths { BlockNode.remove(path) }
+    var status = stat()
+    let isOurs = lstat(path, &status) != 0 || BlockNumber(status) == number(of: record)
+    if isOurs { for path in record.paths { BlockNode.remove(path) } }
     unlink(recordPath)
   }
 
