@@ -3,7 +3,6 @@
 import Base
 import Config
 import Control
-import Foundation
 import Glibc
 
 /// An exit code without a further word: the words were said.

@@ -2,7 +2,7 @@
 import Base
 import Config
 import Control
-import Foundation
+import FoundationEssentials
 import Glibc
 
 /// Files of the real file system for the pure parser.

@@ -1,6 +1,5 @@
 // Where the program speaks and is spoken to. Everything printed goes through here, so that tests can listen and a command
 // knows whether a person or a script reads it.
-import Foundation
 import Glibc
 
 public struct Console {

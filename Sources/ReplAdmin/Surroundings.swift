@@ -1,7 +1,7 @@
 // What the program was born into: its name, its environment, its user, the host. Read once, handed down; tests make their
 // own.
 import Control
-import Foundation
+import FoundationEssentials
 import Glibc
 
 public struct Surroundings {
@@ -69,4 +69,16 @@ func smallFile(_ path: String) -> String? {
   var bytes = [UInt8](repeating: 0, count: 4096)
   let got = read(descriptor, &bytes, bytes.count)
   return got > 0 ? String(decoding: bytes[0..<got].prefix { $0 != 10 }, as: UTF8.self) : nil
+}
+
+/// The names in a directory; none when it cannot be read.
+func directoryEntries(_ path: String) -> [String] {
+  guard let stream = opendir(path) else { return [] }
+  defer { closedir(stream) }
+  var names: [String] = []
+  while let entry = readdir(stream) {
+    let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    if name != ".", name != ".." { names.append(name) }
+  }
+  return names
 }

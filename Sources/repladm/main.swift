@@ -1,5 +1,5 @@
 // `repladm`, `replmeta` and `replsetup`: one program, called by three names.
-import Foundation
+import Glibc
 import ReplAdmin
 
 let arguments = CommandLine.arguments

@@ -2,7 +2,6 @@
 // commands below is also the source of completions and manual pages.
 import ArgumentParser
 import Control
-import Foundation
 
 /// A subcommand of `repladm`.
 protocol AdminCommand: ParsableCommand {

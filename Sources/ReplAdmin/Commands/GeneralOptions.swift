@@ -1,7 +1,6 @@
 // The options every command takes, before or after its name (admin spec 4). The ones that steer drbdadm's helper programs are
 // accepted and have no effect: there are no helper programs.
 import ArgumentParser
-import Foundation
 
 struct GeneralOptions: ParsableArguments {
   @Option(

@@ -2,7 +2,7 @@
 // an option that is not there. One page for the program and one for each command.
 import ArgumentParser
 import Control
-import Foundation
+import FoundationEssentials
 
 struct ManualPages: AdminCommand {
   static let configuration = CommandConfiguration(
@@ -95,7 +95,7 @@ private struct ManualPage {
   }
 
   private static func head(_ name: String, _ command: DescribedCommand) -> String {
-    ".TH \(name.uppercased()) 8 \"\" \"repl \(Product.version)\" \"System Administration\"\n"
+    ".TH \(escaped(name.uppercased())) 8 \"\" \"repl \(Product.version)\" \"System Administration\"\n"
       + ".SH NAME\n\(escaped(name)) \\- \(escaped(command.abstract ?? ""))\n"
   }
 
@@ -160,7 +160,7 @@ private struct ManualPage {
 
   /// Backslashes and dashes mean something to roff; so do a dot and a quote at the start of a line.
   private static func escaped(_ text: String) -> String {
-    text.replacingOccurrences(of: "\\", with: "\\e").replacingOccurrences(of: "-", with: "\\-")
+    text.replacing("\\", with: "\\e").replacing("-", with: "\\-")
       .split(separator: "\n", omittingEmptySubsequences: false)
       .map { $0.hasPrefix(".") || $0.hasPrefix("'") ? "\\&\($0)" : String($0) }.joined(separator: "\n")
   }

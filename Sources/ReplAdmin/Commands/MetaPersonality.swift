@@ -2,7 +2,7 @@
 // Call: replmeta [options] DEVICE FORMAT MD_DEV MODE COMMAND [ARGS], as metadata spec 5 has it.
 import Base
 import Control
-import Foundation
+import FoundationEssentials
 import MetaDisk
 
 enum MetaPersonality {
@@ -71,10 +71,8 @@ enum MetaPersonality {
       if let said = try disk.applyActivityLog() { console.out(said + "\n") }
     case "dump-md":
       let line = "\(surroundings.programName) \(device) \(format.name) \(path) \(mode) dump-md"
-      let epoch = UInt64(max(0, Date().timeIntervalSince1970))
       console.out(
-        MetaDump.header(date: "\(Date())", epoch: epoch, host: surroundings.hostName, command: line)
-          + (try disk.dump(evenUnclean: force)))
+        MetadataDumpHeader.now(host: surroundings.hostName, command: line) + (try disk.dump(evenUnclean: force)))
     case "restore-md": try disk.restore(from: rest.first ?? "", console, force: force)
     case "get-gi": console.out(try disk.superblock().generationLine(peerNode: peer) + "\n")
     case "show-gi": console.out(try disk.superblock().generationLegend(peerNode: peer))

@@ -4,7 +4,8 @@ import ArgumentParser
 import Base
 import Config
 import Control
-import Foundation
+import FoundationEssentials
+import Glibc
 import MetaDisk
 
 struct CreateMD: AdminCommand {
@@ -243,13 +244,7 @@ extension Admin {
   }
 
   func dumpHeader(_ words: [String]) -> String {
-    let now = Date()
-    let formatter = DateFormatter()
-    formatter.locale = Locale(identifier: "en_US_POSIX")
-    formatter.dateFormat = "yyyy-MM-dd HH:mm:ss Z"
-    return MetaDump.header(
-      date: formatter.string(from: now), epoch: UInt64(max(0, now.timeIntervalSince1970)), host: nodeName,
-      command: words.joined(separator: " "))
+    MetadataDumpHeader.now(host: nodeName, command: words.joined(separator: " "))
   }
 }
 
@@ -296,5 +291,18 @@ extension OfflineMetadata {
     }
     for remark in try restore(dump) { console.err(remark + "\n") }
     console.out("Successfully restored meta data\n")
+  }
+}
+
+/// The lines above a dump: when, where, by what.
+enum MetadataDumpHeader {
+  static func now(host: String, command: String) -> String {
+    var seconds = time(nil)
+    var local = tm()
+    localtime_r(&seconds, &local)
+    var text = [CChar](repeating: 0, count: 64)
+    let length = strftime(&text, text.count, "%Y-%m-%d %H:%M:%S %z", &local)
+    let date = String(decoding: text[0..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
+    return MetaDump.header(date: date, epoch: UInt64(max(0, seconds)), host: host, command: command)
   }
 }

@@ -2,7 +2,7 @@
 // commands that look and wait; the ones that change things are repladm's.
 import Base
 import Control
-import Foundation
+import FoundationEssentials
 
 enum SetupPersonality {
   private static let usage = """
@@ -81,8 +81,7 @@ enum SetupPersonality {
   /// The resources that have a control socket.
   private static func running(_ files: RunFiles) -> [String] {
     let suffix = ".sock"
-    let entries = FileManager.default.enumerator(atPath: files.directory)?.compactMap { $0 as? String } ?? []
-    return entries.filter { $0.hasSuffix(suffix) && !$0.contains("/") }.map { String($0.dropLast(suffix.count)) }
+    return directoryEntries(files.directory).filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
       .sorted()
   }
 

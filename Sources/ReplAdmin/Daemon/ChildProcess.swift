@@ -1,6 +1,5 @@
 // Starting other programs: tools that are waited for with a deadline, and servers that outlive this process in a session of
 // their own. A child gets no descriptor but its three streams.
-import Foundation
 import Glibc
 
 struct ChildProcess {
@@ -83,16 +82,7 @@ struct ChildProcess {
 private let spawnInOwnSession: Int16 = 0x80
 
 /// The descriptors of this process, including those it inherited without knowing.
-private func openDescriptors() -> [Int32] {
-  guard let directory = opendir("/proc/self/fd") else { return [] }
-  defer { closedir(directory) }
-  var found: [Int32] = []
-  while let entry = readdir(directory) {
-    let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-    if let descriptor = Int32(name), descriptor != dirfd(directory) { found.append(descriptor) }
-  }
-  return found
-}
+private func openDescriptors() -> [Int32] { directoryEntries("/proc/self/fd").compactMap { Int32($0) } }
 
 /// A tool's answer.
 struct ToolResult {

@@ -1,7 +1,7 @@
 // The client's end of a control socket: one request line out, reply lines in, with a deadline on every step. A daemon that is
 // stopped, gone or talking nonsense costs the deadline at most.
 import Control
-import Foundation
+import FoundationEssentials
 import Glibc
 
 /// Why a daemon could not be asked.

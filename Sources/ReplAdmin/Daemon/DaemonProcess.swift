@@ -1,7 +1,7 @@
 // The `repld` of one resource as `repladm` sees it: asked over its socket, started when it is not there, waited for when it
 // goes. Law: every question has a deadline, and giving up says what was waited for.
 import Control
-import Foundation
+import FoundationEssentials
 import Glibc
 
 struct DaemonProcess {

@@ -2,7 +2,7 @@
 // the surroundings handed on by the environment. Done when the control socket answers; a daemon that ends before that is
 // quoted.
 import Control
-import Foundation
+import FoundationEssentials
 import Glibc
 
 struct DaemonStart {

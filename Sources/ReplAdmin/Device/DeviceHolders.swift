@@ -1,7 +1,7 @@
 // Who uses a block device: file systems mounted from it (in this mount namespace), devices stacked on it, processes that have
 // it open, and by the kernel's exclusive claim also the ones that cannot be named. Never a guess in the other direction: "in
 // use by somebody" is said when nobody can be found but the claim fails.
-import Foundation
+import FoundationEssentials
 import Glibc
 
 struct DeviceHolders {
@@ -33,7 +33,7 @@ struct DeviceHolders {
 
   private func stacked() -> [String] {
     let directory = "/sys/dev/block/\(number.major):\(number.minor)/holders"
-    return entries(of: directory).map { "\(name) opened by the device \($0) on top of it" }
+    return directoryEntries(directory).map { "\(name) opened by the device \($0) on top of it" }
   }
 
   private func swaps() -> [String] {
@@ -45,11 +45,10 @@ struct DeviceHolders {
 
   private func processes() -> [String] {
     let own = getpid()
-    return entries(of: "/proc").compactMap { Int32($0) }.filter { $0 != own }.sorted().compactMap { pid in
-      let opened = entries(of: "/proc/\(pid)/fd").contains { isThisDevice("/proc/\(pid)/fd/\($0)") }
+    return directoryEntries("/proc").compactMap { Int32($0) }.filter { $0 != own }.sorted().compactMap { pid in
+      let opened = directoryEntries("/proc/\(pid)/fd").contains { isThisDevice("/proc/\(pid)/fd/\($0)") }
       guard opened else { return nil }
-      let comm = FileManager.default.contents(atPath: "/proc/\(pid)/comm").map { String(decoding: $0, as: UTF8.self) }
-      let command = (comm ?? "a process").trimmingCharacters(in: .newlines)
+      let command = smallFile("/proc/\(pid)/comm") ?? "a process"
       return "\(name) opened by \(command) (pid \(pid))"
     }
   }
@@ -68,19 +67,8 @@ struct DeviceHolders {
     return stat(path, &status) == 0 && BlockNumber(status) == number
   }
 
-  private func entries(of directory: String) -> [String] {
-    guard let stream = opendir(directory) else { return [] }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      if name != ".", name != ".." { names.append(name) }
-    }
-    return names
-  }
-
   /// Blanks are written as `\040` there.
   private func unescaped(_ field: Substring) -> String {
-    field.replacingOccurrences(of: "\\040", with: " ").replacingOccurrences(of: "\\011", with: "\t")
+    String(field).replacing("\\040", with: " ").replacing("\\011", with: "\t")
   }
 }

@@ -1,6 +1,6 @@
 // What `repladm` remembers about a block device it made, in `$REPL_RUN_DIR/RES-VOL.device`: enough to take it away again, also
 // after the daemon or this program died. Law: the record is on disk before the thing it names exists.
-import Foundation
+import FoundationEssentials
 import Glibc
 
 struct DeviceRecord: Codable, Equatable {
@@ -51,7 +51,7 @@ struct DeviceRecord: Codable, Equatable {
     do {
       try JSONEncoder().encode(self).write(to: URL(filePath: path), options: .atomic)
     } catch {
-      throw .cannot("write \(path)", "\(error.localizedDescription)")
+      throw .cannot("write \(path)", "\(error)")
     }
   }
 }

@@ -2,7 +2,7 @@
 // session of its own and outlives this program; it ends when its directory is unmounted.
 import Base
 import Control
-import Foundation
+import FoundationEssentials
 import Glibc
 
 struct FuseLoop {

@@ -3,7 +3,6 @@
 // away, and what a dead daemon left behind never stands in the way.
 import Base
 import Control
-import Foundation
 import Glibc
 
 struct VolumeDevice {
