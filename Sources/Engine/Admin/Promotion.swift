@@ -69,20 +69,20 @@ extension Engine {
     }
     let left = volumes.count
     pending = .promoting(force: force, reply, left: left, forced: forced)
-    setRole(.primary)
+    // The new generation is drawn while the old one still says Secondary: bit 0 of what becomes the bitmap slot tells
+    // whether this node was Primary when the histories parted (wire spec 5.1, 5.4).
     for v in 0..<volumes.count {
-      let isForced = forced & 1 << UInt64(v) != 0
       let state = volumes[v].state
-      if isForced {
-        change(v) { $0.disk = .upToDate }
-        volumes[v].generations.rotateToNew(random.next(), primary: true)
-        log("\(name(v)): new current UUID \(hex(volumes[v].generations.current))")
-      } else if state.conn < .connected || state.peerDisk <= .failed, state.disk == .upToDate,
-        volumes[v].generations.bitmap == 0
-      {
+      let isForced = forced & 1 << UInt64(v) != 0
+      let isAlone = state.conn < .connected || state.peerDisk <= .failed
+      if isForced || (isAlone && state.disk == .upToDate && volumes[v].generations.bitmap == 0) {
         volumes[v].generations.rotateToNew(random.next(), primary: true)
         log("\(name(v)): new current UUID \(hex(volumes[v].generations.current))")
       }
+    }
+    setRole(.primary)
+    for v in 0..<volumes.count {
+      if forced & 1 << UInt64(v) != 0 { change(v) { $0.disk = .upToDate } }
       if volumes[v].isAttached { writeSuperblock(v, then: .promoted) } else { promotionDurable(v) }
     }
   }
