@@ -222,7 +222,7 @@ private func snapshot(done: UInt64? = nil) -> StatusSnapshot {
   }
 
   @Test func upAttachesAndConnectsAndDownEnds() throws {
-    let bench = try bench(script: "env > \"$REPL_RUN_DIR/environment\"; exec sleep 60")
+    let bench = try bench(script: "cd \"$REPL_RUN_DIR\"; env > env; mv env environment; exec sleep 60")
     // Listens once the "daemon" was started, as a real one does.
     let files = bench.files
     let started = files.directory + "/environment"
