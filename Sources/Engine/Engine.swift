@@ -33,7 +33,7 @@ public struct Engine: ~Copyable {
   var entrance = Queue<Event>(capacity: 64)
   /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
   var lookAgain = false
-  var workCounter: UInt64 = 0
+  var handlersCalled: UInt64 = 0
 
   /// Requests of the peer under way at once; one that sends more breaks the protocol.
   static let maxPeerRequests = 4096

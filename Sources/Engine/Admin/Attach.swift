@@ -58,6 +58,7 @@ extension Engine {
     let reply = volumes[v].attach.reply
     volumes[v].attach = AttachStep()
     change(v) { $0.disk = .diskless }
+    defer { advanceDown() }
     refuse(
       reply,
       .request(
@@ -362,6 +363,7 @@ extension Engine {
     }
     announceSize(v)
     if let reply { fx.append(.reply(reply, .done)) }
+    advanceDown()
   }
 
   /// Disk state recorded in the metadata (metadata spec 6.2 step 7, fencing dont-care).

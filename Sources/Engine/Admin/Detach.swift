@@ -115,7 +115,7 @@ extension Engine {
     switch volumes[v].settings.onIOError {
     case .detach: failDisk(v)
     case .callLocalIOError:
-      fx.append(.handler(work(.handler, v), .localIOError, volumes[v].number))
+      call(.localIOError, v)
       failDisk(v)
     case .passOn:
       if what == "write", volumes[v].state.disk > .inconsistent {
@@ -125,6 +125,11 @@ extension Engine {
       return false
     }
     return true
+  }
+
+  mutating func call(_ handler: Handler, _ v: Int) {
+    handlersCalled += 1
+    fx.append(.handler(WorkID(kind: .handler, slot: SlotID(raw: handlersCalled)), handler, volumes[v].number))
   }
 
   mutating func handlerDone(_ exit: Int32) {

@@ -57,6 +57,18 @@ extension Engine {
     sendData(.authChallenge(challenge))
   }
 
+  /// A packet of the session while the handshake still waits for another.
+  mutating func outOfPlace(_ packet: Packet) {
+    if case .greeting(.challenge) = link.phase {
+      // No packet explains it, and the next attempt would end alike (wire spec 3.2).
+      giveUpLink(
+        "\(packet.name) where P_AUTH_CHALLENGE is due: the peer does not authenticate; "
+          + "set cram-hmac-alg and shared-secret on both nodes")
+    } else {
+      breakLink(.protocolError, "\(packet.name) before the handshake")
+    }
+  }
+
   mutating func challengeReceived(_ theirs: [UInt8]) {
     guard case .greeting(.challenge(let mine, _)) = link.phase else {
       let why =

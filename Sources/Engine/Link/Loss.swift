@@ -8,8 +8,15 @@ extension Engine {
   mutating func breakLink(_ reason: ConnectionState, _ why: String) {
     guard link.phase.isConnecting else { return }
     warn("\(settings.name): connection lost (\(reason.name)): \(why)")
+    if case .disconnect(let reply, _) = pending {
+      // The end was wanted; nobody is left to agree.
+      pending = .none
+      standAlone(reply)
+      return
+    }
     endLink(reason)
     beginSearch(after: link.wasUp ? .milliseconds(100) : .seconds(1))
+    advanceDown()
   }
 
   /// A refusal: the connection ends, and an operator has to do something before it is tried again.

@@ -206,7 +206,7 @@ extension Engine {
     }
     if reason == .splitBrain {
       fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
-      fx.append(.handler(work(.handler, v), .splitBrain, volumes[v].number))
+      call(.splitBrain, v)
     }
     giveUpLink("\(name(v)): \(reason.sentence)")
   }

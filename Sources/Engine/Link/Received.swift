@@ -39,7 +39,7 @@ extension Engine {
     default:
       guard link.phase.isUp else {
         if let payload { fx.append(.giveBack(payload)) }
-        breakLink(.protocolError, "\(packet.name) before the handshake")
+        outOfPlace(packet)
         return
       }
       guard let v = volumes.index(of: number) else {
@@ -111,12 +111,6 @@ extension Engine {
       if let payload { fx.append(.giveBack(payload)) }
       breakLink(.protocolError, "\(packet.name) is not expected from this peer")
     }
-  }
-
-  private func isOurWrite(_ v: Int, _ ack: BlockAck) -> Bool {
-    let id = SlotID(raw: ack.blockID)
-    return writes.contains(id) && writes[id].volume == v && writes[id].launched
-      && writes[id].range.start.value == ack.sector
   }
 
   /// P_OUT_OF_SYNC: the peer wrote this without us.

@@ -30,7 +30,7 @@ extension Engine {
     own.backing = usableSize(v).value
     own.userLimit = volumes[v].settings.sizeLimit.value
     own.current = volumes[v].size.value
-    own.maxRequest = link.version >= 100 ? 1 << 20 : link.version >= 95 ? 128 << 10 : 32 << 10
+    own.maxRequest = longestBlock
     if volumes[v].isAttached {
       let block = volumes[v].backing.facts.logicalBlock
       own.limits.logicalBlock = block

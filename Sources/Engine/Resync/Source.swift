@@ -14,7 +14,7 @@ extension Engine {
       $0.peerDisk = .inconsistent
     }
     beginResync(v)
-    fx.append(.handler(work(.handler, v), .beforeResyncSource, volumes[v].number))
+    call(.beforeResyncSource, v)
     // Durable first: a source that forgets the sync UUID could not tell what the target holds.
     volumes[v].resync.announces = (sync, volumes[v].superblock.wanted + 1)
     writeSuperblock(v, then: .sourceReady)

@@ -21,7 +21,7 @@ extension Engine {
       $0.disk = .inconsistent
     }
     beginResync(v)
-    fx.append(.handler(work(.handler, v), .beforeResyncTarget, volumes[v].number))
+    call(.beforeResyncTarget, v)
     writeSuperblock(v, then: .targetReady)
   }
 
@@ -59,7 +59,7 @@ extension Engine {
         return
       }
       var last = first + 1
-      while last < volumes[v].backing.bitmap.bits, last - first < 256, last & 4095 != 0,
+      while last < volumes[v].backing.bitmap.bits, last - first < UInt64(longestBlock >> 12), last & 4095 != 0,
         volumes[v].backing.bitmap.isSet(last)
       {
         last += 1
@@ -247,6 +247,6 @@ extension Engine {
       volumes[v].resync.nextStep = now + .seconds(3)
       volumes[v].awaitsSourcePing = true
     }
-    fx.append(.handler(work(.handler, v), .afterResyncTarget, volumes[v].number))
+    call(.afterResyncTarget, v)
   }
 }

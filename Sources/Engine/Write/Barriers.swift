@@ -10,12 +10,13 @@ extension Engine {
   /// Closes the running epoch if it has writes, and tells the peer.
   mutating func closeEpoch() {
     if epochs.sent > 0 {
-      epochs.closed.append(.init(number: epochs.current, writes: epochs.sent))
+      epochs.closed.append(.init(number: epochs.current, writes: epochs.writes, packets: epochs.sent))
       if let data = link.data { fx.append(.send(data, connectionVolume, .barrier(epochs.current), nil, notify: nil)) }
     } else if !epochs.unreplicated {
       return
     }
     epochs.current &+= 1
+    epochs.writes = 0
     epochs.sent = 0
     epochs.unreplicated = false
     epochs.lastWrite = nil
@@ -25,7 +26,7 @@ extension Engine {
   var connectionVolume: VolumeNumber { VolumeNumber(0) }
 
   mutating func barrierAcked(_ ack: BarrierAck) {
-    guard let oldest = epochs.closed.first, oldest.number == ack.handle, oldest.writes == ack.setSize else {
+    guard let oldest = epochs.closed.first, oldest.number == ack.handle, oldest.packets == ack.setSize else {
       breakLink(.protocolError, "barrier ack \(ack.handle) for \(ack.setSize) writes does not fit the oldest epoch")
       return
     }
@@ -72,6 +73,7 @@ extension Engine {
     }
     epochs.closed.removeAll()
     if epochs.sent > 0 || epochs.unreplicated { epochs.current &+= 1 }
+    epochs.writes = 0
     epochs.sent = 0
     epochs.unreplicated = false
     epochs.lastWrite = nil

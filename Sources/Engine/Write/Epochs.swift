@@ -6,11 +6,13 @@ import Base
 struct SenderEpochs: ~Copyable {
   struct Open {
     var number: UInt32
-    var writes: UInt32
+    var writes: Int
+    var packets: UInt32
   }
   /// Number of the epoch that takes new writes.
   var current: UInt32 = 0
-  /// Write packets sent in it.
+  /// Writes and write packets sent in it.
+  var writes = 0
   var sent: UInt32 = 0
   /// Not replicated writes were tagged with it.
   var unreplicated = false

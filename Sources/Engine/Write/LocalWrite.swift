@@ -126,10 +126,44 @@ extension Engine {
     if toPeer, settings.net.wireProtocol == .a, write.payload == nil { peerLegDone(id) }
   }
 
+  /// What one packet of this write may carry (wire spec 2.2, 7.1).
+  private func longestPacket(_ kind: WriteKind) -> UInt32 {
+    if kind != .data { return link.features.contains(.writeSame) ? 128 << 20 : 4 << 20 }
+    return longestBlock
+  }
+
+  /// The longest data or resync block at the agreed version.
+  var longestBlock: UInt32 { link.version >= 100 ? 1 << 20 : link.version >= 95 ? 128 << 10 : 32 << 10 }
+
   private mutating func sendWrite(_ v: Int, _ id: SlotID) {
     let write = writes[id]
+    let longest = UInt64(longestPacket(write.kind))
+    var offset: UInt64 = 0
+    while offset < write.range.bytes {
+      let bytes = UInt32(min(longest, write.range.bytes - offset))
+      let part = BlockRange(start: write.range.start.value + offset >> 9, bytes: bytes)
+      let payload = write.payload.map { PayloadRef(page: $0.page + UInt32(offset >> 12), bytes: bytes) }
+      offset += UInt64(bytes)
+      let isLast = offset == write.range.bytes
+      let notify = isLast && payload != nil ? WorkID(kind: .appWrite, slot: id) : nil
+      fx.append(.send(link.data!, volumes[v].number, packet(v, id, part), payload, notify: notify))
+      writes[id].pieces += 1
+      epochs.sent += 1
+    }
+    writes[id].epoch = epochs.current
+    epochs.writes += 1
+    epochs.log.append(id)
+    epochs.lastWrite = now
+    if epochs.lastProgress == nil { epochs.lastProgress = now }
+    volumes[v].waitingForPeer += 1
+    volumes[v].counters.sent += write.range.count.value
+    if epochs.sent >= settings.net.maxEpochSize { closeEpoch() }
+  }
+
+  private mutating func packet(_ v: Int, _ id: SlotID, _ range: BlockRange) -> Packet {
+    let write = writes[id]
     var head = DataHeader()
-    head.sector = write.range.start.value
+    head.sector = range.start.value
     head.blockID = id.raw
     head.sequence = volumes[v].nextSequence()
     head.flags = .rwSync
@@ -145,32 +179,17 @@ extension Engine {
     } else if link.version < 95 {
       head.flags.formIntersection([.rwSync])
     }
-    let packet: Packet
+    let size = UInt32(range.bytes)
     switch write.kind {
-    case .data: packet = .data(head)
-    case .discard:
+    case .data: return .data(head)
+    case .zero(let mayUnmap) where link.features.contains(.writeZeroes):
+      head.flags.insert(.zeroes)
+      if mayUnmap { head.flags.insert(.discard) }
+      return .zeroes(RangeHeader(head, size: size))
+    case .discard, .zero:
       head.flags.insert(.discard)
-      packet = .trim(RangeHeader(head, size: UInt32(write.range.bytes)))
-    case .zero(let mayUnmap):
-      if link.features.contains(.writeZeroes) {
-        head.flags.insert(.zeroes)
-        if mayUnmap { head.flags.insert(.discard) }
-        packet = .zeroes(RangeHeader(head, size: UInt32(write.range.bytes)))
-      } else {
-        head.flags.insert(.discard)
-        packet = .trim(RangeHeader(head, size: UInt32(write.range.bytes)))
-      }
+      return .trim(RangeHeader(head, size: size))
     }
-    let notify = write.payload == nil ? nil : WorkID(kind: .appWrite, slot: id)
-    fx.append(.send(link.data!, volumes[v].number, packet, write.payload, notify: notify))
-    writes[id].epoch = epochs.current
-    epochs.sent += 1
-    epochs.log.append(id)
-    epochs.lastWrite = now
-    if epochs.lastProgress == nil { epochs.lastProgress = now }
-    volumes[v].waitingForPeer += 1
-    volumes[v].counters.sent += write.range.count.value
-    if epochs.sent >= settings.net.maxEpochSize { closeEpoch() }
   }
 
   // MARK: legs

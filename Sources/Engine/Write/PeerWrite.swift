@@ -207,12 +207,13 @@ extension Engine {
 
   mutating func writeAcked(_ v: Int, _ ack: BlockAck, inSync: Bool) {
     let id = SlotID(raw: ack.blockID)
-    guard writes.contains(id), writes[id].volume == v, writes[id].launched, writes[id].range.start.value == ack.sector
-    else {
+    guard isOurWrite(v, ack) else {
       breakLink(.networkFailure, "ack for a write that is not under way (sector \(ack.sector))")
       return
     }
-    if inSync, !writes[id].marked {
+    if !inSync { writes[id].plainlyAcked = true }
+    if !isLastPiece(id) { return }
+    if !writes[id].plainlyAcked, !writes[id].marked {
       if writes[id].legs.contains(.disk) {
         writes[id].clearsWhenWritten = true
       } else if writes[id].diskFault == nil {
@@ -223,6 +224,18 @@ extension Engine {
     peerLegDone(id)
   }
 
+  /// An ack names a write by our handle and a sector of it.
+  func isOurWrite(_ v: Int, _ ack: BlockAck) -> Bool {
+    let id = SlotID(raw: ack.blockID)
+    guard writes.contains(id), writes[id].volume == v, writes[id].launched else { return false }
+    return writes[id].range.start.value <= ack.sector && ack.sector < writes[id].range.end.value
+  }
+
+  private mutating func isLastPiece(_ id: SlotID) -> Bool {
+    if writes[id].pieces > 0 { writes[id].pieces -= 1 }
+    return writes[id].pieces == 0
+  }
+
   mutating func writeRefused(_ v: Int, _ ack: BlockAck) {
     let id = SlotID(raw: ack.blockID)
     let range = BlockRange(start: ack.sector, bytes: ack.size)
@@ -231,8 +244,9 @@ extension Engine {
       return
     }
     if volumes[v].isAttached, range.count > .zero { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
-    guard writes.contains(id), writes[id].volume == v, writes[id].legs.contains(.peer) else { return }
+    guard isOurWrite(v, ack), writes[id].legs.contains(.peer) else { return }
     mark(v, id)
+    if !isLastPiece(id) { return }
     writes[id].legs.remove(.peer)
     volumes[v].waitingForPeer -= 1
     epochs.lastProgress = now

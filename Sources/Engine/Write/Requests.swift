@@ -45,6 +45,10 @@ struct AppWrite {
   var clearsWhenWritten = false
   /// Its blocks are marked out of sync.
   var marked = false
+  /// Packets it was sent in whose ack is missing. More than one only below version 100, or for a large discard.
+  var pieces: UInt32 = 0
+  /// An ack of a piece did not say that it clears bits.
+  var plainlyAcked = false
 }
 
 struct AppRead {

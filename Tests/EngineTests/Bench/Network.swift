@@ -34,7 +34,6 @@ final class Network {
     var to: Int
     var kind: SocketKind
   }
-  /// Bytes put in place of the next packet to this node, for garbage.
   var isListening: [Bool]
 
   private var incoming: [End: Direction] = [:]
@@ -149,6 +148,16 @@ final class Network {
       }
     }
     return false
+  }
+
+  /// One packet to an end whose direction is held.
+  func deliverHeld(to end: End) {
+    guard let direction = incoming[end], let stream = streams[end], !paused.contains(end),
+      let segment = direction.segments.first
+    else { return }
+    direction.segments.removeFirst()
+    receive(end, stream, segment)
+    while nodes[end.node].step() {}
   }
 
   private func receive(_ end: End, _ stream: PacketStream, _ segment: Segment) {

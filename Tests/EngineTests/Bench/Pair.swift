@@ -47,7 +47,7 @@ final class Pair {
       for node in both where node.step() { busy = true }
       if network.deliver() { busy = true }
       steps += 1
-      if steps > 1_000_000 {
+      if steps > 200_000 {
         Issue.record("the pair does not come to rest")
         return
       }
@@ -59,19 +59,12 @@ final class Pair {
   func run(limit: Interval = .seconds(60), until done: () -> Bool = { false }) -> Bool {
     let end = now + limit
     settle()
-    while !done() {
+    while !done(), now < end {
       let next = both.compactMap { $0.engine.nextDeadline }.min() ?? end
-      if next > end {
-        if now < end {
-          for node in both { node.now = end }
-          settle()
-        }
-        return done()
-      }
-      for node in both { node.now = max(now, next) }
+      for node in both { node.now = max(now, min(next, end)) }
       settle()
     }
-    return true
+    return done()
   }
 
   func pass(_ time: Interval) { run(limit: time) }
