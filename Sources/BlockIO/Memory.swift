@@ -59,9 +59,10 @@ public enum Memory {
   /// Registered buffers count against it. Returns why it is still bounded.
   public static func raiseLockLimit() -> Errno? { cu_raise_locked_memory() == 0 ? nil : Errno.last }
 
-  /// Everything mapped now is made resident and stays so; what is mapped later stays once it was touched.
+  /// What has been touched once stays. Pool and tables are touched when they are made, the paths of I/O when they first
+  /// run; code that has never run is read from the system's disk, which is never one of ours, and is not worth the
+  /// memory of every library that is linked.
   private static func lock() -> Errno? {
-    guard mlockall(MCL_CURRENT) == 0 else { return Errno.last }
-    return mlockall(MCL_CURRENT | MCL_FUTURE | Int32(MCL_ONFAULT)) == 0 ? nil : Errno.last
+    mlockall(MCL_CURRENT | MCL_FUTURE | Int32(MCL_ONFAULT)) == 0 ? nil : Errno.last
   }
 }
