@@ -13,6 +13,8 @@ enum AttachPhase: Equatable {
   case pages
   case emptyLog
   case final
+  /// A write has failed; the others that are under way have to end first.
+  case failing(DiskFault)
 }
 
 struct AttachStep {
@@ -125,6 +127,22 @@ extension Engine {
       )
     }
     let usable = placement.usableSectors(dataDeviceBytes: facts.dataBytes)
+    if role == .primary, usable < volumes[v].size {
+      return (
+        111,
+        "the device holds \(usable.bytes >> 10) KiB of data, and the volume in use has \(volumes[v].size.bytes >> 10) KiB",
+        "use a device of at least that size"
+      )
+    }
+    let current = superblock.generations(peerNode: Int(settings.peerNodeID)).current
+    if role == .primary, volumes[v].state.conn < .connected, volumes[v].exposed != 0,
+      volumes[v].exposed & ~1 != current & ~1
+    {
+      return (
+        150, "this Primary works with newer data than this disk holds",
+        "connect the node that has them, then: repladm attach \(name(v))"
+      )
+    }
     if usable < superblock.effectiveSize, superblock.flags.contains(.consistent) {
       return (
         170,
@@ -145,7 +163,10 @@ extension Engine {
     let slot = try superblock.assignBitmapSlot(peerNode: peer)
     let usable = placement.usableSectors(dataDeviceBytes: facts.dataBytes)
     let last = superblock.effectiveSize
-    let size = agreedSize(own: usable, peer: .zero, last: last, limit: volumes[v].settings.sizeLimit)
+    // A volume in use keeps its size.
+    let size =
+      role == .primary && volumes[v].size > .zero
+      ? volumes[v].size : agreedSize(own: usable, peer: .zero, last: last, limit: volumes[v].settings.sizeLimit)
     let slots = superblock.format == .v09 ? Int(superblock.maxPeers) : 1
     let found = superblock.generations(peerNode: peer)
     volumes[v].generations = Generations(
@@ -315,19 +336,22 @@ extension Engine {
 
   /// A metadata write of the attach, or a metadata read that failed.
   mutating func attachDone(_ v: Int, page: UInt32, _ fault: DiskFault?) {
-    if let fault {
-      giveUpAttach(
-        v, 118, "meta-data I/O error \(fault.errno)", next: "replace the device, then: repladm create-md \(name(v))")
-      return
-    }
-    volumes[v].attach.outstanding -= 1
-    if volumes[v].attach.phase == .pages { volumes[v].backing.bitmap.writeCompleted(page) }
+    if volumes[v].attach.outstanding > 0 { volumes[v].attach.outstanding -= 1 }
+    if let fault { volumes[v].attach.phase = .failing(fault) }
     switch volumes[v].attach.phase {
-    case .pages: writeAttachPages(v)
+    case .pages:
+      volumes[v].backing.bitmap.writeCompleted(page)
+      writeAttachPages(v)
     case .emptyLog: writeEmptyLog(v)
-    case .idle: break
+    case .failing(let fault): if volumes[v].attach.outstanding == 0 { attachFailed(v, fault) }
     default: preconditionFailure("attach write in the wrong phase")
     }
+  }
+
+  /// The metadata cannot be read or written.
+  mutating func attachFailed(_ v: Int, _ fault: DiskFault) {
+    giveUpAttach(
+      v, 118, "meta-data I/O error \(fault.errno)", next: "replace the device, then: repladm create-md \(name(v))")
   }
 
   private mutating func finishAttach(_ v: Int) {
@@ -375,6 +399,7 @@ extension Engine {
   private mutating func giveUpAttach(_ v: Int, _ number: Int, _ why: String, next: String) {
     let reply = volumes[v].attach.reply
     volumes[v].attach = AttachStep()
+    volumes[v].superblock = SuperblockWrites()
     volumes[v].dropBacking()
     volumes[v].detach = DetachStep(phase: .closing, reply: nil)
     fx.append(.closeDisk(volumes[v].number))

@@ -66,6 +66,7 @@ extension Engine {
 
   private mutating func closeDisk(_ v: Int) {
     volumes[v].detach.phase = .closing
+    volumes[v].exposed = volumes[v].generations.current
     forgetExtents(v)
     volumes[v].dropBacking()
     runLost(v)
@@ -93,7 +94,6 @@ extension Engine {
     let v = index(number)
     let reply = volumes[v].detach.reply
     volumes[v].detach = .none
-    volumes[v].exposed = volumes[v].generations.current
     change(v) { $0.disk = .diskless }
     if volumes[v].state.conn >= .connected { sendState(v) }
     announceSize(v)

@@ -91,6 +91,7 @@ extension Engine {
       breakLink(.networkFailure, "negative resync ack outside \(name(v))")
       return
     }
+    if !volumes[v].state.isSyncing { return }
     volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
     resyncProgressed(v)
   }

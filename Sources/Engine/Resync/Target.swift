@@ -93,6 +93,14 @@ extension Engine {
   mutating func resyncReplied(_ v: Int, _ sector: UInt64, _ size: UInt32, _ blockID: UInt64, _ payload: PayloadRef?) {
     guard let range = takeAsked(v, sector, size) else {
       if let payload { fx.append(.giveBack(payload)) }
+      if volumes[v].state.conn != .syncTarget, volumes[v].state.conn != .pausedSyncT {
+        // Asked for by a resync that has ended meanwhile.
+        sendMeta(
+          .negativeAck(
+            BlockAck(sector: sector, blockID: syncerBlockID, size: size, sequence: volumes[v].nextSequence())),
+          volumes[v].number)
+        return
+      }
       breakLink(.protocolError, "resync block at sector \(sector) that was not asked for")
       return
     }

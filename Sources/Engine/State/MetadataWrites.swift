@@ -257,6 +257,10 @@ extension Engine {
   /// Metadata cannot be written: nothing this disk says can be trusted to survive, so it is given up.
   mutating func metadataFailed(_ v: Int, _ fault: DiskFault) {
     if !volumes[v].isAttached { return }
+    if volumes[v].attach.phase == .final {
+      attachFailed(v, fault)
+      return
+    }
     fx.append(.log(.error, "\(name(v)): meta-data I/O error \(fault.errno), detaching"))
     failDisk(v)
   }

@@ -196,6 +196,12 @@ extension Engine {
     volumes[v].ioInFlight -= 1
     if let fault { diskFailed(v, fault, "flush") }
     if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, inbound.flushing > 0 {
+      if fault != nil {
+        // What was acknowledged may be lost. Without the barrier ack the peer marks it, and there is none.
+        breakLink(.networkFailure, "writes of the peer could not be made durable here")
+        advanceDetach(v)
+        return
+      }
       inbound.flushing -= 1
       advanceInbound()
     }
