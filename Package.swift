@@ -75,7 +75,7 @@ let package = Package(
     tests("EngineTests", ["Engine", "Protocol", "MetaDisk", "Base"]),
     tests("SimulationTests", ["Simulator", "Base"]),
     tests("BlockIOTests", ["BlockIO", "Base"]),
-    tests("DaemonTests", ["ReplDaemon", "ReplAdmin", "Base"]),
+    tests("DaemonTests", ["ReplDaemon", "ReplAdmin", "Control", "BlockIO", "Protocol", "Base"]),
     tests("TidyTests", []),
   ],
   swiftLanguageModes: [.v6]

@@ -62,6 +62,8 @@ public struct ConnectionStatus: Codable, Equatable, Sendable {
   public var applicationInFlight: UInt64 = 0
   public var resyncInFlight: UInt64 = 0
   public var peerDevices: [PeerDeviceStatus] = []
+  /// Why the connection was given up for good: one sentence, absent while it was not.
+  public var refusedBecause: String?
 
   public init(name: String, peerNodeID: Int, state: ConnectionState, peerRole: Role) {
     self.name = name

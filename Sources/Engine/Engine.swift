@@ -38,6 +38,9 @@ public struct Engine: ~Copyable {
   /// Requests of the peer under way at once; one that sends more breaks the protocol.
   static let maxPeerRequests = 4096
 
+  /// Whoever reads the peer's data socket stops while this is false: a peer may send faster than disks write.
+  public var takesPeerRequests: Bool { peerRequests.hasRoom }
+
   public init(settings: ResourceSettings, random: SeededGenerator, at now: Instant) {
     self.settings = settings
     self.random = random

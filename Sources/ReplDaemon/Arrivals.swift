@@ -64,7 +64,9 @@ extension Reactor {
 
   /// Everything a peer socket has to say.
   mutating func pump(_ place: Int) {
-    while peers.sockets.contains(place), let arrival = peers.sockets[place].next(&pool) {
+    while peers.sockets.contains(place),
+      let arrival = peers.sockets[place].next(&pool, hasRoom: engine.takesPeerRequests)
+    {
       let id = peers.sockets[place].id
       switch arrival {
       case .packet(let packet, let volume, let payload): handle(.packet(id, volume, packet, payload))

@@ -53,6 +53,7 @@ extension Reactor {
     if let peer = hosted.peers.first {
       var connection = ConnectionStatus(
         name: peer.name, peerNodeID: peer.nodeID, state: snapshot.connection, peerRole: snapshot.peerRole)
+      connection.refusedBecause = engine.connectionRefusal
       for volume in snapshot.volumes { connection.peerDevices.append(peerDevice(volume, peer)) }
       status.connections.append(connection)
     }

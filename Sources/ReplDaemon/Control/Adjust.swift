@@ -1,5 +1,6 @@
-// `adjust`: the configuration is read again and the running state made equal to it. What the engine fixed when it was made
-// (sizes of tables, peers, options) changes only while nothing is attached and nothing connected; else the refusal says so.
+// `adjust`: the configuration is read again and the running state made equal to it: options are taken over as they are,
+// disks that lie elsewhere now are detached and attached, and what both nodes have to agree on is agreed on anew. What
+// lives as long as the process is refused with the way out.
 import Base
 import BlockIO
 import Config
@@ -21,32 +22,55 @@ extension Reactor {
           exitCode: UInt8(clamping: error.exitCode)), place)
       return
     }
-    let snapshot = engine.snapshot()
-    let atRest =
-      snapshot.connection == .standAlone && snapshot.role == .secondary
-      && snapshot.volumes.allSatisfy { $0.disk == .diskless } && exports.users == 0 && peers.sockets.count == 0
-    if needsRestart(from: setup.hosted, to: fresh, atRest: atRest) {
-      let name = setup.hosted.name
+    let name = setup.hosted.name
+    guard !needsRestart(from: setup.hosted, to: fresh) else {
       refuse(
         ControlRefusal(
           "the change needs a restart of the resource",
-          why: "volumes, addresses, disks or options of \(name) differ from what runs",
+          why: "volumes, addresses or node ids of \(name) differ from what runs",
           next: "repladm down \(name), then repladm up \(name)", exitCode: 10), place)
       return
     }
-    if atRest, fresh != setup.hosted {
-      engine = Engine(settings: ResourceSettings(fresh), random: Entropy.generator(), at: now)
-      for volume in fresh.volumes { disks.move(volume.number, to: DiskTable.Place(volume)) }
+    let steps = steps(to: fresh)
+    engine.adopt(ResourceSettings(fresh))
+    for volume in fresh.volumes { disks.move(volume.number, to: DiskTable.Place(volume)) }
+    if let net = fresh.peers.first?.net {
+      peers.options = SocketOptions(sendBuffer: net.sndbufSize, receiveBuffer: net.rcvbufSize)
+      peers.patience = net.connectInt
     }
     handlers.commands = fresh.handlers
     handlers.volumes = fresh.volumes
     setup.hosted = fresh
-    var steps: [EngineCommand] = []
-    for volume in snapshot.volumes where volume.disk == .diskless && fresh.volume(volume.number)?.disk != nil {
-      steps.append(.attach(volume.number))
-    }
-    if snapshot.connection == .standAlone, !fresh.peers.isEmpty { steps.append(.connect(discardMyData: false)) }
     run(steps, job, place)
+  }
+
+  /// What has to be detached, attached and connected anew, in DRBD's order.
+  private func steps(to fresh: HostedResource) -> [EngineCommand] {
+    let snapshot = engine.snapshot()
+    var steps: [EngineCommand] = []
+    var attaches: [EngineCommand] = []
+    for volume in snapshot.volumes {
+      let configured = fresh.volume(volume.number)
+      let place = configured.map { DiskTable.Place($0) }
+      let isElsewhere = place != disks.place(volume.number)
+      if volume.disk != .diskless, isElsewhere { steps.append(.detach(volume.number, force: false)) }
+      if configured?.disk != nil, volume.disk == .diskless || isElsewhere { attaches.append(.attach(volume.number)) }
+    }
+    let isDown = snapshot.connection == .standAlone
+    let reconnects = !isDown && mustAgreeAnew(setup.hosted.peers.first?.net, fresh.peers.first?.net)
+    if reconnects { steps.append(.disconnect(force: false)) }
+    steps += attaches
+    if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: false)) }
+    return steps
+  }
+
+  /// Options that both nodes compare, or that belong to the sockets: they count from the next connection on.
+  private func mustAgreeAnew(_ old: NetOptions?, _ new: NetOptions?) -> Bool {
+    guard let old, let new else { return old != new }
+    return old.wireProtocol != new.wireProtocol || old.cramHmacAlg != new.cramHmacAlg
+      || old.sharedSecret != new.sharedSecret || old.afterSb0 != new.afterSb0 || old.afterSb1 != new.afterSb1
+      || old.afterSb2 != new.afterSb2 || old.verifyAlg != new.verifyAlg || old.csumsAlg != new.csumsAlg
+      || old.sndbufSize != new.sndbufSize || old.rcvbufSize != new.rcvbufSize
   }
 
   private mutating func refuse(_ refusal: ControlRefusal, _ place: Int) {
@@ -54,15 +78,11 @@ extension Reactor {
     control.finish(place)
   }
 
-  /// What cannot be taken over: sockets and exports live as long as the process, the rest as long as the engine.
-  private func needsRestart(from old: HostedResource, to new: HostedResource, atRest: Bool) -> Bool {
-    guard
-      old.volumes.map(\.number) == new.volumes.map(\.number),
-      old.peers.first?.ownAddress == new.peers.first?.ownAddress,
-      old.peers.first?.address == new.peers.first?.address
-    else { return true }
-    if atRest { return false }
-    return old.nodeID != new.nodeID || old.volumes != new.volumes || old.peers != new.peers
-      || old.options != new.options
+  /// What lives as long as the process: exports, addresses, the node's place in the metadata.
+  private func needsRestart(from old: HostedResource, to new: HostedResource) -> Bool {
+    old.volumes.map(\.number) != new.volumes.map(\.number) || old.nodeID != new.nodeID
+      || old.peers.map(\.nodeID) != new.peers.map(\.nodeID)
+      || old.peers.first?.ownAddress != new.peers.first?.ownAddress
+      || old.peers.first?.address != new.peers.first?.address
   }
 }

@@ -52,7 +52,8 @@ struct ExportConnection: ~Copyable {
       case .bytes:
         guard !staging.isEmpty else { return progress }
         let taken = feed()
-        if taken == 0 { return progress }
+        // Nothing taken: the unit is not whole yet, or the session has seen enough.
+        if taken == 0, session.need == .bytes { return progress }
         staging.drop(taken)
       case .payload(_, let range):
         guard takePayload(Int(range.bytes), &pool) else { return progress }

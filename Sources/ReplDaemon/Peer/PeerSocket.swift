@@ -1,7 +1,7 @@
 // One TCP connection to the peer. In: bytes to packets, payload straight into the pool (only what has arrived with its
 // header is copied). Out: headers encoded here, payload sent from where it lies. Laws: every `.send` that asked for it is
-// answered by `.sent`, sent or not; `.socketClosed` is the last word; a peer that has used up its share of the pool is not
-// read until something was given back.
+// answered by `.sent`, sent or not; `.socketClosed` is the last word; a peer that has used up its share of the pool,
+// or of the engine's tables, is not read until something was given back.
 import Base
 import BlockIO
 import Engine
@@ -52,7 +52,7 @@ struct PeerSocket: ~Copyable {
   private var hasEnded = false
   /// Nothing more is parsed: a violation was reported, or the engine wants it closed.
   private var isDeaf = false
-  /// Waits for pool memory.
+  /// Waits for pool memory, or for room in the engine.
   private(set) var isStalled = false
   var out = SendQueue()
 
@@ -99,8 +99,8 @@ struct PeerSocket: ~Copyable {
 
   // MARK: What it has to say
 
-  /// The next thing to tell the engine; nil when there is none now.
-  mutating func next(_ pool: inout Pool) -> Arrival? {
+  /// The next thing to tell the engine; nil when there is none now. `hasRoom`: the engine takes requests of the peer.
+  mutating func next(_ pool: inout Pool, hasRoom: Bool) -> Arrival? {
     while let entry = out.popSent() {
       if let id = entry.notify { return .sent(id) }
     }
@@ -116,15 +116,19 @@ struct PeerSocket: ~Copyable {
       return .closed
     }
     if isDeaf { return nil }
-    if let arrival = parse(&pool) { return arrival }
+    if let arrival = parse(&pool, hasRoom) { return arrival }
     if hasEnded, !isStalled { end() }
-    return phase == .ending ? next(&pool) : nil
+    return phase == .ending ? next(&pool, hasRoom: hasRoom) : nil
   }
 
-  private mutating func parse(_ pool: inout Pool) -> Arrival? {
+  private mutating func parse(_ pool: inout Pool, _ hasRoom: Bool) -> Arrival? {
     isStalled = false
     if pending == nil {
       guard let stream, !isPaused, !staging.isEmpty else { return nil }
+      guard hasRoom || stream.socket != .data else {
+        isStalled = true
+        return nil
+      }
       let step: PacketStream.Step
       do throws(ProtocolViolation) {
         step = try staging.read { (bytes) throws(ProtocolViolation) in try stream.next(bytes) }

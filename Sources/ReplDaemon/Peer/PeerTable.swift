@@ -7,9 +7,9 @@ import Engine
 struct PeerTable: ~Copyable {
   let own: SocketAddress
   let peer: SocketAddress
-  let options: SocketOptions
+  var options: SocketOptions
   /// How long an attempt to connect may take.
-  let patience: Interval
+  var patience: Interval
 
   var sockets = Places<PeerSocket>(capacity: 16)
   private var counter: UInt32 = 0
