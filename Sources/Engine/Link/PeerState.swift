@@ -200,7 +200,10 @@ extension Engine {
       return
     }
     if packed.disk == .negotiating {
+      // The attaching node compares our answer and gives up its attach by itself.
       warn("\(name(v)): the peer's disk does not fit: \(reason.sentence)")
+      sendGenerations(v)
+      sendState(v)
       change(v) { $0.peerDisk = .diskless }
       return
     }
