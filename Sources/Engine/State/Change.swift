@@ -13,12 +13,11 @@ extension VolumeState {
       if peerDisk < .inconsistent || peerDisk > .unknown { peerDisk = .unknown }
     }
     if conn > .connected, disk <= .failed || peerDisk <= .failed { conn = .connected }
-    if conn >= .connected, conn < .ahead {
-      // Only two disks that were compared make each other UpToDate: a resync that ends because one of them went leaves
-      // the other what it was (the kernel would declare an interrupted target good).
-      let compared = disk > .negotiating && peerDisk > .failed
-      if compared, disk == .consistent || disk == .outdated { disk = .upToDate }
-      if compared, peerDisk == .consistent || peerDisk == .outdated { peerDisk = .upToDate }
+    // Only two disks that were compared make each other UpToDate: a resync that ends because one of them went leaves
+    // the other what it was (the kernel would declare an interrupted target good).
+    if conn == .connected, disk > .negotiating, peerDisk > .failed {
+      if disk == .consistent || disk == .outdated { disk = .upToDate }
+      if peerDisk == .consistent || peerDisk == .outdated { peerDisk = .upToDate }
     }
     let paused = userPaused || peerPaused || dependencyPaused
     switch conn {
