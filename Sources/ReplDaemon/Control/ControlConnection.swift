@@ -129,5 +129,8 @@ struct ControlConnection: ~Copyable {
     socket.shutdown()
   }
 
+  /// Asks for nothing and is told nothing.
+  var isIdle: Bool { job == nil && isQuiet && !hasEnded }
+
   var canGo: Bool { hasEnded && !isReceiving && !isSending }
 }

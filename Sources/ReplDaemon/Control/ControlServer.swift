@@ -1,5 +1,6 @@
-// The control socket of the resource, for its owner only: up to 16 programs. Who is answered is found by the number in
-// `ReplyTo`: place and generation, so that an answer that comes after the program has left goes nowhere.
+// The control socket of the resource, for its owner only: up to 16 programs; one more, and the oldest that asks for nothing
+// has to go. Who is answered is found by the number in `ReplyTo`: place and generation, so that an answer that comes after
+// the program has left goes nowhere.
 import Base
 import BlockIO
 import Control
@@ -11,7 +12,8 @@ struct ControlServer: ~Copyable {
   static let ownReply = ReplyTo(0)
 
   private var listener: Places<Listener>
-  var connections = Places<ControlConnection>(capacity: ControlServer.programsMax)
+  /// A few more than allowed: those that have to go take a moment.
+  var connections = Places<ControlConnection>(capacity: ControlServer.programsMax + 8)
   private var generation: UInt32 = 0
   /// Answers of the engine that were not looked at yet.
   private var answers = Queue<(to: ReplyTo, outcome: Outcome)>(capacity: 16)
@@ -29,11 +31,20 @@ struct ControlServer: ~Copyable {
     guard listener.contains(0) else { return }
     begin(&ring)
     guard let socket, connections.hasRoom else { return }
+    if connections.count >= ControlServer.programsMax { endOldestIdle() }
     generation &+= 1
     let place = connections.free
     let file = ring.register(socket.descriptor)
     connections.put(ControlConnection(socket: socket, file: file, generation: generation), at: place)
     hasNews = true
+  }
+
+  private mutating func endOldestIdle() {
+    var oldest: Int?
+    for i in 0..<connections.capacity where connections.contains(i) && connections[i].isIdle {
+      if oldest == nil || connections[i].generation < connections[oldest!].generation { oldest = i }
+    }
+    if let oldest { connections[oldest].end() }
   }
 
   mutating func received(_ completion: Completion) {

@@ -41,13 +41,24 @@ import Testing
   @Test func halfALineAndSilenceDisturbsNobody() throws {
     let bench = try Bench()
     try bench.a.start()
-    let silent = try (0..<10).map { _ in
+    let silent = try (0..<40).map { _ in
       let wire = try Wire(unix: bench.a.files.controlSocket("r0"))
       try wire.send(Array("{\"vers".utf8))
       return wire
     }
     for _ in 0..<20 { #expect(try bench.a.status().name == "r0") }
-    #expect(silent.count == 10)
+    #expect(silent.count == 40)
+  }
+
+  @Test func aVolumeOverTCP() throws {
+    let bench = try Bench()
+    let port = try freePort()
+    try bench.a.start(["--nbd-tcp", "0=127.0.0.1:\(port)", "r0"])
+    let wire = try Wire(port: port)
+    #expect(try wire.receive(8) == Array("NBDMAGIC".utf8))
+    let (exit, text) = try bench.b.run(["--nbd-tcp", "7=127.0.0.1:\(port)", "r0"])
+    #expect(exit == .status(1))
+    #expect(text.contains("write VOLUME=ADDRESS:PORT"))
   }
 
   @Test func anImpatientProgramIsForgotten() throws {

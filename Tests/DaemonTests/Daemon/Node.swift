@@ -42,8 +42,8 @@ final class Node {
   }
 
   /// Starts it and waits for its control socket.
-  func start() throws {
-    child = try spawn()
+  func start(_ arguments: [String] = ["r0"]) throws {
+    child = try spawn(arguments)
     try until("\(name) listens") {
       if let exit = child?.reap() { throw Timeout(description: "repld ended with \(exit): \(log)") }
       do { _ = try Wire(unix: files.controlSocket("r0")) } catch is SocketRefusal { return false }
