@@ -79,6 +79,8 @@ extension World {
     } else {
       boot(1)
       try run(within: 60, until: "connected") { self.isConnected }
+      // A P_STATE that is still under way would undo what comes next, as between kernels.
+      try run(for: World.second / 2)
       if circumstances.startsWithFullSync {
         try demand(0, .primary(force: true))
       } else {

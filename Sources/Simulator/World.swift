@@ -55,6 +55,8 @@ public final class World {
     let drawn = Circumstances.drawn(&random)
     var circumstances = given ?? drawn
     if let planting { circumstances.planted = planting }
+    // Skipping the first resync needs version 90.
+    if circumstances.maximumVersion.min()! < 90 { circumstances.startsWithFullSync = true }
     self.circumstances = circumstances
     let nodes = (0...1).map { World.node($0, circumstances) }
     self.nodes = nodes
@@ -154,7 +156,7 @@ public final class World {
     case .client: clientWakes()
     case .operate: operatorWakes()
     case .fault: somethingGoesWrong()
-    case .mend: mendDisk(n, Int(it.argument))
+    case .mend: mendDisk(n, Int(truncatingIfNeeded: it.argument))
     case .boot: if it.life == nodes[n].life { boot(n) }
     default:
       guard nodes[n].isRunning, it.life == nodes[n].life else { return }

@@ -49,7 +49,9 @@ struct Arguments {
 nonisolated(unsafe) var runningSeed: UInt64 = 0
 
 /// An engine that stops at a precondition ends the process: say first which life it was.
+/// Not while somebody has asked for a backtrace.
 func nameTheSeedWhenTrapped() {
+  if getenv("SWIFT_BACKTRACE") != nil { return }
   let handler: @convention(c) (Int32) -> Void = { signal in
     fflush(nil)
     var text: [UInt8] = Array("\nreplsim: the process stopped in seed ".utf8)

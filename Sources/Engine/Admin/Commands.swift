@@ -156,9 +156,12 @@ extension Engine {
     }
     let fresh = volumes[v].generations.current == justCreated
     if state.conn >= .connected {
-      guard clearBitmap, fresh, state.conn == .connected, volumes[v].peerGenerations?.current == justCreated else {
+      guard clearBitmap, fresh, state.conn == .connected, volumes[v].peerGenerations?.current == justCreated,
+        link.version >= 90
+      else {
         refuseChange(
-          reply, -21, why: "while connected this is only possible on two nodes with new metadata, with --clear-bitmap")
+          reply, -21,
+          why: "while connected this is only possible on two nodes with new metadata (and version 90), with --clear-bitmap")
         return
       }
       // Both copies are declared equal: no initial sync.

@@ -16,6 +16,8 @@ struct Search {
   var nextAttempt: Instant
   /// Both sockets stand; they are relied on from here on.
   var settled: Instant?
+  /// The peer relies on the data socket already: the nodes do not become sure at the same moment.
+  var features: Features?
 }
 
 /// Both sockets stand, the parameters are not exchanged yet. One case per awaited packet.

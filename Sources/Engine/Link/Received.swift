@@ -9,6 +9,7 @@ extension Engine {
     case .initialData: introduced(socket, asData: true)
     case .initialMeta: introduced(socket, asData: false)
     default:
+      if case .features(let peer) = packet, featuresCameEarly(socket, peer) { return }
       guard socket == link.data || socket == link.meta else {
         // Left over from a connection that has ended.
         if let payload { fx.append(.giveBack(payload)) }

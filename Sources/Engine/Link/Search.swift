@@ -62,6 +62,7 @@ extension Engine {
       if let settled = search.settled {
         if now >= settled, let data = search.data, let meta = search.meta {
           beginGreeting(data, meta, leftOver: search.undecided)
+          if let peer = search.features { featuresReceived(peer) }
           return
         }
       } else if !search.connecting, now >= search.nextAttempt {
@@ -92,6 +93,8 @@ extension Engine {
     search.nextAttempt = now + attemptPause()
     if search.data == nil {
       search.data = socket
+      search.features = nil
+      fx.append(.configure(socket, PacketStream(socket: .data)))
       fx.append(.send(socket, connectionVolume, .initialData, nil, notify: nil))
     } else if search.meta == nil {
       search.meta = socket
@@ -126,6 +129,8 @@ extension Engine {
       crossed = search.data != nil
       if let own = search.data { fx.append(.close(own, afterSending: false)) }
       search.data = socket
+      search.features = nil
+      fx.append(.configure(socket, PacketStream(socket: .data)))
     } else {
       crossed = search.meta != nil
       link.resolveConflicts = true
@@ -140,6 +145,14 @@ extension Engine {
     linkTick()
   }
 
+  /// The peer was sure of the sockets before this node: its first packet is kept until then.
+  mutating func featuresCameEarly(_ socket: SocketID, _ peer: Features) -> Bool {
+    guard case .searching(var search) = link.phase, search.data == socket else { return false }
+    search.features = peer
+    link.phase = .searching(search)
+    return true
+  }
+
   private func settleSockets(_ search: inout Search) {
     if search.data != nil, search.meta != nil {
       if search.settled == nil { search.settled = now + socketCheck }
@@ -152,7 +165,10 @@ extension Engine {
   mutating func searchLost(_ socket: SocketID) {
     guard case .searching(var search) = link.phase else { return }
     search.undecided.removeAll { $0.socket == socket }
-    if search.data == socket { search.data = nil }
+    if search.data == socket {
+      search.data = nil
+      search.features = nil
+    }
     if search.meta == socket { search.meta = nil }
     if search.settled != nil, search.data == nil || search.meta == nil {
       search.settled = nil
