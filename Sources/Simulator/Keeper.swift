@@ -14,10 +14,8 @@ enum Step {
   case waitUntilIdle
   case command(Int, Command)
   case startClient(Int)
-  /// After `down`: the process ends.
+  /// After `down`: the process ends, and is started again later.
   case leave(Int)
-  case wait(UInt64)
-  case boot(Int)
 }
 
 struct Keeper {
@@ -31,8 +29,6 @@ struct Keeper {
   var procedure: [Step] = []
   /// The command that the procedure waits for.
   var awaited: ReplyTo?
-  /// The node whose death ends the procedure.
-  var waitUntil: UInt64 = 0
   /// Lets the world come to rest: repairs, but breaks nothing.
   var isHealing = false
   /// Split brain is part of the scenario: nobody is promoted and nothing is repaired by the keeper.
@@ -177,17 +173,19 @@ extension World {
   }
 
   private func promoteSomebody() {
-    for n in [Int(random.below(2))] where nodes[n].isRunning && !commands.isBusy(n) {
-      let other = 1 - n
-      guard keeper.truth[n].allSatisfy({ $0 }), nodes[n].view.volumes.allSatisfy({ $0.disk == .upToDate }) else { continue }
-      if nodes[other].isPrimary || commands.pending.contains(where: { $0.node == other && $0.command == .primary(force: false) }) {
-        continue
-      }
-      // A dead Primary is replaced when the actions say so; else its return is waited for.
-      if !nodes[other].isRunning, !actions.contains(.failOver), !random.oneIn(30) { continue }
-      keeper.procedure = [.stopClient, .waitUntilIdle, .command(n, .primary(force: false))]
-      return
-    }
+    let n = Int(random.below(2))
+    let other = 1 - n
+    guard nodes[n].isRunning, !commands.isBusy(n), mayBePromoted(n) else { return }
+    if commands.pending.contains(where: { $0.node == other && $0.command == .primary(force: false) }) { return }
+    // A dead Primary is replaced when the actions say so; else its return is waited for.
+    if !nodes[other].isRunning, !actions.contains(.failOver), !random.oneIn(30) { return }
+    keeper.procedure = [.stopClient, .waitUntilIdle, .command(n, .primary(force: false))]
+  }
+
+  /// It has everything, and the other is no Primary.
+  private func mayBePromoted(_ n: Int) -> Bool {
+    keeper.truth[n].allSatisfy { $0 } && nodes[n].view.volumes.allSatisfy { $0.disk == .upToDate }
+      && !nodes[1 - n].isPrimary
   }
 
   // MARK: procedures
@@ -209,17 +207,19 @@ extension World {
           keeper.procedure.removeAll()
           return true
         }
-        if case .primary = command, keeper.truth[n].contains(true) { aboutToPromote(n) }
+        if case .primary = command {
+          // The world may have changed since this was planned.
+          guard mayBePromoted(n) else {
+            keeper.procedure.removeAll()
+            return true
+          }
+          aboutToPromote(n)
+        }
         keeper.awaited = self.command(n, command)
         return true
       case .startClient(let n): if nodes[n].isPrimary { openClient(on: n) }
       case .leave(let n):
         if nodes[n].isRunning { leave(n) }
-      case .wait(let nanoseconds):
-        if keeper.waitUntil == 0 { keeper.waitUntil = now + nanoseconds }
-        if now < keeper.waitUntil { return true }
-        keeper.waitUntil = 0
-      case .boot(let n): boot(n)
       }
       if !keeper.procedure.isEmpty { keeper.procedure.removeFirst() }
     }
@@ -251,6 +251,7 @@ extension World {
     nodes[n].stop()
     pool.giveBackAll(of: .engine(n))
     commands.forget(n)
+    schedule.add(.boot, at: now + random.below(3_000_000_000), node: n, life: nodes[n].life)
   }
 
   private func actAtRandom(_ p: Int) {
@@ -277,11 +278,10 @@ extension World {
       guard bothGood else { return }
       if random.oneIn(2) { command(q, .invalidate(number)) } else { command(p, .invalidateRemote(number)) }
     case .downUp:
-      keeper.procedure = [.command(q, .down), .leave(q), .wait(random.below(3_000_000_000)), .boot(q)]
+      keeper.procedure = [.command(q, .down), .leave(q)]
       if random.oneIn(4) {
         keeper.procedure = [
           .stopClient, .waitUntilIdle, .command(p, .secondary), .command(p, .down), .leave(p),
-          .wait(random.below(3_000_000_000)), .boot(p),
         ]
       }
     case .pause: command(random.oneIn(2) ? p : q, .pauseSync(number))

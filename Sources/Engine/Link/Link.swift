@@ -9,7 +9,6 @@ struct Search {
     var socket: SocketID
     var until: Instant
   }
-  var connecting = false
   var data: SocketID?
   var meta: SocketID?
   var undecided: [Undecided] = []
@@ -50,6 +49,8 @@ enum LinkPhase {
 
 struct Link {
   var phase = LinkPhase.down
+  /// An attempt is under way, perhaps of an earlier search: there is one at a time.
+  var isConnecting = false
   /// The state all volumes show while it is below Connected.
   var state = ConnectionState.standAlone
   var data: SocketID?

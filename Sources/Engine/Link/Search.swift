@@ -44,7 +44,7 @@ extension Engine {
       return until
     case .searching(let search):
       var next = search.settled
-      if next == nil, !search.connecting { next = search.nextAttempt }
+      if next == nil, !link.isConnecting { next = search.nextAttempt }
       for one in search.undecided where next == nil || one.until < next! { next = one.until }
       return next
     }
@@ -65,8 +65,8 @@ extension Engine {
           if let peer = search.features { featuresReceived(peer) }
           return
         }
-      } else if !search.connecting, now >= search.nextAttempt {
-        search.connecting = true
+      } else if !link.isConnecting, now >= search.nextAttempt {
+        link.isConnecting = true
         fx.append(.connect)
       }
       link.phase = .searching(search)
@@ -78,18 +78,18 @@ extension Engine {
   }
 
   mutating func connectFailed() {
+    link.isConnecting = false
     guard case .searching(var search) = link.phase else { return }
-    search.connecting = false
     search.nextAttempt = now + attemptPause()
     link.phase = .searching(search)
   }
 
   mutating func connected(_ socket: SocketID) {
+    link.isConnecting = false
     guard case .searching(var search) = link.phase else {
       fx.append(.close(socket, afterSending: false))
       return
     }
-    search.connecting = false
     search.nextAttempt = now + attemptPause()
     if search.data == nil {
       search.data = socket

@@ -91,7 +91,8 @@ extension Engine {
 
   /// P_RS_DATA_REPLY, and P_RS_DEALLOCATED (without payload: the range reads as zeroes).
   mutating func resyncReplied(_ v: Int, _ sector: UInt64, _ size: UInt32, _ blockID: UInt64, _ payload: PayloadRef?) {
-    guard let range = takeAsked(v, sector, size) else {
+    guard hasRoomForPeer(payload) else { return }
+    guard let asked = takeAsked(v, sector, size) else {
       if let payload { fx.append(.giveBack(payload)) }
       if volumes[v].state.conn != .syncTarget, volumes[v].state.conn != .pausedSyncT {
         // Asked for by a resync that has ended meanwhile.
@@ -104,25 +105,24 @@ extension Engine {
       breakLink(.protocolError, "resync block at sector \(sector) that was not asked for")
       return
     }
-    guard hasRoomForPeer(payload) else { return }
+    let range = asked.range
+    // The range stays held until the block is written: a write of the application that waits for it is newer.
     volumes[v].counters.received += range.count.value
     volumes[v].resync.writing += 1
     let id = peerRequests.insert(
       PeerRequest(
         kind: payload == nil ? .resyncZero : .resyncWrite, volume: v, range: range, blockID: blockID, flags: [],
-        payload: payload, connection: link.generation))
+        payload: payload, hold: asked.hold, connection: link.generation))
     parkOrStart(v, id)
   }
 
-  private mutating func takeAsked(_ v: Int, _ sector: UInt64, _ size: UInt32) -> BlockRange? {
+  private mutating func takeAsked(_ v: Int, _ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
     for (i, asked) in volumes[v].resync.asked.enumerated()
     where asked.range.start.value == sector && asked.range.bytes == UInt64(size) {
       volumes[v].resync.asked.swapAt(i, volumes[v].resync.asked.count - 1)
       volumes[v].resync.asked.removeLast()
       volumes[v].resync.askedBytes -= asked.range.bytes
-      volumes[v].ranges.remove(asked.hold)
-      lookAgain = true
-      return asked.range
+      return asked
     }
     return nil
   }
@@ -133,7 +133,7 @@ extension Engine {
       finishResyncWrite(v, id, Errno.io)
       return
     }
-    peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncWrite)
+    if let hold = request.hold { volumes[v].ranges.become(.resyncWrite, hold) }
     volumes[v].ioInFlight += 1
     let operation: DiskOperation =
       if let payload = request.payload {
@@ -173,7 +173,9 @@ extension Engine {
 
   /// P_NEG_RS_DREPLY, P_RS_CANCEL: the block stays out of sync.
   mutating func resyncRefused(_ v: Int, _ ack: BlockAck) {
-    guard takeAsked(v, ack.sector, ack.size) != nil else { return }
+    guard let asked = takeAsked(v, ack.sector, ack.size) else { return }
+    volumes[v].ranges.remove(asked.hold)
+    lookAgain = true
     volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
     askForBlocks(v)
     checkTargetEnd(v)

@@ -46,7 +46,8 @@ extension Engine {
     for i in 0..<volumes[v].parked.count {
       switch volumes[v].parked[i] {
       case .appWrite(let other):
-        if use.conflicts.contains(.appWrite), writes[other].range.overlaps(range) { return true }
+        // A resync block holds its range since it was asked for: the application waits for it, not the reverse.
+        if use != .resyncWrite, use.conflicts.contains(.appWrite), writes[other].range.overlaps(range) { return true }
       case .peer(let other):
         if !use.conflicts.isDisjoint(with: peerUse(other)), peerRequests[other].range.overlaps(range) { return true }
       }
@@ -157,7 +158,7 @@ extension Engine {
     if epochs.lastProgress == nil { epochs.lastProgress = now }
     volumes[v].waitingForPeer += 1
     volumes[v].counters.sent += write.range.count.value
-    if epochs.sent >= settings.net.maxEpochSize { closeEpoch() }
+    if epochs.sent >= settings.net.maxEpochSize || (write.fua && fuaNeedsBarrier) { closeEpoch() }
   }
 
   private mutating func packet(_ v: Int, _ id: SlotID, _ range: BlockRange) -> Packet {
@@ -191,6 +192,10 @@ extension Engine {
       return .trim(RangeHeader(head, size: size))
     }
   }
+
+  /// The ack of a FUA write does not say that it is durable on the peer: protocols A and B ack before the disk, and
+  /// below version 95 the flag does not travel. The barrier says it.
+  private var fuaNeedsBarrier: Bool { settings.net.wireProtocol != .c || link.version < 95 }
 
   // MARK: legs
 
@@ -245,7 +250,7 @@ extension Engine {
     let v = write.volume
     if !write.answered {
       var promise: AppWrite.Legs = [.disk, .peer]
-      if write.fua, settings.net.wireProtocol != .c { promise.insert(.epoch) }
+      if write.fua, fuaNeedsBarrier { promise.insert(.epoch) }
       if write.legs.isDisjoint(with: promise) {
         // A write the peer does not have must not be answered before the new generation says so.
         if !write.peerHasIt, volumes[v].superblock.isFenced {
