@@ -111,7 +111,11 @@ extension World {
     }
     keeper.changes += 1
     note(reply.raw)
-    if case .primary = command, outcome == .done { keeper.lost[n] = false }
+    if case .primary = command, outcome == .done {
+      keeper.lost[n] = false
+      // The other one's cache no longer matters: it will be a target.
+      if !nodes[1 - n].isRunning { keeper.lost[1 - n] = false }
+    }
   }
 
   /// `repladm up`: the daemon starts, attaches, connects.
@@ -226,17 +230,10 @@ extension World {
     return false
   }
 
-  /// The other node's cache no longer matters, but this one's image does.
+  /// A disk that is to be trusted alone shows nothing that cannot be.
   private func aboutToPromote(_ n: Int) {
-    let other = 1 - n
     if keeper.lost[n] { for history in histories { history.loseUnflushed() } }
-    if !nodes[other].isRunning || nodes[other].view.connection < .connected {
-      keeper.lost[other] = false
-      if circumstances.wireProtocol != .c { for history in histories { history.loseUnflushed() } }
-    }
-    if nodes[n].view.volumes.allSatisfy({ $0.disk == .upToDate }), keeper.truth[n].allSatisfy({ $0 }) {
-      checkImage(n, "before its promotion")
-    }
+    checkImage(n, "before its promotion")
   }
 
   /// After a successful `down`.

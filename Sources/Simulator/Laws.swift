@@ -39,7 +39,7 @@ extension World {
       where !history.allows(disk.cache[sector], at: sector) {
         if x == n || circumstances.wireProtocol == .c {
           keeper.truth[x][request.volume] = false
-          if surelyClaims(x, seenBy: n, request.volume) {
+          if !isMarked(n, request.volume, sector), surelyClaims(x, seenBy: n, request.volume) {
             return breakLaw(
               "\(name(n)) answered write #\(request.number), and volume \(request.volume) sector \(sector) of"
                 + " \(name(x)), which is UpToDate, contains \(Trace.stamp(disk.cache[sector]))")
@@ -71,6 +71,16 @@ extension World {
             + " \(v) sector \(sector) of \(name(x)), which is UpToDate; it was \(history.explain(sector))")
       }
     }
+  }
+
+  /// A node knows that its peer lacks this sector.
+  private func isMarked(_ n: Int, _ v: Int, _ sector: Int) -> Bool {
+    let bit = sector / 8
+    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
+    defer { page.deallocate() }
+    if nodes[n].view.volumes[v].disk < .inconsistent { return false }
+    nodes[n].engine.render(.bitmapPage(UInt32(bit / 32768)), of: nodes[n].settings.volumes[v].number, into: page)
+    return page[bit % 32768 / 8] & 1 << UInt8(bit % 8) != 0
   }
 
   // MARK: states

@@ -20,8 +20,11 @@ extension Engine {
   private func isGoodHere(_ v: Int, _ range: BlockRange) -> Bool {
     guard volumes[v].hasDisk, volumes[v].state.disk != .negotiating else { return false }
     if volumes[v].state.disk >= .outdated { return true }
-    // A sync target: what it has received is good.
-    guard volumes[v].state.conn >= .wfBitMapS, volumes[v].state.peerDisk == .upToDate else { return false }
+    // A sync target: what it has received is good. Before the bitmaps are merged it does not know what is missing.
+    switch volumes[v].state.conn {
+    case .wfSyncUUID, .syncTarget, .pausedSyncT: break
+    default: return false
+    }
     return !volumes[v].backing.bitmap.anySet(in: range.bitsTouched)
   }
 

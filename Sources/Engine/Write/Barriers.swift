@@ -137,7 +137,9 @@ extension Engine {
     if flush.diskPending { return }
     if let epoch = flush.epoch, !epochs.isAcknowledged(epoch) { return }
     if volumes[flush.volume].superblock.isFenced { return }
-    fx.append(.answer(flush.ticket, flush.fault))
+    let state = volumes[flush.volume].state
+    let isSafe = state.disk >= .consistent || (state.conn >= .connected && state.peerDisk == .upToDate)
+    fx.append(.answer(flush.ticket, flush.fault ?? (isSafe ? nil : Errno.io)))
     volumes[flush.volume].requests -= 1
     flushes.remove(id)
     if volumes[flush.volume].requests == 0 { requestsDrained() }

@@ -90,7 +90,8 @@ extension Engine {
     let toDisk = volumes[v].hasDisk
     let toPeer = state.replicates
     writes[id].launched = true
-    guard toDisk || (toPeer && state.peerDisk == .upToDate) else {
+    // Alone with a disk that is not good, a write would be answered here and overwritten by the next resync.
+    guard state.disk >= .consistent || (toPeer && state.peerDisk == .upToDate) else {
       writes[id].diskFault = Errno.io
       settle(id)
       return
@@ -276,8 +277,12 @@ extension Engine {
   private mutating func answer(_ v: Int, _ id: SlotID) {
     let write = writes[id]
     writes[id].answered = true
-    let failed = write.diskFault != nil && !write.peerHasIt
-    fx.append(.answer(write.ticket, failed ? write.diskFault : nil))
+    var fault: DiskFault?
+    if !write.peerHasIt {
+      // A disk that is not good (any more) keeps no promise.
+      fault = write.diskFault ?? (volumes[v].state.disk >= .consistent ? nil : Errno.io)
+    }
+    fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1
     if let hold = write.hold {
       volumes[v].ranges.remove(hold)
