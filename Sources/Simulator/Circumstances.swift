@@ -149,8 +149,11 @@ public struct Circumstances: Sendable {
     let count = random.oneIn(4) ? 2 : 1
     for _ in 0..<count { all.volumes.append(.drawn(&random, small: count > 1)) }
     all.wireProtocol = random.oneIn(5) ? (random.oneIn(2) ? .a : .b) : .c
-    if random.oneIn(6) { all.maximumVersion[0] = 86 + UInt32(random.below(16)) }
-    if random.oneIn(6) { all.maximumVersion[1] = 86 + UInt32(random.below(16)) }
+    if random.oneIn(6) { all.maximumVersion[0] = 91 + UInt32(random.below(11)) }
+    if random.oneIn(6) { all.maximumVersion[1] = 91 + UInt32(random.below(11)) }
+    // Below 91 a resync that was cut at an unlucky moment has no rule that lets it go on: only calm lives.
+    let isAncient = random.oneIn(30)
+    if isAncient { all.maximumVersion[Int(random.below(2))] = 86 + UInt32(random.below(5)) }
     all.useRLE = [!random.oneIn(4), !random.oneIn(4)]
     if random.oneIn(5) { all.cramHMAC = "sha1" }
     if random.oneIn(3) { all.net.koCount = random.below(8) }
@@ -165,6 +168,10 @@ public struct Circumstances: Sendable {
     all.faults = few ? Faults(rawValue: 1 << UInt32(random.below(6))) : .everything
     if !few { all.faults.subtract(Faults(rawValue: UInt32(random.below(64)))) }
     all.actions = Actions(rawValue: UInt32(random.next() & 255)).union(.failOver)
+    if isAncient {
+      all.faults = [.slowDisk]
+      all.actions = [.switchOver, .failOver]
+    }
     all.faultEvery = 300_000_000 + random.below(8_000_000_000)
     all.actionEvery = 200_000_000 + random.below(5_000_000_000)
     all.latency = 20_000 << random.below(9)

@@ -53,6 +53,8 @@ extension Engine {
   /// Everything a resync needs at its start, on both sides.
   mutating func beginResync(_ v: Int) {
     volumes[v].resync.total = volumes[v].outOfSync
+    // Blocks of an earlier resync may have failed after its end.
+    volumes[v].resync.failed = 0
     volumes[v].resync.started = now
     volumes[v].resync.lazyWrite = now + .seconds(2)
     log("\(name(v)): began resync, will sync \(volumes[v].outOfSync * 4) KiB [\(volumes[v].outOfSync) bits set]")

@@ -60,6 +60,11 @@ extension VolumeState {
   /// Between the comparison of generations and the end of a resync.
   var isSyncing: Bool { conn >= .startingSyncS && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT }
 
+  /// The only good copy is here, and the application at the peer, which has none.
+  var servesDisklessPrimary: Bool {
+    disk == .upToDate && peerRole == .primary && peerDisk <= .failed && conn >= .connected
+  }
+
   /// The peer's data were within reach in `old` and are not any more.
   static func lostPeerData(_ old: VolumeState, _ new: VolumeState) -> Bool {
     let gone = new.peerDisk < .inconsistent || new.peerDisk == .outdated || new.peerDisk == .unknown
@@ -92,9 +97,10 @@ extension Engine {
 
     // A generation ends where the two copies part (wire spec 5.1).
     let separated = VolumeState.lostPeerData(old, new)
-    let servesDisklessPrimary = new.peerRole == .primary && new.peerDisk <= .failed && new.conn >= .connected
-    if separated, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
-      new.role == .primary || servesDisklessPrimary
+    // A disk that comes back while the Primary has none parts from the Primary's disk in the same way.
+    let beginsToServe = new.servesDisklessPrimary && !old.servesDisklessPrimary
+    if separated || beginsToServe, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
+      new.role == .primary || new.servesDisklessPrimary
     {
       newGeneration(v)
     }
