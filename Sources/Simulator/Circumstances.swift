@@ -154,6 +154,8 @@ public struct Circumstances: Sendable {
     // Below 91 a resync that was cut at an unlucky moment has no rule that lets it go on: only calm lives.
     let isAncient = random.oneIn(30)
     if isAncient { all.maximumVersion[Int(random.below(2))] = 86 + UInt32(random.below(5)) }
+    // Before 100 packets name no volume.
+    if all.maximumVersion.min()! < 100 { all.volumes.removeLast(count - 1) }
     all.useRLE = [!random.oneIn(4), !random.oneIn(4)]
     if random.oneIn(5) { all.cramHMAC = "sha1" }
     if random.oneIn(3) { all.net.koCount = random.below(8) }

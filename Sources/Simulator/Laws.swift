@@ -39,7 +39,7 @@ extension World {
       where !history.allows(disk.cache[sector], at: sector) {
         if x == n || circumstances.wireProtocol == .c {
           keeper.truth[x][request.volume] = false
-          if !isMarked(n, request.volume, sector), surelyClaims(x, seenBy: n, request.volume) {
+          if isConnected(x), !isMarked(n, request.volume, sector), surelyClaims(x, seenBy: n, request.volume) {
             return breakLaw(
               "\(name(n)) answered write #\(request.number), and volume \(request.volume) sector \(sector) of"
                 + " \(name(x)), which is UpToDate, contains \(Trace.stamp(disk.cache[sector]))")
@@ -72,6 +72,9 @@ extension World {
       }
     }
   }
+
+  /// It lives, and knows the connection; what it lost with its power it will be told again.
+  private func isConnected(_ x: Int) -> Bool { nodes[x].isRunning && nodes[x].view.connection >= .connected }
 
   /// A node knows that its peer lacks this sector.
   private func isMarked(_ n: Int, _ v: Int, _ sector: Int) -> Bool {

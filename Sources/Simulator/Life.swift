@@ -182,7 +182,9 @@ extension World {
   public func isRunning(_ n: Int) -> Bool { nodes[n].isRunning }
 
   public var isConnected: Bool {
-    nodes.allSatisfy { $0.isRunning && $0.view.connection >= .connected }
+    nodes.allSatisfy { node in
+      node.isRunning && node.view.volumes.allSatisfy { $0.replication >= .connected }
+    }
   }
 
   /// Connected, nothing being copied, all disks UpToDate, as both nodes see it.

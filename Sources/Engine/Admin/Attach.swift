@@ -377,11 +377,20 @@ extension Engine {
     log(
       "\(name(v)): attached, \(volumes[v].size.bytes >> 10) KiB, \(volumes[v].outOfSync * 4) KiB out of sync, "
         + "current UUID \(hex(volumes[v].generations.current))")
-    if link.state >= .connected || volumes[v].state.conn >= .connected {
+    // In the middle of a handshake the peer has been told "Diskless": it learns of this disk as in a connection.
+    if volumes[v].state.conn >= .wfReportParams {
       change(v) { $0.disk = .negotiating }
       sendSizes(v)
       sendGenerations(v)
       sendState(v)
+    } else if isStale(v) {
+      beginDetach(v, graceful: true, nil)
+      refuse(
+        reply,
+        .request(
+          103, "attach of \(name(v)) failed", why: "the disk is older than the data that this Primary has shown",
+          next: "connect the node that has them first: repladm connect \(settings.name)"))
+      return
     } else {
       change(v) { $0.disk = state }
     }

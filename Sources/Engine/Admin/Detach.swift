@@ -27,10 +27,28 @@ extension Engine {
       return
     }
     volumes[v].detach = DetachStep(phase: .draining(graceful: graceful), reply: reply)
+    noteExposed(v)
     change(v) { $0.disk = .failed }
     if volumes[v].state.conn >= .connected { sendState(v) }
     dropGate(v)
     advanceDetach(v)
+  }
+
+  /// The disk goes, the application stays: which generation it sees from here on. The peer may have drawn its own
+  /// already, when it agreed to the detach.
+  private mutating func noteExposed(_ v: Int) {
+    // A disk that is still being compared has shown nothing.
+    if volumes[v].state.disk < .inconsistent { return }
+    let own = volumes[v].generations.current
+    volumes[v].exposed = own
+    if volumes[v].state.conn >= .connected, let peer = volumes[v].peerGenerations, peer.bitmap & ~1 == own & ~1 {
+      volumes[v].exposed = peer.current
+    }
+  }
+
+  /// This disk does not have the data that a Primary has shown without it.
+  func isStale(_ v: Int) -> Bool {
+    role == .primary && volumes[v].exposed != 0 && volumes[v].exposed & ~1 != volumes[v].generations.current & ~1
   }
 
   /// A disk that cannot be used any more.

@@ -38,6 +38,11 @@ extension Engine {
       return
     }
     link.version = min(mine, theirs)
+    if link.version < 100, volumes.count > 1 || volumes[0].number.value != 0 {
+      giveUpLink(
+        "the peer speaks version \(link.version), whose packets know volume 0 only: upgrade it, or configure one volume")
+      return
+    }
     link.features = peer.flags.intersection(.all)
     fx.append(
       .configure(link.data!, PacketStream(socket: .data, version: link.version, features: link.features)))

@@ -86,8 +86,13 @@ extension Engine {
       volumes[v].unacked = 0
       change(v) { $0.conn = reason }
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached {
-        let recorded = recordedDiskState(volumes[v].backing.superblock.flags)
-        change(v) { $0.disk = recorded }
+        if isStale(v) {
+          warn("\(name(v)): connection lost while the disk was being attached: it is older than the data in use")
+          beginDetach(v, graceful: true, nil)
+        } else {
+          let recorded = recordedDiskState(volumes[v].backing.superblock.flags)
+          change(v) { $0.disk = recorded }
+        }
       }
     }
     settleDropped()

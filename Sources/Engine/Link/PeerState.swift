@@ -23,7 +23,7 @@ extension Engine {
       writeSuperblock(v, then: .nothing)
       return
     }
-    if !volumes[v].isAttached, role == .primary {
+    if volumes[v].state.disk < .inconsistent, role == .primary {
       if volumes[v].state.conn < .connected {
         if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
           giveUpLink(

@@ -196,7 +196,13 @@ extension Engine {
   mutating func epochFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
     let v = Int(tag.raw & 0xff)
     volumes[v].ioInFlight -= 1
-    if let fault { diskFailed(v, fault, "flush") }
+    if let fault {
+      diskFailed(v, fault, "flush")
+      // The epoch can never be acknowledged: let the peer mark its writes.
+      if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation {
+        breakLink(.networkFailure, "an epoch of the peer could not be made durable")
+      }
+    }
     if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, inbound.flushing > 0 {
       if fault != nil {
         // What was acknowledged may be lost. Without the barrier ack the peer marks it, and there is none.
