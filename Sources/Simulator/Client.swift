@@ -141,7 +141,7 @@ extension World {
     align = max(align, unit)
     count = max(unit, count / unit * unit)
     count = min(count, size / unit * unit)
-    if action != .discard && action != .zero { count = min(count, mostSectors) }
+    if action != .discard && action != .zero { count = min(count, 2048) }
     let extents = UInt64((size + 8191) / 8192)
     let hot = min(pattern.hotExtents, extents)
     // Hot extents lie scattered over the volume.
@@ -150,15 +150,6 @@ extension World {
     if random.oneIn(100) { start = size - count }
     start = min(start, size - count) / unit * unit
     return (start, count)
-  }
-
-  /// Old versions cannot carry more in one packet.
-  private var mostSectors: Int {
-    switch circumstances.maximumVersion.min()! {
-    case ..<95: 64
-    case ..<100: 256
-    default: 2048
-    }
   }
 
   private func isBusy(_ v: Int, _ start: Int, _ count: Int) -> Bool {

@@ -19,6 +19,8 @@ struct FakePool: ~Copyable {
     var uses: UInt16 = 0
     /// Pages of the run, as a power of two.
     var order: UInt8 = 0
+    /// Pages from the first of the run.
+    var offset: UInt8 = 0
     var bytes: UInt32 = 0
     /// Next free run of this size; meaningful while nobody owns it.
     var nextFree: Int32 = -1
@@ -54,6 +56,7 @@ struct FakePool: ~Copyable {
     } else {
       while used + (1 << order) > capacity { grow() }
       page = Int32(used)
+      for i in 0..<1 << order { pages[used + i].offset = UInt8(i) }
       used += 1 << order
     }
     pages[Int(page)] = Page(owner: owner, uses: 0, order: UInt8(order), bytes: bytes)
@@ -65,13 +68,23 @@ struct FakePool: ~Copyable {
     stamps + Int(ref.page) * Self.sectorsPerPage
   }
 
+  /// First page of the run that a payload, or a part of one, lies in.
+  @inline(__always) private func run(_ ref: PayloadRef) -> Int { Int(ref.page) - Int(pages[Int(ref.page)].offset) }
+
   @inline(__always) func owner(of ref: PayloadRef) -> Owner {
-    Int(ref.page) < used && ref.bytes <= pages[Int(ref.page)].bytes ? pages[Int(ref.page)].owner : .nobody
+    guard Int(ref.page) < used else { return .nobody }
+    let first = run(ref)
+    let offset = UInt32(Int(ref.page) - first) << 12
+    return offset + ref.bytes <= pages[first].bytes ? pages[first].owner : .nobody
   }
-  @inline(__always) func isBusy(_ ref: PayloadRef) -> Bool { pages[Int(ref.page)].uses > 0 }
-  @inline(__always) mutating func begin(_ ref: PayloadRef) { pages[Int(ref.page)].uses += 1 }
-  @inline(__always) mutating func end(_ ref: PayloadRef) { pages[Int(ref.page)].uses -= 1 }
-  @inline(__always) mutating func hand(_ ref: PayloadRef, to owner: Owner) { pages[Int(ref.page)].owner = owner }
+  /// The whole payload, not a part of it.
+  @inline(__always) func isWhole(_ ref: PayloadRef) -> Bool {
+    pages[Int(ref.page)].offset == 0 && pages[Int(ref.page)].bytes == ref.bytes
+  }
+  @inline(__always) func isBusy(_ ref: PayloadRef) -> Bool { pages[run(ref)].uses > 0 }
+  @inline(__always) mutating func begin(_ ref: PayloadRef) { pages[run(ref)].uses += 1 }
+  @inline(__always) mutating func end(_ ref: PayloadRef) { pages[run(ref)].uses -= 1 }
+  @inline(__always) mutating func hand(_ ref: PayloadRef, to owner: Owner) { pages[run(ref)].owner = owner }
 
   mutating func giveBack(_ ref: PayloadRef) {
     let page = Int(ref.page)

@@ -59,7 +59,7 @@ extension World {
   }
 
   private func giveBack(_ n: Int, _ payload: PayloadRef) {
-    guard owns(n, payload, orClient: false) else {
+    guard owns(n, payload, orClient: false), pool.isWhole(payload) else {
       return breakLaw("\(name(n)) gives back a payload that it does not have")
     }
     if pool.isBusy(payload) { return breakLaw("\(name(n)) gives back a payload that a disk or a socket still uses") }
