@@ -27,6 +27,10 @@ class KernelNode(Node):
     def kind(self):
         return "kernel"
 
+    @property
+    def alive(self):
+        return self.machine.running
+
     def adm(self, line, check=True, timeout=60):
         return self.machine.run(f"drbdadm {line}", timeout=timeout, check=check)
 

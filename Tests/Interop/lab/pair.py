@@ -162,8 +162,8 @@ class Pair:
     def expect_zero(self, offset, length, volume=0):
         self.expected[volume][offset:offset + length] = bytes(length)
 
-    def load(self, node, **how):
-        return Load(self, node, **how)
+    def load(self, node, region=None, **how):
+        return Load(self, node, region, **how)
 
     # MARK: The end
 
@@ -210,7 +210,7 @@ class Pair:
 class Load:
     """Writes one small batch after the other until told to stop, on a node that may fail or change."""
 
-    def __init__(self, pair, node, region=None, batch=4, volume=0, tolerant=False, pause=0.0, flush=False):
+    def __init__(self, pair, node, region=None, batch=4, volume=0, tolerant=False, pause=0.05, flush=False):
         self.pair, self.node, self.region, self.batch, self.volume = pair, node, region, batch, volume
         self.tolerant, self.pause, self.flush = tolerant, pause, flush
         self.stopping, self.error, self.count = threading.Event(), None, 0

@@ -132,6 +132,10 @@ class ReplNode(Node):
         except (OSError, ValueError, IndexError):
             return None
 
+    @property
+    def alive(self):
+        return self.pid is not None
+
     def crash(self):
         pid = self.pid
         if pid is None:
