@@ -16,13 +16,23 @@ extension Engine {
         kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation))
     volumes[v].unacked += 1
+    // It passes no write that came before it: with protocols A and B the application may have been answered already.
+    if inbound.barrier != nil {
+      inbound.waiting.append(.read(id))
+    } else {
+      parkOrStart(v, id)
+    }
+  }
+
+  mutating func startPeerRead(_ v: Int, _ id: SlotID) {
     guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate else {
       refuseRead(v, id, { .negativeDataReply($0) })
       return
     }
+    let request = peerRequests[id]
     volumes[v].ioInFlight += 1
-    volumes[v].counters.read += range.count.value
-    fx.append(.disk(WorkID(kind: .peerRead, slot: id), volumes[v].number, .read(range, buffer)))
+    volumes[v].counters.read += request.range.count.value
+    fx.append(.disk(WorkID(kind: .peerRead, slot: id), volumes[v].number, .read(request.range, request.payload!)))
   }
 
   mutating func refuseRead(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {

@@ -186,6 +186,7 @@ extension Engine {
     while inbound.barrier == nil, let item = inbound.waiting.popFirst() {
       switch item {
       case .write(let id): admitPeerWrite(id)
+      case .read(let id): parkOrStart(peerRequests[id].volume, id)
       case .barrier(let handle, let count):
         inbound.barrier = (handle, count)
         advanceInbound()
@@ -219,7 +220,10 @@ extension Engine {
   /// The connection is gone: what waits is dropped (the peer marks it out of sync), what is on its way to the disk ends.
   mutating func dropInbound() {
     while let item = inbound.waiting.popFirst() {
-      if case .write(let id) = item { dropPeerRequest(id) }
+      switch item {
+      case .write(let id), .read(let id): dropPeerRequest(id)
+      case .barrier: break
+      }
     }
     inbound.received = 0
     inbound.active = 0

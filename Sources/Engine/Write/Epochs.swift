@@ -36,6 +36,7 @@ struct SenderEpochs: ~Copyable {
 struct ReceiverEpochs: ~Copyable {
   enum Item {
     case write(SlotID)
+    case read(SlotID)
     case barrier(handle: UInt32, count: UInt32)
   }
   /// Write packets since the last barrier.

@@ -60,7 +60,7 @@ extension Engine {
   func peerUse(_ id: SlotID) -> RangeUse {
     switch peerRequests[id].kind {
     case .write: .peerWrite
-    case .read: []
+    case .read: .peerRead
     case .resyncRead: .resyncRead
     case .resyncWrite, .resyncZero: .resyncWrite
     }
@@ -84,7 +84,7 @@ extension Engine {
     case .write: startPeerWrite(v, id)
     case .resyncRead: startResyncRead(v, id)
     case .resyncWrite, .resyncZero: startResyncWrite(v, id)
-    case .read: preconditionFailure("reads of the peer do not wait")
+    case .read: startPeerRead(v, id)
     }
   }
 

@@ -14,6 +14,8 @@ struct RangeUse: OptionSet {
   static let resyncAsked = RangeUse(rawValue: 8)
   /// Target: arrived, being written.
   static let resyncWrite = RangeUse(rawValue: 16)
+  /// A read of the peer: waits, but holds nothing.
+  static let peerRead = RangeUse(rawValue: 32)
 
   /// What this use must wait for.
   var conflicts: RangeUse {
@@ -21,6 +23,7 @@ struct RangeUse: OptionSet {
     case .appWrite: [.appWrite, .peerWrite, .resyncRead, .resyncAsked, .resyncWrite]
     case .peerWrite: [.appWrite, .peerWrite, .resyncRead, .resyncWrite]
     case .resyncRead: [.appWrite, .peerWrite]
+    case .peerRead: .peerWrite
     case .resyncAsked: [.appWrite, .resyncAsked, .resyncWrite]
     default: [.appWrite, .peerWrite, .resyncWrite]
     }
