@@ -65,7 +65,7 @@ extension World {
     for x in 0...1 where claims(x, seenBy: n, v, nodes[n].view) {
       let disk = nodes[x].disks[v]
       for sector in start..<start + count where !history.allowsDurably(disk.durable[sector], at: sector) {
-        if !surelyClaims(x, seenBy: n, v) { break }
+        if !surelyClaims(x, seenBy: n, v) || (x != n && isMarked(n, v, sector)) { break }
         return breakLaw(
           "\(name(n)) answered \(what()), and a power cut would leave \(Trace.stamp(disk.durable[sector])) in volume"
             + " \(v) sector \(sector) of \(name(x)), which is UpToDate; it was \(history.explain(sector))")
@@ -77,13 +77,22 @@ extension World {
   private func isConnected(_ x: Int) -> Bool { nodes[x].isRunning && nodes[x].view.connection >= .connected }
 
   /// A node knows that its peer lacks this sector.
-  private func isMarked(_ n: Int, _ v: Int, _ sector: Int) -> Bool {
-    let bit = sector / 8
+  private func isMarked(_ n: Int, _ v: Int, _ sector: Int) -> Bool { markedBits(n, v).contains(sector / 8) }
+
+  /// The bits that a node has set.
+  func markedBits(_ n: Int, _ v: Int) -> [Int] {
+    let view = nodes[n].engine.snapshot().volumes[v]
+    if view.disk < .inconsistent || view.outOfSync == .zero { return [] }
     let page = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
     defer { page.deallocate() }
-    if nodes[n].view.volumes[v].disk < .inconsistent { return false }
-    nodes[n].engine.render(.bitmapPage(UInt32(bit / 32768)), of: nodes[n].settings.volumes[v].number, into: page)
-    return page[bit % 32768 / 8] & 1 << UInt8(bit % 8) != 0
+    var bits: [Int] = []
+    for number in 0..<(Int(view.size.value) / 8 + 32767) / 32768 {
+      nodes[n].engine.render(.bitmapPage(UInt32(number)), of: view.number, into: page)
+      for i in 0..<4096 where page[i] != 0 {
+        for bit in 0..<8 where page[i] & 1 << UInt8(bit) != 0 { bits.append(number * 32768 + i * 8 + bit) }
+      }
+    }
+    return bits
   }
 
   // MARK: states
@@ -96,6 +105,8 @@ extension World {
       note(UInt64(volume.disk.rawValue) << 8 | UInt64(volume.replication.rawValue))
       switch volume.disk {
       case .inconsistent, .outdated: keeper.truth[n][v] = false
+      // Where a Primary goes on without this disk, a new generation begins.
+      case .diskless, .failed: if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
       default: break
       }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate { keeper.truth[1 - n][v] = false }

@@ -203,8 +203,11 @@ extension World {
       guard nodes[n].isRunning else { return "\(name(n)) is down" }
       let view = nodes[n].engine.snapshot()
       return name(n) + " " + view.role.name + " " + view.connection.name + " "
-        + view.volumes.map {
-          "\($0.replication.name) \($0.disk.name)/\($0.peerDisk.name) oos \($0.outOfSync.value)"
+        + view.volumes.indices.map { v in
+          let volume = view.volumes[v]
+          let bits = markedBits(n, v).prefix(4).map(String.init).joined(separator: " ")
+          return "\(volume.replication.name) \(volume.disk.name)/\(volume.peerDisk.name)"
+            + " out of sync \(volume.outOfSync.value)" + (bits.isEmpty ? "" : " (bits \(bits))")
         }.joined(separator: ", ")
     }.joined(separator: "; ") + "; requests under way: \(client.underWay), commands: \(commands.pending.map { Trace.command($0.command) })"
   }

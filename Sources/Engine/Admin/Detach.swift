@@ -84,7 +84,6 @@ extension Engine {
 
   private mutating func closeDisk(_ v: Int) {
     volumes[v].detach.phase = .closing
-    volumes[v].exposed = volumes[v].generations.current
     forgetExtents(v)
     volumes[v].dropBacking()
     runLost(v)

@@ -38,13 +38,25 @@ extension Engine {
       reads[id].remote = true
       volumes[v].waitingForPeer += 1
       if epochs.sent > 0, settings.net.wireProtocol != .c { closeEpoch() }
-      fx.append(
-        .send(
-          link.data!, volumes[v].number,
-          .dataRequest(BlockRequest(sector: read.range.start.value, blockID: id.raw, size: UInt32(read.range.bytes))),
-          nil, notify: nil))
+      askPeer(id)
     } else {
       finishRead(id, Errno.io)
+    }
+  }
+
+  /// One request, or several where the agreed version carries less in one packet.
+  private mutating func askPeer(_ id: SlotID) {
+    let read = reads[id]
+    reads[id].pieces = 0
+    reads[id].pieceRefused = false
+    var offset: UInt64 = 0
+    while offset < read.range.bytes {
+      let bytes = min(UInt64(longestBlock), read.range.bytes - offset)
+      let request = BlockRequest(
+        sector: read.range.start.value + offset >> 9, blockID: id.raw, size: UInt32(bytes))
+      fx.append(.send(link.data!, volumes[read.volume].number, .dataRequest(request), nil, notify: nil))
+      reads[id].pieces += 1
+      offset += bytes
     }
   }
 
@@ -71,18 +83,37 @@ extension Engine {
   /// P_DATA_REPLY.
   mutating func dataReplied(_ v: Int, _ head: DataHeader, _ payload: PayloadRef?) {
     let id = SlotID(raw: head.blockID)
-    guard let payload, reads.contains(id), reads[id].remote, reads[id].volume == v,
-      reads[id].range.start.value == head.sector, reads[id].range.bytes == UInt64(payload.bytes)
-    else {
+    guard let payload, isOurRead(v, id, head.sector, payload.bytes) else {
       if let payload { fx.append(.giveBack(payload)) }
       breakLink(.protocolError, "answer to a read that is not under way (sector \(head.sector))")
       return
     }
-    volumes[v].waitingForPeer -= 1
-    volumes[v].counters.received += reads[id].range.count.value
-    fx.append(.copy(from: payload, to: reads[id].buffer))
+    let buffer = reads[id].buffer
+    let offset = (head.sector - reads[id].range.start.value) << 9
+    volumes[v].counters.received += UInt64(payload.bytes) >> 9
+    fx.append(
+      .copy(from: payload, to: PayloadRef(page: buffer.page + UInt32(offset >> 12), bytes: payload.bytes)))
     fx.append(.giveBack(payload))
-    finishRead(id, nil)
+    pieceAnswered(id)
+  }
+
+  /// A whole number of pages from its start, and inside of it.
+  private func isOurRead(_ v: Int, _ id: SlotID, _ sector: UInt64, _ bytes: UInt32) -> Bool {
+    guard reads.contains(id), reads[id].remote, reads[id].volume == v else { return false }
+    let range = reads[id].range
+    return sector >= range.start.value && (sector - range.start.value) % 8 == 0
+      && sector + UInt64(bytes) >> 9 <= range.end.value
+  }
+
+  private mutating func pieceAnswered(_ id: SlotID) {
+    reads[id].pieces -= 1
+    if reads[id].pieces > 0 { return }
+    if reads[id].pieceRefused {
+      retryRead(id)
+    } else {
+      volumes[reads[id].volume].waitingForPeer -= 1
+      finishRead(id, nil)
+    }
   }
 
   /// P_NEG_DREPLY.
@@ -92,7 +123,8 @@ extension Engine {
       breakLink(.networkFailure, "negative answer to a read that is not under way")
       return
     }
-    retryRead(id)
+    reads[id].pieceRefused = true
+    pieceAnswered(id)
   }
 
   private mutating func retryRead(_ id: SlotID) {

@@ -221,7 +221,7 @@ extension Engine {
     precondition(writes[id].legs.contains(.socket), "a socket leg came back twice")
     writes[id].legs.remove(.socket)
     if settings.net.wireProtocol == .a, writes[id].legs.contains(.peer),
-      !(volumes[writes[id].volume].state.isSyncing)
+      !(link.version >= 100 && volumes[writes[id].volume].state.isSyncing)
     {
       peerLegDone(id)
       return

@@ -157,11 +157,15 @@ extension Engine {
     let request = peerRequests[id]
     let conn = volumes[v].state.conn
     let syncing = conn >= .syncSource && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT
+    // Below version 100 the protocol says whether an ack is wanted; without one the block is resynced as any other.
+    guard request.flags.contains(.sendWriteAck) || (link.version < 100 && settings.net.wireProtocol == .c) else {
+      return
+    }
     if request.flags.contains(.maySetInSync), syncing {
       clearBits(v, request.range)
       sendAck(v, id, { .resyncWriteAck($0) })
       resyncProgressed(v)
-    } else if request.flags.contains(.sendWriteAck) || (link.version < 100 && settings.net.wireProtocol == .c) {
+    } else {
       sendAck(v, id, { .writeAck($0) })
     }
   }

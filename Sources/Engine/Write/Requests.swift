@@ -58,6 +58,9 @@ struct AppRead {
   let buffer: PayloadRef
   /// Waits for P_DATA_REPLY, else for the local disk.
   var remote: Bool
+  /// Requests to the peer that are not answered.
+  var pieces = 0
+  var pieceRefused = false
   var tries = 0
 }
 
