@@ -26,6 +26,12 @@ extension Engine {
       PeerRequest(
         kind: .write(kind), volume: v, range: range, blockID: head.blockID, flags: head.flags, payload: payload,
         connection: link.generation))
+    if volumes[v].isAttached, volumes[v].state.peerDisk < .inconsistent {
+      // What a diskless Primary writes is missing there. Marked when it comes, not when it is written: a bitmap that is
+      // exchanged before that has to say so.
+      peerRequests[id].isOnlyCopy = true
+      _ = volumes[v].backing.bitmap.set(range.bitsTouched)
+    }
     if head.flags.contains(.sendReceiveAck) || (link.version < 100 && settings.net.wireProtocol == .b) {
       sendAck(v, id, { .receiveAck($0) })
     }
@@ -94,10 +100,8 @@ extension Engine {
       return
     }
     peerRequests[id].hold = volumes[v].ranges.insert(peerRequests[id].range, .peerWrite)
-    if volumes[v].state.peerDisk < .inconsistent {
-      // The only copy is ours while the Primary has no disk: what it writes is missing there, and the log must name
-      // it before (wire spec 7.6).
-      _ = volumes[v].backing.bitmap.set(peerRequests[id].range.bitsTouched)
+    if peerRequests[id].isOnlyCopy {
+      // The log must name it before (wire spec 7.6).
       enterGate(v, .peer(id))
     } else {
       launchPeerWrite(v, id)

@@ -91,7 +91,9 @@ struct PeerRequest {
   var hold: RangeHold?
   /// Connection it came over: an answer goes out only while that one lives.
   let connection: UInt32
-  /// Activity-log extents referenced (only while the peer is a diskless Primary).
+  /// The only copy will be ours: the peer had no disk when it sent this.
+  var isOnlyCopy = false
+  /// Activity-log extents referenced (only for those).
   var extents = 0
 }
 
