@@ -9,6 +9,7 @@ extension Engine {
     fx.append(.stopListening)
     link.data = data
     link.meta = meta
+    link.metaLost = nil
     link.generation &+= 1
     link.version = 101
     link.features = []
@@ -40,14 +41,16 @@ extension Engine {
     link.version = min(mine, theirs)
     if link.version < 100, volumes.count > 1 || volumes[0].number.value != 0 {
       giveUpLink(
-        "the peer speaks version \(link.version), whose packets know volume 0 only: upgrade it, or configure one volume")
+        "the peer speaks version \(link.version), whose packets know volume 0 only: upgrade it, or configure one volume"
+      )
       return
     }
     link.features = peer.flags.intersection(.all)
     fx.append(
       .configure(link.data!, PacketStream(socket: .data, version: link.version, features: link.features)))
-    fx.append(
-      .configure(link.meta!, PacketStream(socket: .meta, version: link.version, features: link.features)))
+    if let meta = link.meta {
+      fx.append(.configure(meta, PacketStream(socket: .meta, version: link.version, features: link.features)))
+    }
     log("\(settings.name): peer speaks \(peer.minimum) to \(theirs), agreed on protocol version \(link.version)")
     if settings.net.cramHMAC.isEmpty {
       sendParameters()

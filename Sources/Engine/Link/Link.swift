@@ -69,6 +69,9 @@ struct Link {
   /// Why the connection was given up for good, for `status` and the log.
   var refusedBecause: String?
 
+  /// The meta socket ended during the handshake: until then the data socket may still tell why.
+  var metaLost: Instant?
+
   // Keepalive (wire spec 11.1).
   var pingTimer = Instant(nanoseconds: 0)
   var dataHeard = false

@@ -23,7 +23,8 @@ extension Engine {
   mutating func giveUpLink(_ why: String) {
     fx.append(.log(.error, "\(settings.name): giving up the connection to \(settings.peerName): \(why)"))
     link.refusedBecause = why
-    endLink(.disconnecting)
+    // What was said before still goes out: the peer finds out the same way that it has to give up, too.
+    endLink(.disconnecting, afterSending: true)
     link.phase = .down
     link.state = .standAlone
     setConnection(.standAlone)
@@ -64,14 +65,16 @@ extension Engine {
   }
 
   /// Takes down sockets and everything that lived on them. The phase is set by the caller.
-  mutating func endLink(_ reason: ConnectionState) {
+  mutating func endLink(_ reason: ConnectionState, afterSending: Bool = false) {
     guard link.phase.isConnecting else { return }
     link.wasUp = link.state >= .connected
     // An answer given just before (a disconnect granted) still has to get out.
-    if let data = link.data { fx.append(.close(data, afterSending: reason == .tearDown)) }
-    if let meta = link.meta { fx.append(.close(meta, afterSending: reason == .tearDown)) }
+    let afterSending = afterSending || reason == .tearDown
+    if let data = link.data { fx.append(.close(data, afterSending: afterSending)) }
+    if let meta = link.meta { fx.append(.close(meta, afterSending: afterSending)) }
     link.data = nil
     link.meta = nil
+    link.metaLost = nil
     link.phase = .down
     link.state = reason
     link.generation &+= 1

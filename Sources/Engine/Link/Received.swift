@@ -147,7 +147,12 @@ extension Engine {
       peerHungUp(.brokenPipe)
     } else if socket == link.meta {
       link.meta = nil
-      peerHungUp(.networkFailure)
+      // Of a peer that gave up, the last words come on the other socket.
+      if link.data != nil, link.state < .connected {
+        link.metaLost = now + .milliseconds(500)
+      } else {
+        peerHungUp(.networkFailure)
+      }
     } else {
       searchLost(socket)
       linkTick()

@@ -37,6 +37,11 @@ extension Engine {
   }
 
   var linkDeadline: Instant? {
+    guard let lost = link.metaLost else { return phaseDeadline }
+    return min(lost, phaseDeadline ?? lost)
+  }
+
+  private var phaseDeadline: Instant? {
     switch link.phase {
     case .down, .up: return nil
     case .resting(let until): return until
@@ -51,6 +56,11 @@ extension Engine {
   }
 
   mutating func linkTick() {
+    if let lost = link.metaLost, now >= lost {
+      link.metaLost = nil
+      peerHungUp(.networkFailure)
+      return
+    }
     switch link.phase {
     case .down, .up: break
     case .resting(let until): if now >= until { beginSearch() }
