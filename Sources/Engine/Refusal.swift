@@ -20,8 +20,17 @@ public struct Refusal: Error, Equatable, Sendable {
 }
 
 extension Refusal {
-  /// A state change that was refused, by its number (wire spec 4.3); `resource` for the command to type.
-  static func stateChange(_ code: Int32, resource: String, peer: String, why: String = "") -> Refusal {
+  /// A state change that was refused, by its number (wire spec 4.3); `resource` for the command to type. `next` where
+  /// the usual advice is not the right one.
+  static func stateChange(
+    _ code: Int32, resource: String, peer: String, why: String = "", next: String = ""
+  ) -> Refusal {
+    var refusal = usual(code, resource: resource, peer: peer, why: why)
+    if !next.isEmpty { refusal.next = next }
+    return refusal
+  }
+
+  private static func usual(_ code: Int32, resource: String, peer: String, why: String) -> Refusal {
     switch code {
     case -1:
       Refusal(
@@ -66,7 +75,7 @@ extension Refusal {
         next: "check the connection to \(peer): repladm status \(resource)")
     default:
       Refusal(
-        number: Int(code), exit: 11, what: "State change was refused", why: why,
+        number: Int(code), exit: code == -4 ? 16 : 11, what: "State change was refused", why: why,
         next: "see repladm status \(resource) and the log")
     }
   }

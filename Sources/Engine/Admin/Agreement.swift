@@ -75,12 +75,13 @@ extension Engine {
     }
   }
 
-  mutating func refuseChange(_ reply: ReplyTo?, _ code: Int32, why: String = "") {
-    refuse(reply, .stateChange(code, resource: settings.name, peer: settings.peerName, why: why))
+  mutating func refuseChange(_ reply: ReplyTo?, _ code: Int32, why: String = "", next: String = "") {
+    let refusal = Refusal.stateChange(
+      code, resource: settings.name, peer: settings.peerName, why: why, next: next)
+    refuse(reply, refusal)
     if let down = downReply {
       downReply = nil
-      fx.append(
-        .reply(down, .refused(.stateChange(code, resource: settings.name, peer: settings.peerName, why: why))))
+      fx.append(.reply(down, .refused(refusal)))
     }
   }
 

@@ -64,8 +64,7 @@ extension Engine {
     refuse(
       reply,
       .request(
-        code, "Can not open backing device", why: why,
-        next: "correct this and run: repladm attach \(name(v))"))
+        code, "Can not open backing device", why: why, next: "then run repladm attach \(name(v))"))
   }
 
   mutating func diskOpened(_ number: VolumeNumber, _ facts: DiskFacts) {
@@ -77,7 +76,7 @@ extension Engine {
     do {
       offset = try Placement.superblockOffset(location: volumes[v].settings.metaLocation, deviceBytes: facts.metaBytes)
     } catch {
-      giveUpAttach(v, 111, error.text, next: "use a larger device, or metadata on another device")
+      giveUpAttach(v, 111, clause(error), next: "use a larger device, or metadata on another device")
       return
     }
     fx.append(.metaRead(work(.attach, v), number, offset: offset, bytes: 4096))
@@ -106,9 +105,29 @@ extension Engine {
       }
       try build(v, superblock, placement, facts)
     } catch {
-      giveUpAttach(
-        v, 119, "No valid meta-data signature found: \(error.text)",
-        next: "if the disk is new, write it: repladm create-md \(name(v))")
+      switch error {
+      case .tooSmall: giveUpAttach(v, 111, clause(error), next: "use a larger device, or metadata on another device")
+      case .tooLarge(let sectors, let limit):
+        giveUpAttach(
+          v, 170,
+          "the metadata of \(name(v)) is about \(sectors / 2) KiB of data, and this device has room for "
+            + "\(limit / 2) KiB",
+          next: "give the device its former size back")
+      case .absent:
+        giveUpAttach(
+          v, 119, "no DRBD metadata was found where that of \(name(v)) belongs",
+          next: "if the disk is new, write some with repladm create-md \(name(v)), then run repladm adjust "
+            + settings.name)
+      case .noFreeSlot:
+        giveUpAttach(
+          v, 119, "the metadata of \(name(v)) has no bitmap slot left for \(settings.peerName)",
+          next: "write new metadata by repladm create-md --force \(name(v)), which brings a full resync")
+      default:
+        giveUpAttach(
+          v, 119, clause(error),
+          next: "if the device was resized or partitioned anew, undo that; else write new metadata by "
+            + "repladm create-md --force \(name(v)), which brings a full resync, then repladm adjust \(settings.name)")
+      }
       return
     }
     volumes[v].attach.phase = .log
@@ -282,7 +301,7 @@ extension Engine {
     } catch {
       if flags.contains(.primaryIndicator) {
         giveUpAttach(
-          v, 165, "the activity log cannot be replayed: \(error.text)",
+          v, 165, "the activity log cannot be replayed: \(clause(error))",
           next: "this node was Primary, its last writes are unknown: get the data from the peer "
             + "(repladm create-md --force \(name(v)), then up) or accept a full resync (repladm invalidate \(name(v)))")
         return
@@ -403,6 +422,12 @@ extension Engine {
   func recordedDiskState(_ flags: DeviceFlags) -> DiskState {
     if !flags.contains(.consistent) { return .inconsistent }
     return flags.contains(.wasUpToDate) ? .upToDate : .outdated
+  }
+
+  /// A fault's sentence as part of another.
+  private func clause(_ fault: MetaFault) -> String {
+    let text = fault.text
+    return text.last == "." ? String(text.dropLast()) : text
   }
 
   private mutating func giveUpAttach(_ v: Int, _ number: Int, _ why: String, next: String) {

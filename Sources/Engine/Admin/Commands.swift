@@ -92,7 +92,11 @@ extension Engine {
       return
     }
     if role == .primary, !(state.conn >= .connected && state.peerDisk == .upToDate) {
-      refuseChange(reply, -2, why: "this disk is the only one with good data that the Primary can reach")
+      refuseChange(
+        reply, -2, why: "this disk is the only one with good data that the Primary can reach",
+        next:
+          "demote this node first (repladm secondary \(settings.name)), or connect \(settings.peerName) and wait for "
+          + "the resync")
       return
     }
     if state.conn >= .connected {
@@ -111,17 +115,23 @@ extension Engine {
     let state = volumes[v].state
     let good = remote ? state.disk : state.peerDisk
     if state.conn < .connected {
-      refuseChange(reply, -2, why: "\(settings.peerName) is not connected, its data cannot be copied")
+      refuseChange(
+        reply, -2, why: "\(settings.peerName) is not connected, its data cannot be copied",
+        next: "connect it first (repladm connect \(settings.name)) and see repladm status \(settings.name)")
     } else if state.isSyncing {
       refuseChange(reply, -8)
     } else if good != .upToDate {
-      refuseChange(reply, -2, why: "the side that would be copied is \(good.name)")
+      refuseChange(
+        reply, -2, why: "the side that would be copied is \(good.name)",
+        next: "bring good data to that side first; see repladm status \(settings.name)")
     } else if remote, state.peerDisk < .inconsistent {
       refuseChange(reply, -5, why: "\(settings.peerName) has no disk")
     } else if !remote, state.disk < .inconsistent {
       refuseChange(reply, -4, why: "this node has no disk")
     } else if !remote, role == .primary {
-      refuseChange(reply, 0, why: "this node is Primary: its data are in use")
+      refuseChange(
+        reply, 0, why: "this node is Primary: its data are in use",
+        next: "demote it first: repladm secondary \(settings.name)")
     } else if !pending.isNone {
       refuseChange(reply, -18, why: "another state change is under way")
     } else {
@@ -137,7 +147,9 @@ extension Engine {
     } else if state.disk < .outdated || !volumes[v].isAttached {
       refuseChange(reply, -16, why: "it is \(state.disk.name)")
     } else if role == .primary {
-      refuseChange(reply, -2, why: "this node is Primary: it needs its data")
+      refuseChange(
+        reply, -2, why: "this node is Primary: it needs its data",
+        next: "demote it first: repladm secondary \(settings.name)")
     } else {
       change(v) { $0.disk = .outdated }
       writeSuperblock(v, then: .outdated(reply))
@@ -161,7 +173,9 @@ extension Engine {
       else {
         refuseChange(
           reply, -21,
-          why: "while connected this is only possible on two nodes with new metadata (and version 90), with --clear-bitmap")
+          why:
+            "while connected this is only possible on two nodes with new metadata (and version 90), with --clear-bitmap"
+        )
         return
       }
       // Both copies are declared equal: no initial sync.
