@@ -14,6 +14,8 @@ public enum PidFileRefusal: Error, Equatable, Sendable {
     case .held(let path, 0): "another process holds \(path): stop it first"
     case .held(let path, let pid):
       "\(KernelText.describe(process: pid)) already serves this resource (it holds \(path)): stop it first"
+    case .failed(let path, Errno(ENOSPC)):
+      "\(path) could not be written: no space is left there; make room, or choose another run directory (REPL_RUN_DIR)"
     case .failed(let path, let error): "\(path) could not be locked: \(error)"
     }
   }
@@ -43,6 +45,7 @@ public struct PidFile: ~Copyable {
       let text = Array("\(getpid())\n".utf8)
       guard ftruncate(file, 0) == 0, pwrite(file, text, text.count, 0) == text.count else {
         let error = Errno.last
+        unlink(path)
         close(file)
         throw .failed(path: path, error)
       }

@@ -56,9 +56,12 @@ public struct Refusal: Error, Codable, Equatable, Sendable {
     case (true, true): nil
     case (false, true): "\(why)."
     case (true, false): "\(next)."
-    case (false, false): "\(why): \(next)."
+    // A reason that brings advice of its own is a sentence of its own.
+    case (false, false): why.contains(": ") ? "\(why).\n\(sentence(next))." : "\(why): \(next)."
     }
   }
+
+  private func sentence(_ text: String) -> String { text.prefix(1).uppercased() + text.dropFirst() }
 }
 
 extension Refusal {

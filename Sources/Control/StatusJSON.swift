@@ -49,6 +49,7 @@ public enum StatusJSON {
     object.raw("peer-node-id", "\(c.peerNodeID)")
     object.string("name", c.name)
     object.string("connection-state", c.state.connectionName, blankAfter: true)
+    if let why = c.refusedBecause { object.string("refused-because", why) }
     object.raw("congested", "\(c.isCongested)")
     object.string("peer-role", c.peerRole.name)
     object.raw("ap-in-flight", "\(c.applicationInFlight)")

@@ -82,7 +82,11 @@ extension Reactor {
   private mutating func connectEnded(_ completion: Completion) {
     switch peers.connected(completion, &ring) {
     case .success(let id): handle(.connected(id))
-    case .failure(let fault): handle(.connectFailed(why: fault.text))
+    case .failure(let fault):
+      if fault.isNews, let name = setup.hosted.peers.first?.name {
+        journal.info("\(setup.hosted.name): \(name) does not answer (\(fault.text)); it is tried again and again")
+      }
+      handle(.connectFailed(why: fault.text))
     }
   }
 

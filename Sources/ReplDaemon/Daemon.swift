@@ -75,7 +75,8 @@ enum Daemon {
     try makeDirectory(files.directory)
     let lock: PidFile
     do throws(PidFileRefusal) { lock = try PidFile(path: files.pidFile(hosted.name)) } catch {
-      throw StartRefusal("\(hosted.name): \(error.text)", exitCode: 20)
+      let how = if case .held = error { " (repladm down \(hosted.name))" } else { "" }
+      throw StartRefusal("\(hosted.name): \(error.text)\(how)", exitCode: 20)
     }
     _ = Memory.raiseLockLimit()
     var ring: Ring

@@ -95,6 +95,18 @@ public struct Socket: ~Copyable {
   /// Nil for unix sockets and broken connections.
   public var peerAddress: SocketAddress? { address(getpeername) }
 
+  /// Who is at the other end, for people: "fio (pid 4711)", or an address.
+  public var peerDescription: String {
+    if let address = peerAddress { return "\(address)" }
+    // struct ucred: pid, uid, gid.
+    var credentials: (pid: Int32, user: UInt32, group: UInt32) = (0, 0, 0)
+    var length = socklen_t(MemoryLayout.size(ofValue: credentials))
+    guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0, credentials.pid > 0 else {
+      return "a process that has ended"
+    }
+    return KernelText.describe(process: credentials.pid)
+  }
+
   /// Bytes sent that the other host has not acknowledged yet.
   public var unacknowledgedBytes: Int {
     var count: Int32 = 0

@@ -30,6 +30,8 @@ public enum SocketRefusal: Error, Equatable, Sendable {
       "\(path) is too long for a socket, which takes \(limit) bytes: choose a shorter run directory (REPL_RUN_DIR)"
     case .pathTaken(let path):
       "\(path) exists and is not a socket: move it away"
+    case .failed(let place, _, Errno(ENOSPC)):
+      "no space is left for \(place): make room there, or choose another run directory (REPL_RUN_DIR)"
     case .failed(let place, let doing, let error):
       "\(doing) on \(place) failed: \(error)"
     }

@@ -19,12 +19,14 @@ struct Status: AdminCommand {
     }
     let named = !objects.names.isEmpty && objects.names != ["all"]
     var snapshots: [StatusSnapshot] = []
+    var absent = false
     var code = admin.forEach(named ? objects.names : ["all"], .resource) { target in
       let daemon = admin.daemon(target.resource)
       do throws(Refusal) {
         snapshots.append(try daemon.status(deadline: general.deadline(10)))
       } catch {
         guard error == .notRunning(target.resource.name) else { throw error }
+        absent = true
         guard named else { return }
         admin.console.err(
           "\(target.resource.name): No such resource\n"
@@ -34,15 +36,29 @@ struct Status: AdminCommand {
     }
     // Nothing of this host in the file is nothing configured, when nothing was named.
     if code == 1, !named { code = 0 }
+    // A file that cannot be read says nothing about what is configured.
+    guard code == 0 || absent || !snapshots.isEmpty else { return code }
     if json {
       admin.console.out(StatusJSON.render(snapshots))
     } else {
       let text = StatusText(
         verbose: general.verbose, statistics: statistics, columns: admin.console.columns,
         toTerminal: admin.console.outputIsTerminal)
-      if code == 0 || code == 10 || !snapshots.isEmpty { admin.console.out(text.render(snapshots)) }
+      admin.console.out(text.render(snapshots))
+      for snapshot in snapshots { admin.explainStandAlone(snapshot) }
     }
     return code
+  }
+}
+
+extension Admin {
+  /// Beside the text that scripts read: a connection that somebody has to do something about.
+  fileprivate func explainStandAlone(_ snapshot: StatusSnapshot) {
+    for connection in snapshot.connections {
+      guard let why = connection.refusedBecause else { continue }
+      console.err("\(snapshot.name): the connection to \(connection.name) was given up: \(why).\n")
+      if !why.contains("repladm ") { console.err("Then run repladm adjust \(snapshot.name).\n") }
+    }
   }
 }
 

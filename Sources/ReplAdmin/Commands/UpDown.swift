@@ -5,6 +5,7 @@ import Base
 import Config
 import Control
 import Glibc
+import MetaDisk
 
 struct Up: AdminCommand {
   static let configuration = CommandConfiguration(
@@ -16,7 +17,7 @@ struct Up: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .resource, .needed) { target in
       let resource = target.resource
-      if admin.instead(["repld", resource.name]) { return }
+      if admin.options.dryRun { return admin.printSteps(of: resource) }
       guard !admin.daemon(resource).isRunning else {
         throw Refusal(
           .minorExists, why: "repld for \(resource.name) is running already",
@@ -80,24 +81,42 @@ extension Admin {
     for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
     for remark in try cleanUpDevices(resource) { console.err("\(resource.name): \(remark)\n") }
     let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
-    try start.start(resource.name, deadline: deadline)
+    try start.makeRunDirectory(files.directory)
+    let remembered = exists(files.noDevice(resource.name))
     try remember(noDevice: noDevice, resource)
+    do throws(Refusal) { try start.start(resource.name, deadline: deadline) } catch {
+      if !remembered { unlink(files.noDevice(resource.name)) }
+      throw error
+    }
     let daemon = daemon(resource)
     do throws(Refusal) {
       try daemon.ask(.attach(volume: nil), deadline: deadline)
     } catch {
       guard error.number == .noValidMetadata else { throw error }
-      console.err(
-        "No valid meta data found\nWrite some with repladm create-md \(resource.name), then repladm adjust \(resource.name).\n"
-      )
-      throw AdminExit(1)
+      throw Refusal("No valid meta data found", why: error.why, next: error.next, exitCode: 1)
     }
     try daemon.ask(.connect(peer: nil, discardMyData: false), deadline: deadline)
+  }
+
+  /// What `up` does, in order, as the low-level commands that stand for it.
+  func printSteps(of resource: HostedResource) {
+    var steps = [["repld", resource.name]]
+    for volume in resource.volumes {
+      guard let disk = volume.disk else { continue }
+      let words = MetaLocation(volume.metaDisk).modeWord
+      steps.append(["replsetup", "attach", "\(volume.minor)", disk, volume.metaDiskPath ?? disk, words])
+    }
+    for peer in resource.peers {
+      let addresses = [peer.ownAddress, peer.address].map { $0.description.replacing(" ", with: ":") }
+      steps.append(["replsetup", "connect", resource.name, "\(peer.nodeID)"] + addresses)
+    }
+    for step in steps { console.out(step.joined(separator: " ") + "\n") }
   }
 
   func adjust(_ names: [String]) -> Int32 {
     forEach(names, .resource, .needed) { target in
       let resource = target.resource
+      if options.dryRun, !daemon(resource).isRunning { return printSteps(of: resource) }
       if instead(["replsetup", "adjust", resource.name]) { return }
       if let refusal = resource.refusals.first { throw refusal }
       guard daemon(resource).isRunning else {

@@ -12,6 +12,8 @@ enum ControlFault: Error, Equatable {
   case silent
   /// It hung up before the final reply, or wrote what is no reply.
   case broken(String)
+  /// No socket can have this path, so nobody listens there.
+  case impossible(String)
   case system(String)
 }
 
@@ -31,7 +33,7 @@ struct ControlClient: ~Copyable {
     let bytes = Array(path.utf8)
     let room = MemoryLayout.size(ofValue: address.sun_path) - 1
     guard bytes.count <= room else {
-      throw .system("the path of the control socket, \(path), is longer than \(room) bytes: use a shorter REPL_RUN_DIR")
+      throw .impossible("the path of the control socket, \(path), is longer than \(room) bytes")
     }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_NONBLOCK | O_CLOEXEC, 0)

@@ -63,7 +63,10 @@ struct DaemonProcess {
       _ = try ControlClient(connecting: files.controlSocket(resource), deadline: Deadline(after: 1))
       return true
     } catch {
-      return error != .notRunning
+      return switch error {
+      case .notRunning, .impossible: false
+      case .silent, .broken, .system: true
+      }
     }
   }
 
@@ -106,6 +109,10 @@ struct DaemonProcess {
       Refusal(
         "repld (\(described(pid))) could not be asked for \(command.name)", why: why,
         next: "see \(files.log(resource))", exitCode: 20)
+    case .impossible(let why):
+      Refusal(
+        "repld cannot be asked for \(command.name)", why: why, next: "choose a shorter run directory (REPL_RUN_DIR)",
+        exitCode: 20)
     case .system(let why):
       Refusal("repld could not be asked for \(command.name)", why: why, next: "run repladm as root", exitCode: 20)
     }

@@ -13,7 +13,6 @@ struct DaemonStart {
 
   func start(_ resource: String, deadline: Deadline) throws(Refusal) {
     let files = surroundings.runFiles
-    try makeRunDirectory(files.directory)
     guard let program = surroundings.daemonProgram else {
       throw Refusal(
         "repld is not installed beside repladm (\(surroundings.programDirectory)) nor in the search path",
@@ -27,6 +26,7 @@ struct DaemonStart {
     }
     defer { close(log) }
     let before = lseek(log, 0, SEEK_END)
+    try announce(resource, in: log, path)
 
     var environment = surroundings.environment
     environment["REPL_CONFIG"] = configurationFile
@@ -40,6 +40,16 @@ struct DaemonStart {
       throw Refusal(why, next: "check the installation of repld", exitCode: 20)
     }
     try waitUntilItAnswers(&child, resource, log: path, from: before, deadline: deadline)
+  }
+
+  /// A line of our own comes first: what the daemon has to say when it ends at once must find room, too.
+  private func announce(_ resource: String, in log: Int32, _ path: String) throws(Refusal) {
+    let line = Array("repladm: starting repld \(resource) on \(nodeName)\n".utf8)
+    guard write(log, line, line.count) == line.count else {
+      throw Refusal(
+        "repld was not started", why: "\(path) cannot be written (\(systemWords(errno)))",
+        next: "make room in \(parent(path)), or choose another run directory (REPL_RUN_DIR)", exitCode: 20)
+    }
   }
 
   private func waitUntilItAnswers(
@@ -73,7 +83,7 @@ struct DaemonStart {
     }
   }
 
-  private func makeRunDirectory(_ path: String) throws(Refusal) {
+  func makeRunDirectory(_ path: String) throws(Refusal) {
     if mkdir(path, 0o755) == 0 || errno == EEXIST { return }
     if errno == ENOENT {
       do {
@@ -91,6 +101,6 @@ struct DaemonStart {
   private func lines(of log: String, from offset: off_t) -> [String] {
     guard let data = FileManager.default.contents(atPath: log) else { return [] }
     let said = String(decoding: data.dropFirst(Int(max(0, offset))), as: UTF8.self)
-    return said.split(separator: "\n").suffix(8).map(String.init)
+    return said.split(separator: "\n").filter { !$0.hasPrefix("repladm: ") }.suffix(8).map(String.init)
   }
 }

@@ -90,8 +90,8 @@ extension Reactor {
     let users = exports.users
     guard users > 0 else { return nil }
     return ControlRefusal(
-      .deviceInUse, why: users == 1 ? "an NBD client holds it open" : "\(users) NBD clients hold it open",
-      next: "unmount the file system or end the program that uses the volume, then try again")
+      .deviceInUse, details: exports.userNames(),
+      next: "unmount the file system or end the program that uses the volume, then repeat the command")
   }
 
   private mutating func prepare(_ command: EngineCommand) {
@@ -179,8 +179,21 @@ extension Reactor {
     switch outcome {
     case .refused(let refusal): reply(.refused(ControlRefusal(refusal)), place)
     case .done:
+      if let refusal = cannotListen(job.command) { return reply(.refused(refusal), place) }
       if job.steps.isEmpty { reply(.done, place) } else { run(job.steps, job, place) }
     }
+  }
+
+  /// A connection is begun before it is known whether its address can be listened on.
+  private func cannotListen(_ command: ControlCommand) -> ControlRefusal? {
+    switch command {
+    case .connect, .adjust: break
+    default: return nil
+    }
+    guard engine.connectionRefusal != nil, let refusal = peers.listenRefusal else { return nil }
+    let next = "then run repladm adjust \(setup.hosted.name)"
+    if case .portInUse = refusal { return ControlRefusal(.localAddressInUse, why: refusal.text, next: next) }
+    return ControlRefusal("cannot listen for the peer", why: refusal.text, next: next, exitCode: 10)
   }
 
   private mutating func demotionEnded(_ command: ControlCommand?, _ outcome: Outcome) {
@@ -202,7 +215,7 @@ extension Reactor {
     guard control.connections.contains(place), let job = control.connections[place].job else { return }
     if job.wait != .engine, isReached(job.wait) { return reply(.done, place) }
     if let deadline = job.deadline, now >= deadline {
-      return reply(.refused(.waitTimedOut(waitedFor(job), next: "see repladm status \(setup.hosted.name)")), place)
+      return reply(.refused(.waitTimedOut(waitedFor(job), next: adviceForWaiter())), place)
     }
     if job.wait == .sync, now >= job.nextProgress {
       control.connections[place].job?.nextProgress = now + .milliseconds(500)
@@ -219,6 +232,14 @@ extension Reactor {
     case .sync: return "the resync with \(peer)"
     case .engine: return "the end of '\(job.command.name)'"
     }
+  }
+
+  private func adviceForWaiter() -> String {
+    let name = setup.hosted.name
+    guard engine.snapshot().connection < .connected, let peer = setup.hosted.peers.first?.name,
+      let silence = peers.silence
+    else { return "see repladm status \(name)" }
+    return "\(peer) does not answer (\(silence)): see that \(name) is up there and that the network lets it through"
   }
 
   private func isReached(_ wait: ControlConnection.Wait) -> Bool {

@@ -130,6 +130,16 @@ struct ExportServer: ~Copyable {
     return count
   }
 
+  /// Who they are, for people: a line for each, the first few of many.
+  func userNames() -> [String] {
+    var lines: [String] = []
+    for i in 0..<connections.capacity where connections.contains(i) && connections[i].isUser {
+      lines.append("\(resource)/\(connections[i].volume.value) opened by \(connections[i].socket.peerDescription)")
+    }
+    let shown = 8
+    return lines.count <= shown ? lines : Array(lines[..<shown]) + ["and \(lines.count - shown) more"]
+  }
+
   func users(of number: VolumeNumber) -> Int {
     var count = 0
     for i in 0..<connections.capacity

@@ -24,6 +24,10 @@ struct PeerTable: ~Copyable {
 
   /// The attempt under way, and when it is given up.
   private(set) var attempt: (place: Int, until: Instant)?
+  /// Why there is no listener although one was asked for.
+  private(set) var listenRefusal: SocketRefusal?
+  /// Why the last attempt failed; nil once the peer was met.
+  private(set) var silence: String?
   /// Strangers were reported already.
   private var strangers = 0
 
@@ -59,11 +63,13 @@ struct PeerTable: ~Copyable {
   /// Nil, or why the address cannot be listened on.
   mutating func listen(_ ring: inout Ring) -> String? {
     wantsListener = true
+    listenRefusal = nil
     guard !listener.contains(0) else { return nil }
     do throws(SocketRefusal) {
       listener.put(try Listener(tcp: own, options: options), at: 0)
     } catch {
       wantsListener = false
+      listenRefusal = error
       return error.text
     }
     accept(&ring)
@@ -101,6 +107,7 @@ struct PeerTable: ~Copyable {
       return nil
     }
     socket.tuneTCP(options)
+    silence = nil
     return add(socket, .open, &ring)
   }
 
@@ -140,15 +147,24 @@ struct PeerTable: ~Copyable {
     attempt = nil
     if let fault = completion.fault {
       drop(place, &ring)
-      return .failure(AttemptFault(text: "\(peer): \(fault)"))
+      let isCancelled = fault.code == 125
+      return fail(isCancelled ? "no answer within \(patience.nanoseconds / 1_000_000_000) s" : "\(fault)")
     }
     // On one host a socket may meet itself when its own port happens to be the peer's.
     if sockets[place].socket.localAddress == sockets[place].socket.peerAddress {
       drop(place, &ring)
-      return .failure(AttemptFault(text: "\(peer): nobody listens there"))
+      return fail("nobody listens there")
     }
+    silence = nil
     sockets[place].phase = .open
     return .success(sockets[place].id)
+  }
+
+  private mutating func fail(_ why: String) -> Result<SocketID, AttemptFault> {
+    let text = "\(peer): \(why)"
+    let isNews = text != silence
+    silence = text
+    return .failure(AttemptFault(text: text, isNews: isNews))
   }
 
   /// Lets a socket go. Nothing may be under way on it.
@@ -169,4 +185,6 @@ struct PeerTable: ~Copyable {
 
 struct AttemptFault: Error {
   let text: String
+  /// The attempt before this one did not fail like this.
+  let isNews: Bool
 }
