@@ -85,7 +85,7 @@ private func lines(_ path: String) throws -> [Substring] {
   }
 
   @Test func nothingIsLeftHalfDone() throws {
-    let words = ["TODO", "FIXME", "XXX", "try?", "fatalError", "HACK"]
+    let words = ["TODO", "FIXME", "XXX", " try?", "(try?", "fatalError", "HACK"]
     for path in files("Sources") {
       for (number, line) in try lines(path).enumerated() {
         for word in words where line.contains(word) {

@@ -110,7 +110,10 @@ import Testing
     let bench = try AdminBench()
     try bench.configure()
     #expect(bench.run("-d", "create-md", "r0").out == "replmeta 90 v09 \(bench.disk) internal create-md 1\n")
-    #expect(bench.run("-d", "up", "r0").out == "repld r0\n")
+    #expect(
+      bench.run("-d", "up", "r0").out
+        == "repld r0\nreplsetup attach 90 \(bench.disk) \(bench.disk) internal\n"
+        + "replsetup connect r0 1 ipv4:127.0.0.1:7790 ipv4:127.0.0.1:7791\n")
     #expect(bench.run("-d", "down", "all").out == "replsetup down r0\n")
     #expect(bench.run("-d", "detach", "--force", "r0").out == "replsetup detach 90 --force\n")
   }

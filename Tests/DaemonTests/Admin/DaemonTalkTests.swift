@@ -252,11 +252,14 @@ private func snapshot(done: UInt64? = nil) -> StatusSnapshot {
     let box = Box()
     Thread.detachNewThread {
       guard hasHappened({ FileManager.default.fileExists(atPath: files.directory + "/started") }) else { return }
-      box.set(FakeDaemon("r0", files) { _ in [.reply(.refused(Refusal(.noValidMetadata, next: "create some")))] })
+      box.set(
+        FakeDaemon("r0", files) { _ in
+          [.reply(.refused(Refusal(.noValidMetadata, why: "nothing there", next: "create some")))]
+        })
     }
     let outcome = bench.run("up", "r0")
     box.daemon?.stop()
     #expect(outcome.code == 1)
-    #expect(outcome.err.contains("No valid meta data found") && outcome.err.contains("repladm create-md r0"))
+    #expect(outcome.err == "r0: No valid meta data found\nnothing there: create some.\n")
   }
 }
