@@ -118,6 +118,52 @@ struct DiskStoryTests {
     pair.expectRest()
   }
 
+  @Test("the disk a diskless Primary works on goes and comes back: it is used again, an older one is not")
+  func lastDiskReturns() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 2)])
+    pair.order(.detach(.zero, force: true), on: pair.beta)
+    pair.settle()
+    #expect(pair.alpha.state == "Connected Primary/Secondary Diskless/Diskless")
+    let read = pair.alpha.read(80)
+    pair.settle()
+    #expect(pair.alpha.answers[read.ticket] == DiskFault(errno: 5))
+    // Its own disk does not have the last write.
+    pair.refuse(.attach(.zero), on: pair.alpha, 150)
+    pair.order(.attach(.zero), on: pair.beta)
+    pair.settle()
+    #expect(pair.alpha.state == "Connected Primary/Secondary Diskless/UpToDate")
+    #expect(pair.beta.state == "Connected Secondary/Primary UpToDate/Diskless")
+    #expect(pair.content(pair.alpha, 80) == [UInt64](repeating: 2, count: 8))
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+    pair.expectRest()
+  }
+
+  @Test("a disk that comes to a diskless Secondary can be promoted on")
+  func diskComesToClient() throws {
+    let pair = try Pair { settings, isAlpha in
+      if isAlpha { settings.volumes[0].hasDisk = false }
+    }
+    pair.attach([pair.beta])
+    pair.order(.primary(force: true), on: pair.beta)
+    pair.order(.secondary, on: pair.beta)
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.connect()
+    pair.expect("Connected Secondary/Secondary Diskless/Diskless")
+    pair.refuse(.primary(force: false), on: pair.alpha, -2)
+    pair.order(.attach(.zero), on: pair.beta)
+    pair.settle()
+    pair.expect("Connected Secondary/Secondary Diskless/UpToDate")
+    pair.order(.primary(force: false), on: pair.alpha)
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 1)])
+    pair.expectRest()
+  }
+
   @Test("invalidate copies everything from the peer, invalidate-remote everything to it")
   func invalidate() throws {
     let pair = try Pair()

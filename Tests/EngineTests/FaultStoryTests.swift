@@ -80,7 +80,7 @@ struct FaultStoryTests {
     pair.alpha.disks[.zero]!.badForReading = 80..<88
     #expect(pair.content(pair.alpha, 80) == [UInt64](repeating: 1, count: 8))
     pair.settle()
-    pair.expect("Connected Primary/Secondary \(policy == .detach ? "Diskless" : "UpToDate")/UpToDate")
+    pair.expect("Connected Primary/Secondary \(policy == .detach ? "Diskless" : "Inconsistent")/UpToDate")
     pair.cutLink()
     let read = pair.alpha.read(80)
     pair.settle()

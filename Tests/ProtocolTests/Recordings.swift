@@ -85,7 +85,7 @@ struct Recording: CustomTestStringConvertible {
     return streams
   }
 
-  private static func unpack(_ files: [String]) throws -> [UInt8] {
+  static func unpack(_ files: [String]) throws -> [UInt8] {
     let process = Process()
     let pipe = Pipe()
     process.executableURL = URL(filePath: "/usr/bin/xz")

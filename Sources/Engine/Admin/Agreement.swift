@@ -213,6 +213,7 @@ extension Engine {
 
   private mutating func startFullTarget(_ v: Int) {
     setAllBits(v)
+    volumes[v].backing.bitsAreComplete = true
     change(v) { $0.conn = .startingSyncT }
     change(v) { $0.conn = .wfSyncUUID }
     if let sync = volumes[v].earlySync {

@@ -154,7 +154,7 @@ extension Engine {
       )
     }
     let current = superblock.generations(peerNode: Int(settings.peerNodeID)).current
-    if role == .primary, volumes[v].state.conn < .connected, volumes[v].exposed != 0,
+    if role == .primary, volumes[v].state.peerDisk != .upToDate, volumes[v].exposed != 0,
       volumes[v].exposed & ~1 != current & ~1
     {
       return (

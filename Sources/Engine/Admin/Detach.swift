@@ -135,7 +135,8 @@ extension Engine {
       call(.localIOError, v)
       failDisk(v)
     case .passOn:
-      if what == "write", volumes[v].state.disk > .inconsistent {
+      if volumes[v].state.disk > .inconsistent {
+        volumes[v].backing.bitsAreComplete = true
         change(v) { $0.disk = .inconsistent }
         if volumes[v].state.conn >= .connected { sendState(v) }
       }

@@ -103,13 +103,13 @@ extension Engine {
   }
 
   mutating func demote(_ reply: ReplyTo?) {
+    guard pending.isNone else {
+      refuseChange(reply, -18, why: "another state change is under way")
+      return
+    }
     if role != .primary {
       if let reply { fx.append(.reply(reply, .done)) }
       advanceDown()
-      return
-    }
-    guard pending.isNone else {
-      refuseChange(reply, -18, why: "another state change is under way")
       return
     }
     pending = .demoting(reply, left: nil)

@@ -29,7 +29,7 @@ extension Engine {
           giveUpLink(
             "the peer's data of \(name(v)) are not those this Primary has shown: connect the node that has them")
         }
-      } else {
+      } else if volumes[v].state.peerDisk == .upToDate {
         volumes[v].exposed = peer.current
       }
     }
@@ -43,6 +43,8 @@ extension Engine {
     if disk == .negotiating {
       disk = volumes[v].peerGenerations?.flags.contains(.inconsistent) == true ? .inconsistent : .consistent
     }
+
+    if old.disk <= .failed, disk == .consistent, holdsExposedData(v) { disk = .upToDate }
 
     // The end of a resync, said by the target.
     if old.disk == .upToDate, old.conn > .connected, old.peerDisk == .inconsistent || old.peerDisk == .consistent {
@@ -117,6 +119,13 @@ extension Engine {
     }
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
     lookAgain = true
+  }
+
+  /// Without a disk of our own the peer's is what there is, unless a Primary has already shown something else.
+  private func holdsExposedData(_ v: Int) -> Bool {
+    if role != .primary || volumes[v].exposed == 0 { return true }
+    guard let peer = volumes[v].peerGenerations else { return false }
+    return peer.current & ~1 == volumes[v].exposed & ~1
   }
 
   /// What the disk of this volume was when it was last in use; Diskless without one.

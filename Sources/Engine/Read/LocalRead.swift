@@ -19,13 +19,10 @@ extension Engine {
   /// Every block of the range is good on the local disk.
   private func isGoodHere(_ v: Int, _ range: BlockRange) -> Bool {
     guard volumes[v].hasDisk, volumes[v].state.disk != .negotiating else { return false }
+    // Before the bitmaps are merged a sync target does not know what is missing; afterwards what is not marked is good.
+    if volumes[v].state.conn == .wfBitMapT { return false }
     if volumes[v].state.disk >= .outdated { return true }
-    // A sync target: what it has received is good. Before the bitmaps are merged it does not know what is missing.
-    switch volumes[v].state.conn {
-    case .wfSyncUUID, .syncTarget, .pausedSyncT: break
-    default: return false
-    }
-    return !volumes[v].backing.bitmap.anySet(in: range.bitsTouched)
+    return volumes[v].backing.bitsAreComplete && !volumes[v].backing.bitmap.anySet(in: range.bitsTouched)
   }
 
   private mutating func startRead(_ id: SlotID) {

@@ -76,6 +76,7 @@ extension Engine {
     if !complete { return }
     volumes[v].backing.bitmap.recount()
     volumes[v].exchange.receiver = nil
+    volumes[v].backing.bitsAreComplete = true
     if conn == .wfBitMapT {
       volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
       sendBitmap(v)

@@ -33,7 +33,8 @@ extension VolumeState {
       peerDisk = .upToDate
     case .wfBitMapS, .startingSyncS, .pausedSyncS, .ahead:
       disk = .upToDate
-      peerDisk = min(max(peerDisk, .inconsistent), .consistent)
+      // A target that calls itself Outdated on its way to the resync has not been lost.
+      peerDisk = peerDisk == .outdated ? .consistent : min(max(peerDisk, .inconsistent), .consistent)
     case .syncTarget:
       disk = .inconsistent
       peerDisk = .upToDate

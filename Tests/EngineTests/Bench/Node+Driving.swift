@@ -83,5 +83,9 @@ extension Node {
     return [one.current, one.bitmap, one.history0, one.history1].map { $0 & ~1 }
   }
 
+  func isOutOfSync(_ bit: UInt64, _ number: VolumeNumber = .zero) -> Bool {
+    engine.volumes[engine.index(number)].backing.bitmap.isSet(bit)
+  }
+
   func packets(_ matching: (Packet) -> Bool) -> [Packet] { sent.map(\.packet).filter(matching) }
 }

@@ -15,6 +15,8 @@ final class Node {
   var disks: [VolumeNumber: FakeDisk]
   var now = Instant(nanoseconds: 1_000_000_000)
   var secret = "secret"
+  /// In place of the digest made of the secret.
+  var sign: (([UInt8]) -> [UInt8])?
 
   enum Arrival {
     case event(Event)
@@ -146,7 +148,8 @@ final class Node {
         if holdsSent { heldSent.append(notify) } else { inbox.append(.event(.sent(notify))) }
       }
     case .sign(let id, let algorithm, let message):
-      inbox.append(.event(.signed(id, sign(algorithm, message))))
+      let digest = sign?(message) ?? fakeHMAC(algorithm, message)
+      inbox.append(.event(.signed(id, digest)))
     case .answer(let ticket, let fault):
       if answers.updateValue(fault, forKey: ticket) != nil { Issue.record("\(name): \(ticket) answered twice") }
     case .copy(let from, let to): payloads[to.page] = payloads[from.page]
@@ -282,7 +285,7 @@ final class Node {
     }
   }
 
-  private func sign(_ algorithm: String, _ message: [UInt8]) -> [UInt8] {
+  private func fakeHMAC(_ algorithm: String, _ message: [UInt8]) -> [UInt8] {
     if algorithm == "unknown" { return [] }
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in Array(secret.utf8) + message { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
