@@ -16,7 +16,12 @@ extension Engine {
         kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation))
     volumes[v].unacked += 1
-    // It passes no write that came before it: with protocols A and B the application may have been answered already.
+    readInTurn(v, id)
+  }
+
+  /// It passes no write that came before it, also none that waits behind a barrier: with protocols A and B the
+  /// application may have been answered already.
+  mutating func readInTurn(_ v: Int, _ id: SlotID) {
     if inbound.barrier != nil {
       inbound.waiting.append(.read(id))
     } else {

@@ -41,7 +41,7 @@ extension Engine {
         kind: .resyncRead, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
         blockID: request.blockID, flags: [], payload: buffer, connection: link.generation))
     volumes[v].unacked += 1
-    parkOrStart(v, id)
+    readInTurn(v, id)
   }
 
   mutating func startResyncRead(_ v: Int, _ id: SlotID) {

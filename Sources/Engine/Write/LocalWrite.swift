@@ -129,7 +129,7 @@ extension Engine {
   }
 
   /// What one packet of this write may carry (wire spec 2.2, 7.1).
-  private func longestPacket(_ kind: WriteKind) -> UInt32 {
+  func longestPacket(_ kind: WriteKind) -> UInt32 {
     if kind != .data { return link.features.contains(.writeSame) ? 128 << 20 : 4 << 20 }
     return longestBlock
   }
@@ -162,6 +162,14 @@ extension Engine {
     if epochs.sent >= settings.net.maxEpochSize || (write.fua && fuaNeedsBarrier) { closeEpoch() }
   }
 
+  /// The part of a write that its i-th packet carries.
+  func piece(_ i: Int, of id: SlotID) -> BlockRange {
+    let range = writes[id].range
+    let longest = UInt64(longestPacket(writes[id].kind)) >> 9
+    let start = min(range.start.value + UInt64(i) * longest, range.end.value - 1)
+    return BlockRange(Sector(start), SectorCount(min(longest, range.end.value - start)))
+  }
+
   private mutating func packet(_ v: Int, _ id: SlotID, _ range: BlockRange) -> Packet {
     let write = writes[id]
     var head = DataHeader()
@@ -171,7 +179,8 @@ extension Engine {
     head.flags = .rwSync
     if write.fua { head.flags.insert(.fua) }
     let syncing = volumes[v].state.conn >= .syncSource && volumes[v].state.conn <= .pausedSyncT
-    if syncing { head.flags.insert(.maySetInSync) }
+    // Acks that clear bits are kept by position: a write in more than 64 packets does without.
+    if syncing, write.range.bytes <= UInt64(longestPacket(write.kind)) * 64 { head.flags.insert(.maySetInSync) }
     if link.version >= 100 {
       if settings.net.wireProtocol == .c || syncing {
         head.flags.insert(.sendWriteAck)
@@ -209,8 +218,8 @@ extension Engine {
       writes[id].diskFault = fault
       mark(v, id)
       diskFailed(v, fault, "write")
-    } else if writes[id].clearsWhenWritten, !writes[id].marked {
-      clearBits(v, writes[id].range)
+    } else if writes[id].clearsWhenWritten != 0, !writes[id].marked {
+      for i in 0..<64 where writes[id].clearsWhenWritten & 1 << UInt64(i) != 0 { clearBits(v, piece(i, of: id)) }
       resyncProgressed(v)
     }
     settle(id)

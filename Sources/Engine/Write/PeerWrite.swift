@@ -219,16 +219,17 @@ extension Engine {
       breakLink(.networkFailure, "ack for a write that is not under way (sector \(ack.sector))")
       return
     }
-    if !inSync { writes[id].plainlyAcked = true }
-    if !isLastPiece(id) { return }
-    if !writes[id].plainlyAcked, !writes[id].marked {
+    if inSync, !writes[id].marked {
+      // The peer has cleared the blocks of this packet, and so must we: once they are on our disk, too.
+      let piece = Int((ack.sector - writes[id].range.start.value) << 9 / UInt64(longestPacket(writes[id].kind)))
       if writes[id].legs.contains(.disk) {
-        writes[id].clearsWhenWritten = true
+        writes[id].clearsWhenWritten |= 1 << UInt64(piece)
       } else if writes[id].diskFault == nil {
-        clearBits(v, writes[id].range)
+        clearBits(v, self.piece(piece, of: id))
         resyncProgressed(v)
       }
     }
+    if !isLastPiece(id) { return }
     peerLegDone(id)
   }
 

@@ -41,14 +41,12 @@ struct AppWrite {
   var diskFault: DiskFault?
   /// The peer has it (acked, or will be told by the bitmap that it has not).
   var peerHasIt = false
-  /// The peer has written whole blocks of a resync: their bits go when our own disk has them, too.
-  var clearsWhenWritten = false
+  /// Packets (by position) whose blocks the peer has cleared: ours are cleared when our own disk has them, too.
+  var clearsWhenWritten: UInt64 = 0
   /// Its blocks are marked out of sync.
   var marked = false
   /// Packets it was sent in whose ack is missing. More than one only below version 100, or for a large discard.
   var pieces: UInt32 = 0
-  /// An ack of a piece did not say that it clears bits.
-  var plainlyAcked = false
 }
 
 struct AppRead {
