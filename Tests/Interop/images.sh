@@ -30,7 +30,7 @@ die() {
 
 # Loaded at boot, and there for modprobe.
 base_modules=(virtio_pci virtio_blk virtio_net virtio_console 9pnet_virtio 9p crc32c-intel crc32c_generic)
-more_modules=(drbd xfs sha1_generic sha256_generic hmac dm-mod dm-flakey)
+more_modules=(drbd nbd xfs sha1_generic sha256_generic hmac dm-mod dm-flakey)
 programs=(drbdadm drbdsetup drbdmeta mkfs.xfs blkdiscard dd)
 
 # The distribution's own mirror, as apt is configured; the list stays in the cache, never in the system's sources.

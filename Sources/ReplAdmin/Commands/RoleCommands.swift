@@ -20,10 +20,27 @@ struct Primary: AdminCommand {
       let resource = target.resource
       if admin.instead(["replsetup", "primary", resource.name] + (force ? ["--force"] : [])) { return }
       let deadline = general.deadline(60)
-      for remark in try admin.cleanUpDevices(resource) { admin.console.err("\(resource.name): \(remark)\n") }
-      try admin.daemon(resource).ask(.primary(force: force), deadline: deadline)
+      let devices = try admin.devices(resource)
+      admin.remark(resource, devices.flatMap { $0.cleanUp(mayResume: true) })
+      let daemon = admin.daemon(resource)
+      try daemon.ask(.primary(force: force), deadline: deadline)
+      if devices.contains(where: \.awaitsDaemon), try force || !isUnchanged(daemon.status(deadline: deadline)) {
+        admin.remark(resource, devices.flatMap { $0.cleanUp(mayResume: false) })
+      }
       try admin.attachDevices(resource, deadline: deadline)
     }
+  }
+
+  /// Whether a file system that was in use when the last daemon died may go on: its data are here, and nobody has written to
+  /// them since this daemon was started.
+  private func isUnchanged(_ status: StatusSnapshot) -> Bool {
+    status.devices.allSatisfy { $0.disk == .upToDate }
+      && status.connections.allSatisfy { connection in
+        connection.peerRole != .primary
+          && connection.peerDevices.allSatisfy {
+            $0.received == 0 && $0.replication != .syncTarget && $0.replication != .pausedSyncT
+          }
+      }
   }
 }
 
@@ -62,8 +79,8 @@ extension Admin {
     }
   }
 
-  func cleanUpDevices(_ resource: HostedResource) throws(ConfigurationError) -> [String] {
-    try devices(resource).flatMap { $0.cleanUp() }
+  func remark(_ resource: HostedResource, _ remarks: [String]) {
+    for remark in remarks { console.err("\(resource.name): \(remark)\n") }
   }
 
   /// Makes the devices after a promotion. Where that cannot be, says so once and where the data are.

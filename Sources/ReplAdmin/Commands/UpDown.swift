@@ -41,7 +41,7 @@ struct Down: AdminCommand {
       if admin.instead(["replsetup", "down", resource.name]) { return }
       let daemon = admin.daemon(resource)
       guard daemon.isRunning else {
-        for remark in try admin.cleanUpDevices(resource) { admin.console.err("\(resource.name): \(remark)\n") }
+        admin.remark(resource, try admin.devices(resource).flatMap { $0.cleanUp(mayResume: false) })
         admin.removeLeftovers(resource)
         return
       }
@@ -79,7 +79,7 @@ extension Admin {
   func up(_ resource: HostedResource, noDevice: Bool, deadline: Deadline) throws {
     if let refusal = resource.refusals.first { throw refusal }
     for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
-    for remark in try cleanUpDevices(resource) { console.err("\(resource.name): \(remark)\n") }
+    remark(resource, try devices(resource).flatMap { $0.expectSuccessor() })
     let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
     try start.makeRunDirectory(files.directory)
     let remembered = exists(files.noDevice(resource.name))

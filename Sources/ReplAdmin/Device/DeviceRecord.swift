@@ -18,8 +18,13 @@ struct DeviceRecord: Codable, Equatable {
   /// Where nbdfuse is mounted, and which process it is.
   var fuseMount: String?
   var fuse: ProcessMark?
-  /// The daemon that serves it. A later daemon cannot serve this device on.
+  /// Which of the kernel's nbd devices, and the socket it was connected to.
+  var nbdIndex: UInt32?
+  var backend: String?
+  /// The daemon that serves it.
   var daemon: ProcessMark?
+  /// That daemon died and the next one was started: the only one that may serve this device on.
+  var hasSuccessor: Bool?
 
   /// A process for good: ids are reused, start times are not.
   struct ProcessMark: Codable, Equatable {

@@ -1,4 +1,6 @@
-// Best means where the kernel has it: the nbd module, connected to the export's unix socket by nbd-client.
+// Best means where the kernel has it: the nbd module, given a connection to the export's unix socket. When the daemon dies
+// the device stays and its requests wait; a connection to the next daemon is put in its place and they go on (D7).
+// Law: a device with another export behind it is somebody else's and is left alone.
 import Base
 import Control
 import Glibc
@@ -8,48 +10,102 @@ struct KernelNBD {
   let volume: VolumeNumber
   let surroundings: Surroundings
 
+  /// How long requests wait for the next daemon before they fail.
+  static let deadLinkSeconds: UInt64 = 120
+  /// How often the kernel looks whether a request under way when the daemon died can be sent again.
+  private static let resendMilliseconds = 10000
+
+  private var socket: String { surroundings.runFiles.exportSocket(resource, volume) }
+
   /// Nil when it can be tried, else what is missing.
   var missing: String? {
-    if surroundings.tools.find("nbd-client") == nil { return "nbd-client is not installed (Debian package nbd-client)" }
     if access("/sys/module/nbd", F_OK) == 0 { return nil }
-    guard surroundings.tools.run("modprobe", ["nbd"]).ok, access("/sys/module/nbd", F_OK) == 0 else {
+    // DRBD's devices have no partitions.
+    guard surroundings.tools.run("modprobe", ["nbd", "max_part=0"]).ok, access("/sys/module/nbd", F_OK) == 0 else {
       return "the kernel has no nbd module"
     }
     return nil
   }
 
-  func attach(node: String, record: inout DeviceRecord, recordPath: String) throws(DeviceFault) {
-    for minor in UInt32(0)..<256 {
-      guard let number = free("nbd\(minor)") else { continue }
+  func attach(node: String, record: inout DeviceRecord, recordPath: String, deadline: Deadline) throws(DeviceFault) {
+    var control = try NBDControl.open()
+    let connection = try ExportConnection.open(socket, deadline: deadline)
+    for index in UInt32(0)..<256 where KernelNBD.isFree(index) {
+      record.nbdIndex = index
+      record.backend = socket
+      try record.write(to: recordPath)
+      guard try control.connect(index, connection, backend: socket, deadLinkSeconds: KernelNBD.deadLinkSeconds) else {
+        continue
+      }
+      let number = try KernelNBD.number(index)
       record.major = number.major
       record.minor = number.minor
       try record.write(to: recordPath)
+      KernelNBD.set("\(KernelNBD.resendMilliseconds)", "/sys/block/nbd\(index)/queue/io_timeout")
       try BlockNode.make(node, number)
-      // 30 s without an answer give the application an error instead of a process that cannot be killed.
-      let result = surroundings.tools.run(
-        "nbd-client",
-        ["-unix", surroundings.runFiles.exportSocket(resource, volume), node, "-persist", "-timeout", "30"])
-      guard result.ok else { throw .cannot("connect \(node) with nbd-client", result.lastLine) }
-      let connected = Deadline(after: 5).wait { access("/sys/block/nbd\(minor)/pid", F_OK) == 0 }
-      guard connected else {
-        throw .cannot("connect \(node) with nbd-client", "the kernel did not take it over in 5 s")
-      }
       return
     }
-    throw .cannot("find a free nbd device", "all of them are connected; load the module with a larger nbds_max")
+    throw .cannot("find a free nbd device", "all 256 are in use")
   }
 
-  static func detach(_ record: DeviceRecord, node: String, tools: Tools) -> Bool {
-    guard let minor = record.minor, access("/sys/block/nbd\(minor)/pid", F_OK) == 0 else { return true }
-    return tools.run("nbd-client", ["-d", node]).ok
-  }
-
-  /// The numbers of a device that is not connected; nil when it is, or does not exist.
-  private func free(_ name: String) -> BlockNumber? {
-    guard access("/sys/block/\(name)/pid", F_OK) != 0, let text = smallFile("/sys/block/\(name)/dev") else {
-      return nil
+  /// Gives the device of a daemon that died to the one that runs now.
+  func resume(_ record: DeviceRecord, deadline: Deadline) throws(DeviceFault) {
+    guard let index = record.nbdIndex, let backend = record.backend else {
+      throw .cannot("go on with the device", "it was never complete")
     }
-    let parts = text.split(separator: ":").compactMap { UInt32($0) }
-    return parts.count == 2 ? BlockNumber(major: parts[0], minor: parts[1]) : nil
+    var control = try NBDControl.open()
+    let connection = try ExportConnection.open(socket, deadline: deadline)
+    try control.reconnect(index, connection, backend: backend, deadline: deadline)
+  }
+
+  /// Whether the kernel still has the device of this record.
+  static func exists(_ record: DeviceRecord) -> Bool {
+    guard let index = record.nbdIndex, access("/sys/block/nbd\(index)/pid", F_OK) == 0 else { return false }
+    // Kernels before 5.14 do not tell what is behind it.
+    guard let backend = smallFile("/sys/block/nbd\(index)/backend") else { return true }
+    return backend == record.backend
+  }
+
+  /// False when it is held by somebody; then everything stays as it is.
+  static func detach(_ record: DeviceRecord, node: String) throws(DeviceFault) -> Bool {
+    guard exists(record) else { return true }
+    // While it is claimed here nobody can mount it.
+    let claim = open(node, O_RDWR | O_EXCL | O_CLOEXEC)
+    guard claim >= 0 else { return false }
+    fsync(claim)
+    do throws(DeviceFault) {
+      try abandon(record)
+    } catch {
+      close(claim)
+      throw error
+    }
+    // The kernel lets go at the last close.
+    close(claim)
+    return Deadline(after: 5).wait { !exists(record) }
+  }
+
+  /// Ends the connection, whether it works or not: what still waits for an answer gets an error.
+  static func abandon(_ record: DeviceRecord) throws(DeviceFault) {
+    guard exists(record), let index = record.nbdIndex else { return }
+    var control = try NBDControl.open()
+    try control.disconnect(index)
+  }
+
+  /// One that is not connected, or that the kernel would make.
+  private static func isFree(_ index: UInt32) -> Bool { access("/sys/block/nbd\(index)/pid", F_OK) != 0 }
+
+  /// The numbers of a device: how many minors each takes is a parameter of the module.
+  private static func number(_ index: UInt32) throws(DeviceFault) -> BlockNumber {
+    let parts = smallFile("/sys/block/nbd\(index)/dev")?.split(separator: ":").compactMap { UInt32($0) } ?? []
+    guard parts.count == 2 else { throw .cannot("use nbd\(index)", "the kernel does not show its numbers") }
+    return BlockNumber(major: parts[0], minor: parts[1])
+  }
+
+  /// A setting that older kernels may not have.
+  private static func set(_ value: String, _ path: String) {
+    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    _ = value.withCString { write(descriptor, $0, strlen($0)) }
   }
 }

@@ -23,6 +23,7 @@ struct VolumeDevice {
   func attach(deadline: Deadline) throws(DeviceFault) {
     if let record {
       if works(record) { return }
+      if canResume(record) { return try resume(record, deadline: deadline) }
       abandon(record)
     }
     var missing: [String] = []
@@ -31,7 +32,7 @@ struct VolumeDevice {
       missing.append(why)
     } else {
       try make(.kernelNBD) { (record) throws(DeviceFault) in
-        try nbd.attach(node: path, record: &record, recordPath: recordPath)
+        try nbd.attach(node: path, record: &record, recordPath: recordPath, deadline: deadline)
       }
       return
     }
@@ -62,9 +63,28 @@ struct VolumeDevice {
     }
   }
 
-  /// Who uses the device now; empty also when there is none.
+  private func resume(_ record: DeviceRecord, deadline: Deadline) throws(DeviceFault) {
+    var record = record
+    do throws(DeviceFault) {
+      let nbd = KernelNBD(resource: resource, volume: volume, surroundings: surroundings)
+      try nbd.resume(record, deadline: deadline)
+      record.daemon = DeviceRecord.ProcessMark(daemon.pid)
+      record.hasSuccessor = nil
+      try record.write(to: recordPath)
+    } catch {
+      abandon(record)
+      throw error
+    }
+  }
+
+  /// Who uses the device now; empty also when there is none that works: then demotion takes nothing away from them.
   func holders() -> [String] {
-    guard let record, let number = number(of: record) else { return [] }
+    guard let record, works(record) else { return [] }
+    return holders(of: record)
+  }
+
+  private func holders(of record: DeviceRecord) -> [String] {
+    guard let number = number(of: record) else { return [] }
     return DeviceHolders(number: number, path: path, name: lastComponent(path)).list()
   }
 
@@ -87,11 +107,16 @@ struct VolumeDevice {
     }
     var found = settledHolders()
     guard found.isEmpty else { throw VolumeDevice.inUse(found) }
-    let gone =
-      switch record.means {
-      case .kernelNBD: KernelNBD.detach(record, node: path, tools: surroundings.tools)
-      case .fuseLoop: FuseLoop.detach(record, node: path, deadline: Deadline(after: 10))
-      }
+    let gone: Bool
+    do throws(DeviceFault) {
+      gone =
+        switch record.means {
+        case .kernelNBD: try KernelNBD.detach(record, node: path)
+        case .fuseLoop: FuseLoop.detach(record, node: path, deadline: Deadline(after: 10))
+        }
+    } catch {
+      throw Refusal("\(path) was not taken away", why: error.text, next: "repeat the command", exitCode: 20)
+    }
     guard gone else {
       found = holders()
       throw VolumeDevice.inUse(found.isEmpty ? ["\(lastComponent(path)) was opened at this very moment"] : found)
@@ -100,12 +125,40 @@ struct VolumeDevice {
     return true
   }
 
-  /// Removes what a daemon that died left behind. What is still mounted goes when it is unmounted.
-  func cleanUp() -> [String] {
+  /// Deals with what a daemon that died left behind: keeps it for the next daemon when it may and can go on with it, else
+  /// removes it. What is still mounted goes when it is unmounted.
+  func cleanUp(mayResume: Bool) -> [String] {
     guard let record, !works(record) else { return [] }
-    let held = holders()
-    abandon(record)
+    if mayResume, canResume(record) { return [] }
+    var held: [String] = []
+    switch record.means {
+    case .kernelNBD:
+      // To ask who has it open is to open it, and that would wait for the daemon that died.
+      abandon(record)
+      held = holders(of: record)
+    case .fuseLoop:
+      held = holders(of: record)
+      abandon(record)
+    }
     return held.map { "\($0), left over from a repld that died: end that use" }
+  }
+
+  /// Whether requests to it wait for this daemon.
+  var awaitsDaemon: Bool { record.map { !works($0) && canResume($0) } ?? false }
+
+  /// Before a daemon is started: it is the one that may go on with the device of the last one.
+  func expectSuccessor() -> [String] {
+    guard var record, !works(record) else { return [] }
+    guard record.means == .kernelNBD, record.hasSuccessor == nil, KernelNBD.exists(record) else {
+      return cleanUp(mayResume: false)
+    }
+    record.hasSuccessor = true
+    do throws(DeviceFault) {
+      try record.write(to: recordPath)
+    } catch {
+      return cleanUp(mayResume: false)
+    }
+    return []
   }
 
   static func inUse(_ details: [String]) -> Refusal {
@@ -115,18 +168,28 @@ struct VolumeDevice {
 
   /// True when the daemon that serves it lives, and so do the parts in between.
   private func works(_ record: DeviceRecord) -> Bool {
-    guard let number = number(of: record) else { return false }
+    guard number(of: record) != nil else { return false }
     switch record.means {
-    case .kernelNBD: return access("/sys/block/nbd\(number.minor)/pid", F_OK) == 0
+    case .kernelNBD: return record.daemon?.isAlive == true && KernelNBD.exists(record)
     case .fuseLoop:
       return record.daemon?.isAlive == true && record.fuse?.isAlive == true
         && FuseLoop.loop(of: record, node: path)?.isBound == true
     }
   }
 
+  /// A device whose requests wait for this daemon. Whether the data behind it are still the same is for the caller to know.
+  private func canResume(_ record: DeviceRecord) -> Bool {
+    record.means == .kernelNBD && record.hasSuccessor == true && number(of: record) != nil && KernelNBD.exists(record)
+  }
+
   private func abandon(_ record: DeviceRecord) {
     switch record.means {
-    case .kernelNBD: _ = KernelNBD.detach(record, node: path, tools: surroundings.tools)
+    case .kernelNBD:
+      do throws(DeviceFault) {
+        try KernelNBD.abandon(record)
+      } catch {
+        // Nothing is left to try; the kernel gives up by itself.
+      }
     case .fuseLoop: FuseLoop.abandon(record, node: path)
     }
     forget(record)

@@ -84,10 +84,11 @@ class Port:
 
 
 class Machine:
-    def __init__(self, name, flavour, cache, directory, network, address, disks, memory=384):
+    def __init__(self, name, flavour, cache, directory, network, address, disks, memory=384, share=None):
         self.name, self.flavour, self.network, self.address, self.disks = name, flavour, network, address, disks
         self.images = os.path.join(cache, flavour)
         self.directory = os.path.join(directory, name)
+        self.share = share or os.path.join(self.images, "share")
         self.tap = "t-" + name[:12]
         self.memory = memory
         self.process, self.ports, self.paused, self.consoles = None, [], False, 0
@@ -119,7 +120,7 @@ class Machine:
             "-serial", "file:" + os.path.join(self.directory, "console.log"),
             "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off",
             "-device", f"virtio-serial-pci,max_ports={PORTS + 1}",
-            "-fsdev", f"local,id=share,path={self.images}/share,security_model=none,readonly=on",
+            "-fsdev", f"local,id=share,path={self.share},security_model=none,readonly=on",
             "-device", "virtio-9p-pci,fsdev=share,mount_tag=share",
             "-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no",
             "-device", f"virtio-net-pci,netdev=n0,mac=52:54:00:{address},romfile=",
