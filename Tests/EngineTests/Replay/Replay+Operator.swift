@@ -107,6 +107,7 @@ extension Replay {
       }
       for bit in 0..<bits where words[Int(bit / 64)] >> (bit % 64) & 1 != 0 && !node.isOutOfSync(bit, volume) {
         node.write(bit * 8, min(8, node.volume(volume).size.value - bit * 8), stamp: bit, volume: volume)
+        settle()
       }
       settle()
     }
