@@ -63,4 +63,19 @@ struct RecordedPeerTests {
       #expect(replay.node.lentPayloads == 0)
     }
   }
+
+  // MARK: DRBD 9
+
+  /// `alpha` runs DRBD 9.3, we take the place of the kernel 8.4 at `beta`.
+  static let withDRBD9 = Recording.all.filter { $0.isWithDRBD9 && $0.name != "08-auth-integrity-verify" }.map(\.name)
+
+  @Test("towards DRBD 9 as well", arguments: withDRBD9)
+  func towardsDRBD9(_ scenario: String) throws {
+    let script = try Script(scenario, withDRBD9: true)
+    let replay = try Replay(script, as: "beta")
+    replay.run()
+    // The kernel drops the connection at packet 0x59, which we skip; it answers the requests in the next one.
+    try replay.check(except: scenario == "02-sync-from-84" ? ["1 bulk", "slots"] : [])
+    #expect(replay.node.lentPayloads == 0)
+  }
 }

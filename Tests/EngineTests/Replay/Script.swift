@@ -16,8 +16,8 @@ struct Script {
   let links: [RecordedLink]
   let entries: [Entry]
 
-  init(_ name: String) throws {
-    recording = Recording.named(name)
+  init(_ name: String, withDRBD9: Bool = false) throws {
+    recording = Recording.all.first { $0.name == name && $0.isWithDRBD9 == withDRBD9 }!
     links = try recording.links()
     var packets: [String: [Int: (DecodedPacket, [UInt64])]] = [:]
     for (stream, decoded) in try recording.decodedStreams() {
