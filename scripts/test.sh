@@ -37,6 +37,10 @@ packages() {
 # swift test, its tests counted one by one.
 swift_tests() {
   local status=0 good bad
+  swift build --build-tests --explicit-target-dependency-import-check error >"$log" 2>&1 || {
+    tail -20 "$log"
+    return 1
+  }
   swift test --skip-build 2>&1 | tee "$log" | grep --line-buffered -vE '^◇|^✔ Test .*passed|^\[' || true
   good=$(grep -E '^✔ Test .* passed after' "$log" | grep -vc '^✔ Test run with' || true)
   bad=$(grep -E '^✘ Test .* failed after' "$log" | grep -vc '^✘ Test run with' || true)

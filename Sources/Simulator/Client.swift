@@ -155,7 +155,9 @@ extension World {
   private func isBusy(_ v: Int, _ start: Int, _ count: Int) -> Bool {
     if client.underWay == 0 { return false }
     for request in client.requests
-    where request.isActive && request.volume == v && request.start < start + count && start < request.start + request.count {
+    where request.isActive && request.volume == v && request.start < start + count
+      && start < request.start + request.count
+    {
       return true
     }
     return false
@@ -221,7 +223,8 @@ extension World {
     client.answered += 1
     if client.node == n, !client.isStopping {
       let pattern = client.pattern
-      wakeClient(after: random.oneIn(pattern.restOneIn) ? random.below(pattern.rest) : random.below(pattern.thinkTime + 1))
+      wakeClient(
+        after: random.oneIn(pattern.restOneIn) ? random.below(pattern.rest) : random.below(pattern.thinkTime + 1))
     }
   }
 

@@ -146,7 +146,10 @@ final class History {
       let write = writes[number]
       guard sector >= write.start, sector < write.start + write.count else { continue }
       text += " #\(number) \(write.action)"
-      text += write.answered ? (write.lost ? " (answered, not flushed)" : " (answered)") : write.ended == .max ? " (under way)" : " (never answered)"
+      text +=
+        write.answered
+        ? (write.lost ? " (answered, not flushed)" : " (answered)")
+        : write.ended == .max ? " (under way)" : " (never answered)"
       shown += 1
       if shown == 5 { break }
     }

@@ -60,7 +60,9 @@ struct Keeper {
       if otherHasIt && !wasPrimary { truth[n][v] = false } else { lost[n] = true }
     }
     // Protocols A and B: what was answered need not have reached the peer.
-    if wasPrimary && world.circumstances.wireProtocol != .c { for history in world.histories { history.loseUnflushed() } }
+    if wasPrimary && world.circumstances.wireProtocol != .c {
+      for history in world.histories { history.loseUnflushed() }
+    }
   }
 }
 
@@ -259,7 +261,8 @@ extension World {
     guard !choices.isEmpty, nodes[q].isRunning, !commands.isBusy(0), !commands.isBusy(1) else { return }
     let v = Int(random.below(UInt64(histories.count)))
     let number = nodes[p].settings.volumes[v].number
-    let bothGood = nodes[p].view.connection >= .connected && keeper.truth[q].allSatisfy { $0 } && keeper.truth[p].allSatisfy { $0 }
+    let bothGood =
+      nodes[p].view.connection >= .connected && keeper.truth[q].allSatisfy { $0 } && keeper.truth[p].allSatisfy { $0 }
     switch choices[Int(random.below(UInt64(choices.count)))] {
     case .switchOver:
       guard bothGood else { return }

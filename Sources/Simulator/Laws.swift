@@ -109,7 +109,9 @@ extension World {
       case .diskless, .failed: if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
       default: break
       }
-      if view.role == .primary, view.connection < .connected, volume.disk == .upToDate { keeper.truth[1 - n][v] = false }
+      if view.role == .primary, view.connection < .connected, volume.disk == .upToDate {
+        keeper.truth[1 - n][v] = false
+      }
       watchResync(n, v, volume)
     }
     guard nodes[1 - n].isRunning else { return }

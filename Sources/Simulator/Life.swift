@@ -209,6 +209,7 @@ extension World {
           return "\(volume.replication.name) \(volume.disk.name)/\(volume.peerDisk.name)"
             + " out of sync \(volume.outOfSync.value)" + (bits.isEmpty ? "" : " (bits \(bits))")
         }.joined(separator: ", ")
-    }.joined(separator: "; ") + "; requests under way: \(client.underWay), commands: \(commands.pending.map { Trace.command($0.command) })"
+    }.joined(separator: "; ")
+      + "; requests under way: \(client.underWay), commands: \(commands.pending.map { Trace.command($0.command) })"
   }
 }

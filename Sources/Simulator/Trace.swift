@@ -28,11 +28,11 @@ enum Trace {
 
   static func event(_ event: borrowing Event) -> String {
     switch copy event {
-    case .read(let ticket, let v, let range, _): "read \(range_(v, range)) by \(ticket.raw & 0xffff_ffff)"
+    case .read(let ticket, let v, let range, _): "read \(place(v, range)) by \(ticket.raw & 0xffff_ffff)"
     case .write(let ticket, let v, let range, _, let fua):
-      "write \(range_(v, range))\(fua ? " FUA" : "") by \(ticket.raw & 0xffff_ffff)"
-    case .discard(let ticket, let v, let range): "discard \(range_(v, range)) by \(ticket.raw & 0xffff_ffff)"
-    case .zero(let ticket, let v, let range, _): "zero \(range_(v, range)) by \(ticket.raw & 0xffff_ffff)"
+      "write \(place(v, range))\(fua ? " FUA" : "") by \(ticket.raw & 0xffff_ffff)"
+    case .discard(let ticket, let v, let range): "discard \(place(v, range)) by \(ticket.raw & 0xffff_ffff)"
+    case .zero(let ticket, let v, let range, _): "zero \(place(v, range)) by \(ticket.raw & 0xffff_ffff)"
     case .flush(let ticket, let v): "flush volume \(v.value) by \(ticket.raw & 0xffff_ffff)"
     case .diskOpened(let v, let facts): "disk \(v.value) opened, \(facts.dataBytes) bytes"
     case .diskRefused(let v, let number, _): "disk \(v.value) refused (\(number))"
@@ -55,7 +55,9 @@ enum Trace {
     }
   }
 
-  private static func range_(_ v: VolumeNumber, _ range: BlockRange) -> String { "volume \(v.value) \(self.range(range))" }
+  private static func place(_ v: VolumeNumber, _ range: BlockRange) -> String {
+    "volume \(v.value) \(self.range(range))"
+  }
 
   static func effect(_ effect: borrowing Effect) -> String {
     switch copy effect {
@@ -89,7 +91,8 @@ enum Trace {
   static func operation(_ operation: DiskOperation) -> String {
     switch operation {
     case .read(let range, let payload): "read \(self.range(range)) payload \(payload.page)"
-    case .write(let range, let payload, let fua): "write \(self.range(range)) payload \(payload.page)\(fua ? " FUA" : "")"
+    case .write(let range, let payload, let fua):
+      "write \(self.range(range)) payload \(payload.page)\(fua ? " FUA" : "")"
     case .discard(let range): "discard \(self.range(range))"
     case .zero(let range, _): "zero \(self.range(range))"
     case .flush: "flush"
@@ -100,19 +103,23 @@ enum Trace {
     let packet = copy packet
     let name = packet.code(version: 101).row.name.description
     switch packet {
-    case .data(let h), .dataReply(let h), .resyncReply(let h): return "\(name) sector \(h.sector) seq \(h.sequence) flags \(h.flags.rawValue)"
-    case .trim(let h), .zeroes(let h): return "\(name) sector \(h.data.sector) size \(h.size) flags \(h.data.flags.rawValue)"
+    case .data(let h), .dataReply(let h), .resyncReply(let h):
+      return "\(name) sector \(h.sector) seq \(h.sequence) flags \(h.flags.rawValue)"
+    case .trim(let h), .zeroes(let h):
+      return "\(name) sector \(h.data.sector) size \(h.size) flags \(h.data.flags.rawValue)"
     case .writeAck(let a), .receiveAck(let a), .resyncWriteAck(let a), .negativeAck(let a), .negativeDataReply(let a),
       .negativeResyncReply(let a), .inSync(let a), .resyncCancel(let a):
       return "\(name) sector \(a.sector) size \(a.size) seq \(a.sequence)"
-    case .dataRequest(let r), .resyncRequest(let r), .thinRequest(let r): return "\(name) sector \(r.sector) size \(r.size)"
+    case .dataRequest(let r), .resyncRequest(let r), .thinRequest(let r):
+      return "\(name) sector \(r.sector) size \(r.size)"
     case .outOfSync(let d), .deallocated(let d): return "\(name) sector \(d.sector) size \(d.size)"
     case .barrier(let handle): return "\(name) \(handle)"
     case .barrierAck(let ack): return "\(name) \(ack.handle) set \(ack.setSize)"
     case .state(let s):
       return "\(name) \(s.role.name)/\(s.peer.name) \(s.connection?.name ?? "?") \(s.disk.name)/\(s.peerDisk.name)"
     case .uuids(let u):
-      return "\(name) " + [u.current, u.bitmap, u.history0, u.history1].map { String($0, radix: 16) }.joined(separator: " ")
+      return "\(name) "
+        + [u.current, u.bitmap, u.history0, u.history1].map { String($0, radix: 16) }.joined(separator: " ")
         + " dirty \(u.dirtyBits) flags \(u.flags.rawValue)"
     case .stateChangeRequest(let c), .connectionChangeRequest(let c):
       return "\(name) mask \(String(c.mask.word, radix: 16)) value \(String(c.value.word, radix: 16))"

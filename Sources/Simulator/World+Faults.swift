@@ -58,7 +58,9 @@ extension World {
 
   /// The node dies, and comes back after a while.
   func crash(_ n: Int, powerCut: Bool, backAfter: UInt64? = nil) {
-    let delay = backAfter ?? (50 * World.millisecond + random.below(random.oneIn(3) ? 8_000 * World.millisecond : 800 * World.millisecond))
+    let delay =
+      backAfter
+      ?? (50 * World.millisecond + random.below(random.oneIn(3) ? 8_000 * World.millisecond : 800 * World.millisecond))
     if nodes[n].isRunning { die(n, powerCut: powerCut) }
     schedule.add(.boot, at: now + delay, node: n, life: nodes[n].life)
   }

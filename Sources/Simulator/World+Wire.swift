@@ -127,11 +127,14 @@ extension World {
   /// Moves what waits into the send buffer, and so onto the cable.
   private func moveOn(_ c: Int, _ from: Int) {
     guard let connection = connections[c] else { return }
-    while let next = connection.withLane(from, { lane -> Waiting? in
-      guard lane.inKernel < circumstances.sendBuffer, let next = lane.waiting.popFirst() else { return nil }
-      lane.inKernel += next.bytes
-      return next
-    }) {
+    while let next = connection.withLane(
+      from,
+      { lane -> Waiting? in
+        guard lane.inKernel < circumstances.sendBuffer, let next = lane.waiting.popFirst() else { return nil }
+        lane.inKernel += next.bytes
+        return next
+      })
+    {
       var moving = Moving(
         packet: next.packet, volume: next.volume, payload: nil, at: 0, bytes: next.bytes, encoded: next.encoded)
       if let payload = next.payload {
@@ -185,11 +188,14 @@ extension World {
     case .closing where !random.oneIn(3): refuseRest(c, from)
     case .open, .closing:
       guard connection.ends[n].isKnown else { return scheduleDelivery(c, from, notBefore: now + 20_000) }
-      if let moving = connection.withLane(from, { lane -> Moving? in
-        guard let moving = lane.moving.popFirst() else { return nil }
-        lane.inKernel -= moving.bytes
-        return moving
-      }) {
+      if let moving = connection.withLane(
+        from,
+        { lane -> Moving? in
+          guard let moving = lane.moving.popFirst() else { return nil }
+          lane.inKernel -= moving.bytes
+          return moving
+        })
+      {
         moveOn(c, from)
         scheduleDelivery(c, from)
         arrive(c, n, moving)
@@ -212,7 +218,8 @@ extension World {
     receive(n, connections[c]!.ends[n].socket, moving.volume, moving.packet, moving.payload)
   }
 
-  func receive(_ n: Int, _ socket: SocketID, _ volume: VolumeNumber, _ packet: consuming Packet, _ payload: PayloadRef?) {
+  func receive(_ n: Int, _ socket: SocketID, _ volume: VolumeNumber, _ packet: consuming Packet, _ payload: PayloadRef?)
+  {
     var payload = payload
     switch packet {
     case .dataRequest(let request), .resyncRequest(let request), .thinRequest(let request),

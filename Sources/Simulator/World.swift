@@ -168,7 +168,8 @@ public final class World {
   private func happenToNode(_ n: Int, _ it: Happening) {
     switch it.kind {
     case .diskDone, .metaDone: diskWorkDone(n, Int(it.argument))
-    case .diskOpened: feed(n, .diskOpened(nodes[n].settings.volumes[Int(it.argument)].number, nodes[n].disks[Int(it.argument)].facts))
+    case .diskOpened:
+      feed(n, .diskOpened(nodes[n].settings.volumes[Int(it.argument)].number, nodes[n].disks[Int(it.argument)].facts))
     case .diskRefused:
       feed(
         n,

@@ -92,7 +92,9 @@ let start = monotonicSeconds()
 if let seed = arguments.seed {
   let good = live(seed, arguments, events: &events)
   let seconds = monotonicSeconds() - start
-  print("seed \(seed): \(good ? "every law held" : "FAILED") after \(events) events, \(Int(Double(events) / seconds)) a second")
+  print(
+    "seed \(seed): \(good ? "every law held" : "FAILED") after \(events) events, \(Int(Double(events) / seconds)) a second"
+  )
   exit(good ? 0 : 1)
 }
 var seed = arguments.firstSeed
