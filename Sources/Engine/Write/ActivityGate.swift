@@ -19,6 +19,10 @@ extension Engine {
   /// A write that owns its range: goes on when the log covers it. Writes to warm extents pass those that wait for a
   /// transaction, but not one that waits for a free slot.
   mutating func enterGate(_ v: Int, _ one: Parked) {
+    if waitsForBitmap(v, one) {
+      volumes[v].gated.append(one)
+      return
+    }
     if !usesLog(v) {
       passGate(v, one)
       return
@@ -35,6 +39,12 @@ extension Engine {
     }
     volumes[v].gated.append(one)
     startTransaction(v)
+  }
+
+  /// Below version 96 nothing can announce a write that falls between the two bitmaps: it waits for the exchange to end.
+  private func waitsForBitmap(_ v: Int, _ one: Parked) -> Bool {
+    if case .peer = one { return false }
+    return volumes[v].state.conn == .wfBitMapS && link.version < 96
   }
 
   private mutating func passGate(_ v: Int, _ one: Parked) {
@@ -90,6 +100,10 @@ extension Engine {
     volumes[v].gateStarved = false
     for _ in 0..<count {
       guard let one = volumes[v].gated.popFirst() else { break }
+      if waitsForBitmap(v, one) {
+        volumes[v].gated.append(one)
+        continue
+      }
       if !usesLog(v) {
         passGate(v, one)
         continue
