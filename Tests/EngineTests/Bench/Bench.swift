@@ -1,0 +1,165 @@
+// One engine and a peer that says what the test lets it say. A story: attach, connect, handshake, then event by event.
+import Base
+import MetaDisk
+import Protocol
+import Testing
+
+@testable import Engine
+
+final class Bench {
+  let node: Node
+  let data = SocketID(1)
+  let meta = SocketID(2)
+  /// Closed by the engine.
+  private(set) var closed: Set<SocketID> = []
+  private(set) var connects = 0
+
+  var disk: FakeDisk { node.disks[.zero]! }
+
+  init(diskBytes: UInt64 = 8 << 20, seed: UInt64 = 7, _ adjust: (inout ResourceSettings) -> Void = { _ in }) throws {
+    var settings = ResourceSettings(
+      name: "r0", nodeID: 0, peerNodeID: 1, peerName: "beta", volumes: [VolumeSettings(number: .zero)])
+    adjust(&settings)
+    node = Node("alpha", settings: settings, disks: [.zero: try FakeDisk.created(bytes: diskBytes)], seed: seed)
+    node.onNetwork = { [unowned self] effect in
+      switch effect {
+      case .connect: self.connects += 1
+      case .close(let socket, _):
+        if self.closed.insert(socket).inserted { self.node.inbox.append(.event(.socketClosed(socket))) }
+      default: break
+      }
+    }
+  }
+
+  // MARK: Driving
+
+  func settle() { node.settle() }
+
+  func order(_ command: Command) -> ReplyTo {
+    let to = node.order(command)
+    settle()
+    return to
+  }
+
+  func say(_ packet: Packet, payload: [UInt64]? = nil) {
+    let isMeta = packet.isForMeta
+    var ref = payload.map { node.allocate($0, lent: true) }
+    if let size = packet.answerSize { ref = node.allocate([UInt64](repeating: 0, count: size / 512), lent: true) }
+    node.inbox.append(.event(.packet(isMeta ? meta : data, .zero, packet, ref)))
+    settle()
+  }
+
+  func pass(_ time: Interval) {
+    let end = node.now + time
+    settle()
+    while node.now < end {
+      node.now = max(node.now, min(node.engine.nextDeadline ?? end, end))
+      settle()
+    }
+  }
+
+  // MARK: Set-up
+
+  func attach() {
+    let to = order(.attach(.zero))
+    #expect(node.replies[to] == .done)
+  }
+
+  /// Declares the fresh disk good.
+  func makeGood() {
+    _ = order(.primary(force: true))
+    _ = order(.secondary)
+  }
+
+  /// Both sockets stand, and the peer has said its parameters. Its slots are ours unless given.
+  func handshake(
+    role: Role = .secondary, disk: DiskState = .upToDate, slots: GenerationIdentifiers? = nil,
+    at location: SourceLocation = #_sourceLocation
+  ) {
+    _ = order(.connect(discardMyData: false))
+    node.inbox.append(.event(.connected(data)))
+    settle()
+    node.inbox.append(.event(.accepted(meta)))
+    node.inbox.append(.event(.packet(meta, .zero, .initialMeta, nil)))
+    pass(.seconds(1))
+    say(.features(Features()))
+    say(.protocolOffer(node.settings.offer))
+    say(.syncParameters(SyncParameters()))
+    var sizes = Sizes()
+    sizes.backing = node.volume().size.value
+    sizes.current = node.volume().size.value
+    say(.sizes(sizes))
+    let own = node.volume()
+    var peer = GenerationIdentifiers()
+    peer.current = own.current & ~1
+    peer.bitmap = own.bitmap
+    peer.history0 = own.history0
+    peer.history1 = own.history1
+    if disk > .diskless { say(.uuids(slots ?? peer)) }
+    say(.state(state(role, .wfConnection, disk, .unknown)))
+    say(.state(state(role, .connected, disk, own.disk)))
+    #expect(node.volume().replication >= .connected, sourceLocation: location)
+    node.forgetTrace()
+  }
+
+  /// A good, connected Primary with an equal Secondary.
+  func primary(at location: SourceLocation = #_sourceLocation) {
+    attach()
+    makeGood()
+    forgetPeer()
+    handshake(at: location)
+    promote(at: location)
+  }
+
+  /// The bitmap UUID of a lonely promotion would mean a resync.
+  private func forgetPeer() {
+    node.engine.volumes[0].generations.bitmap = 0
+    node.engine.volumes[0].backing.bitmap.clearAll()
+  }
+
+  func promote(at location: SourceLocation = #_sourceLocation) {
+    let to = order(.primary(force: false))
+    say(.pingAck)
+    say(.stateChangeReply(1))
+    #expect(node.replies[to] == .done, sourceLocation: location)
+    node.forgetTrace()
+  }
+
+  func state(_ role: Role, _ conn: ConnectionState, _ disk: DiskState, _ peerDisk: DiskState) -> PackedState {
+    PackedState(role: role, peer: node.engine.role, connection: conn, disk: disk, peerDisk: peerDisk)
+  }
+
+  // MARK: Asking
+
+  /// Names of what was sent since the last look, without pings.
+  func sent() -> [String] {
+    let names = node.sent.map(\.packet).filter { $0 != .ping && $0 != .pingAck }.map(\.name)
+    node.forgetTrace()
+    return names
+  }
+
+  var lastWriteID: UInt64 {
+    for one in node.sent.reversed() {
+      if case .data(let head) = one.packet { return head.blockID }
+    }
+    return 0
+  }
+
+  func ackLastWrite(_ make: (BlockAck) -> Packet = { .writeAck($0) }) {
+    for one in node.sent.reversed() {
+      if case .data(let head) = one.packet {
+        let size = UInt32(one.payload.count * 512)
+        say(make(BlockAck(sector: head.sector, blockID: head.blockID, size: size, sequence: 1)))
+        return
+      }
+    }
+  }
+}
+
+extension ResourceSettings {
+  fileprivate var offer: ProtocolOffer {
+    var offer = ProtocolOffer()
+    offer.letter = net.wireProtocol.rawValue
+    return offer
+  }
+}
