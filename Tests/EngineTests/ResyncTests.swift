@@ -1,0 +1,323 @@
+// A resync event by event: the order of its steps on both sides, what clears a bit, and how it ends.
+import Base
+import MetaDisk
+import Protocol
+import Testing
+
+@testable import Engine
+
+@Suite("Resync, event by event")
+struct ResyncTests {
+  private func steps(_ node: Node) -> [String] {
+    node.trace.compactMap { effect in
+      switch effect {
+      case .send(_, _, let packet, _, _): packet.name
+      case .disk(_, _, .flush): "flush"
+      case .disk(_, _, .write): "write"
+      case .disk(_, _, .read): "read"
+      case .metaWrite(_, _, .superblock, _, _): "superblock"
+      case .metaWrite(_, _, .bitmapPage, _, _): "page"
+      default: nil
+      }
+    }
+  }
+
+  /// A peer whose bitmap UUID is our current: it is ahead of us by these blocks.
+  private func target(_ blocks: [UInt64], _ adjust: (inout ResourceSettings) -> Void = { _ in }) throws -> Bench {
+    let bench = try Bench(adjust)
+    bench.primary()
+    _ = bench.order(.secondary)
+    bench.node.inbox.append(.event(.socketClosed(bench.data)))
+    bench.settle()
+    _ = bench.order(.disconnect(force: true))
+    let own = bench.node.volume()
+    var slots = GenerationIdentifiers()
+    slots.current = 0x1000
+    slots.bitmap = own.current & ~1
+    slots.history0 = own.history0
+    slots.history1 = own.history1
+    slots.dirtyBits = UInt64(blocks.count)
+    bench.handshake(slots: slots)
+    #expect(bench.node.volume().replication == .wfBitMapT)
+    bench.say(.bitmap(plain(blocks)))
+    bench.say(.bitmap([]))
+    #expect(bench.node.volume().replication == .wfSyncUUID)
+    bench.node.forgetTrace()
+    return bench
+  }
+
+  private func plain(_ blocks: [UInt64]) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 256)
+    for block in blocks { bytes[Int(block / 8)] |= 1 << UInt8(block % 8) }
+    return bytes
+  }
+
+  private func reply(_ bench: Bench, _ sector: UInt64, _ count: Int, stamp: UInt64 = 9) {
+    var head = DataHeader()
+    head.sector = sector
+    head.blockID = syncerBlockID
+    bench.say(.resyncReply(head), payload: [UInt64](repeating: stamp, count: count))
+  }
+
+  @Test("target: the metadata says Inconsistent before a block is asked for")
+  func targetBegins() throws {
+    let bench = try target([0, 5])
+    bench.node.holding = [.superblock]
+    bench.say(.syncUUID(0x55))
+    #expect(bench.node.volume().replication == .syncTarget)
+    #expect(!steps(bench.node).contains("P_RS_DATA_REQUEST"))
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(steps(bench.node).filter { $0 == "P_RS_DATA_REQUEST" }.count == 2)
+    let flags = try bench.disk.superblock().flags
+    #expect(!flags.contains(.consistent))
+    #expect(try bench.disk.superblock().current & ~1 == 0x54)
+  }
+
+  @Test("target: written, acked, flushed, pinged, recorded, and only then told")
+  func targetEnds() throws {
+    let bench = try target([0])
+    bench.say(.syncUUID(0x54))
+    bench.node.forgetTrace()
+    bench.node.holding = [.resyncWrite, .bracket, .superblock]
+    reply(bench, 0, 8)
+    #expect(steps(bench.node) == ["write"])
+    bench.node.release(.resyncWrite)
+    bench.settle()
+    #expect(steps(bench.node) == ["write", "P_RS_WRITE_ACK", "flush"])
+    bench.node.release(.bracket)
+    bench.settle()
+    #expect(steps(bench.node) == ["write", "P_RS_WRITE_ACK", "flush", "P_PING"])
+    bench.node.forgetTrace()
+    bench.say(.pingAck)
+    #expect(!steps(bench.node).contains("P_STATE"))
+    bench.node.stopHolding()
+    bench.settle()
+    let order = steps(bench.node)
+    #expect(order.last == "P_STATE")
+    #expect(order.contains("superblock"))
+    #expect(bench.node.volume().disk == .upToDate)
+    let superblock = try bench.disk.superblock()
+    #expect(superblock.flags.contains([.consistent, .wasUpToDate]))
+    #expect(superblock.current & ~1 == 0x1000)
+    #expect(bench.disk[0] == 9)
+  }
+
+  @Test("target: a block that was not asked for breaks the connection, one that comes late does not")
+  func unasked() throws {
+    let bench = try target([0])
+    bench.say(.syncUUID(0x54))
+    reply(bench, 800, 8)
+    #expect(bench.node.volume().replication < .connected)
+    let late = try target([0])
+    late.say(.syncUUID(0x54))
+    late.say(.state(late.state(.secondary, .connected, .failed, .inconsistent)))
+    reply(late, 0, 8)
+    #expect(late.node.volume().replication == .connected)
+    #expect(late.node.lentPayloads == 0)
+    #expect(late.disk[0] == 0)
+    #expect(late.node.volume().outOfSync == SectorCount(8))
+  }
+
+  @Test("target: P_OUT_OF_SYNC between bitmap and sync UUID, and during the resync, is asked for, too")
+  func announced() throws {
+    let bench = try target([0])
+    bench.say(.outOfSync(BlockDescriptor(sector: 81, size: 512)))
+    bench.say(.syncUUID(0x54))
+    #expect(bench.node.volume().outOfSync == SectorCount(16))
+    reply(bench, 0, 8)
+    reply(bench, 80, 8)
+    bench.say(.pingAck)
+    #expect(bench.node.volume().disk == .upToDate)
+  }
+
+  @Test("target: a negative reply leaves the block out of sync, and the end says so")
+  func refused() throws {
+    let bench = try target([0, 5])
+    bench.say(.syncUUID(0x54))
+    reply(bench, 0, 8)
+    bench.say(.negativeResyncReply(BlockAck(sector: 40, blockID: syncerBlockID, size: 4096, sequence: 0)))
+    bench.say(.pingAck)
+    #expect(bench.node.volume().replication == .connected)
+    #expect(bench.node.volume().disk == .inconsistent)
+    #expect(bench.node.volume().outOfSync == SectorCount(8))
+  }
+
+  @Test("target: the peer's write waits for the resync write on its range, and clears what it covers whole")
+  func peerWrites() throws {
+    let bench = try target([0, 5])
+    bench.say(.syncUUID(0x54))
+    bench.node.holding = [.resyncWrite]
+    reply(bench, 0, 8, stamp: 1)
+    var head = DataHeader()
+    head.sector = 0
+    head.blockID = 3
+    head.flags = [.maySetInSync, .sendWriteAck]
+    bench.say(.data(head), payload: [UInt64](repeating: 2, count: 8))
+    #expect(bench.disk[0] == 0)
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(bench.disk[0] == 2)
+    // Half a block: acked as a resync write, but not cleared.
+    head.sector = 40
+    bench.say(.data(head), payload: [UInt64](repeating: 3, count: 4))
+    #expect(bench.node.isOutOfSync(5))
+    #expect(!bench.node.isOutOfSync(0))
+    #expect(bench.sent().filter { $0 == "P_RS_WRITE_ACK" }.count == 3)
+  }
+
+  // MARK: Source
+
+  private func source(_ blocks: [UInt64]) throws -> Bench {
+    let bench = try Bench()
+    bench.primary()
+    let slots = { (bench: Bench) in
+      var peer = GenerationIdentifiers()
+      peer.current = bench.node.volume().bitmap & ~1
+      peer.history0 = bench.node.volume().history0
+      peer.history1 = bench.node.volume().history1
+      return peer
+    }
+    bench.node.inbox.append(.event(.socketClosed(bench.data)))
+    bench.settle()
+    for block in blocks { bench.node.write(block * 8, stamp: block + 1) }
+    bench.settle()
+    _ = bench.order(.disconnect(force: true))
+    bench.handshake(slots: slots(bench))
+    #expect(bench.node.volume().replication == .wfBitMapS)
+    bench.node.forgetTrace()
+    return bench
+  }
+
+  @Test("source: the sync UUID is durable before it is sent")
+  func sourceBegins() throws {
+    let bench = try source([0, 5])
+    bench.node.holding = [.superblock]
+    bench.say(.bitmap(plain([0, 5])))
+    bench.say(.bitmap([]))
+    #expect(bench.node.volume().replication == .syncSource)
+    #expect(!bench.sent().contains("P_SYNC_UUID"))
+    bench.node.stopHolding()
+    bench.settle()
+    let sent = bench.node.sent.map(\.packet)
+    let uuid = try bench.disk.superblock().generations(peerNode: 1).bitmap
+    #expect(sent.contains(.syncUUID(uuid)))
+  }
+
+  @Test("source in WFBitMapS: a write is announced, unless its block is marked already")
+  func announces() throws {
+    let bench = try source([0])
+    bench.node.write(80, 1, stamp: 1)
+    bench.settle()
+    bench.node.write(0, stamp: 1)
+    bench.settle()
+    let announced = bench.node.packets { if case .outOfSync = $0 { true } else { false } }
+    #expect(announced.first == .outOfSync(BlockDescriptor(sector: 80, size: 512)))
+    #expect(!bench.node.sent.contains { if case .data = $0.packet { true } else { false } })
+    #expect(bench.node.volume().outOfSync == SectorCount(16))
+  }
+
+  private func running(_ blocks: [UInt64]) throws -> Bench {
+    let bench = try source(blocks)
+    bench.say(.bitmap(plain(blocks)))
+    bench.say(.bitmap([]))
+    bench.node.forgetTrace()
+    return bench
+  }
+
+  @Test("source: a block is read while no write to it is under way, and no write starts until the answer is queued")
+  func order() throws {
+    let bench = try running([0, 5])
+    bench.node.holding = [.resyncRead]
+    bench.say(.resyncRequest(BlockRequest(sector: 0, blockID: syncerBlockID, size: 4096)))
+    bench.node.write(0, stamp: 77)
+    bench.settle()
+    #expect(bench.sent() == [])
+    bench.node.stopHolding()
+    bench.settle()
+    let sent = bench.node.sent
+    #expect(sent.map(\.packet.name) == ["P_RS_DATA_REPLY", "P_DATA"])
+    #expect(sent.first?.payload.first == 1)
+    // The other way round: the request waits for the write.
+    bench.node.holding = [.appWrite]
+    bench.node.forgetTrace()
+    bench.node.write(40, stamp: 78)
+    bench.settle()
+    bench.say(.resyncRequest(BlockRequest(sector: 40, blockID: syncerBlockID, size: 4096)))
+    #expect(bench.sent() == ["P_DATA"])
+  }
+
+  @Test("source: the target's notice may come before its last ack (K5)")
+  func earlyNotice() throws {
+    let bench = try running([0])
+    bench.say(.resyncRequest(BlockRequest(sector: 0, blockID: syncerBlockID, size: 4096)))
+    bench.say(.ping)
+    bench.say(.state(bench.state(.secondary, .connected, .upToDate, .upToDate)))
+    #expect(bench.node.volume().replication == .syncSource)
+    bench.say(.resyncWriteAck(BlockAck(sector: 0, blockID: syncerBlockID, size: 4096, sequence: 1)))
+    #expect(bench.node.sent.last?.packet == .ping)
+    bench.say(.pingAck)
+    #expect(bench.node.state == "Connected Primary/Secondary UpToDate/UpToDate")
+    #expect(bench.node.volume().bitmap == 0)
+    #expect(bench.node.volume().outOfSync == .zero)
+  }
+
+  @Test("source: a target that gave up ends it, with what is missing marked (K17)")
+  func targetGivesUp() throws {
+    let bench = try running([0])
+    bench.say(.negativeAck(BlockAck(sector: 0, blockID: syncerBlockID, size: 4096, sequence: 1)))
+    bench.say(.state(bench.state(.secondary, .connected, .inconsistent, .upToDate)))
+    #expect(bench.node.state == "Connected Primary/Secondary UpToDate/Inconsistent")
+    #expect(bench.node.volume().outOfSync == SectorCount(8))
+    #expect(bench.node.volume().bitmap != 0)
+  }
+
+  @Test("source: a write during the resync clears its blocks when both disks have it, whole blocks only")
+  func writesClear() throws {
+    let bench = try running([0, 5])
+    bench.node.holding = [.appWrite]
+    bench.node.write(0, stamp: 3)
+    bench.settle()
+    let flags: DataFlags? = bench.node.sent.compactMap {
+      if case .data(let head) = $0.packet { head.flags } else { nil }
+    }.last
+    #expect(flags?.contains([.maySetInSync, .sendWriteAck]) == true)
+    bench.ackLastWrite { .resyncWriteAck($0) }
+    #expect(bench.node.isOutOfSync(0))
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(!bench.node.isOutOfSync(0))
+    bench.node.write(40, 4, stamp: 3)
+    bench.settle()
+    bench.ackLastWrite { .resyncWriteAck($0) }
+    #expect(bench.node.isOutOfSync(5))
+    // An ack that does not say so clears nothing.
+    bench.node.write(40, stamp: 4)
+    bench.settle()
+    bench.ackLastWrite { .writeAck($0) }
+    #expect(bench.node.isOutOfSync(5))
+  }
+
+  @Test("source: a write that the local disk could not do clears nothing")
+  func failedWrite() throws {
+    let bench = try running([0, 5])
+    bench.disk.badForWriting = 0..<8
+    bench.node.settings.volumes[0].onIOError = .passOn
+    bench.node.write(0, stamp: 3)
+    bench.settle()
+    bench.ackLastWrite { .resyncWriteAck($0) }
+    #expect(bench.node.volume().disk <= .failed || bench.node.isOutOfSync(0))
+  }
+
+  @Test("a resync broken off leaves bits and generations that go on with it")
+  func brokenOff() throws {
+    let bench = try running([0, 5])
+    bench.say(.resyncWriteAck(BlockAck(sector: 0, blockID: syncerBlockID, size: 4096, sequence: 1)))
+    let bitmap = bench.node.volume().bitmap
+    bench.node.inbox.append(.event(.socketClosed(bench.meta)))
+    bench.settle()
+    #expect(bench.node.volume().outOfSync == SectorCount(8))
+    #expect(bench.node.volume().bitmap == bitmap)
+    #expect(bench.node.lentPayloads == 0)
+  }
+}
