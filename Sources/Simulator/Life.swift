@@ -125,9 +125,12 @@ extension World {
     }
     if random.oneIn(2) { stopClient() }
     try settle()
+    // A fail-over under way may still open the application on the other node: it is stopped again.
+    actions = []
     stopClient()
     try settle()
     try run(for: 3 * World.second)
+    stopClient()
     try settle()
     checkRest()
     if let broken { throw broken }
