@@ -55,7 +55,11 @@ extension Engine {
       }
     case .invalidate(let v, let remote, let reply):
       pending = .none
-      if granted {
+      let state = volumes[v].state
+      if granted, state.disk < .inconsistent || state.peerDisk < .inconsistent {
+        // The peer hears of it by P_STATE, too, and goes back to Connected.
+        refuseChange(reply, -5, why: "a disk of \(name(v)) was lost meanwhile")
+      } else if granted {
         remote ? startFullSource(v) : startFullTarget(v)
         fx.append(.reply(reply, .done))
       } else {

@@ -77,7 +77,7 @@ extension Engine {
   /// A bit was cleared or a block failed: is this the end?
   mutating func resyncProgressed(_ v: Int) {
     switch volumes[v].state.conn {
-    case .syncTarget: checkTargetEnd(v)
+    case .syncTarget, .pausedSyncT: checkTargetEnd(v)
     case .syncSource, .pausedSyncS: checkSourceEnd(v)
     default: break
     }

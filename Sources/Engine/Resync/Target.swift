@@ -26,7 +26,7 @@ extension Engine {
   }
 
   mutating func targetReady(_ v: Int) {
-    guard volumes[v].state.conn == .syncTarget || volumes[v].state.conn == .pausedSyncT else { return }
+    guard volumes[v].state.isSyncTarget else { return }
     volumes[v].resync.ready = true
     askForBlocks(v)
     checkTargetEnd(v)
@@ -185,7 +185,7 @@ extension Engine {
 
   mutating func checkTargetEnd(_ v: Int) {
     let resync = volumes[v].resync
-    guard volumes[v].state.conn == .syncTarget, resync.ready, resync.ending == .none, resync.asked.isEmpty,
+    guard volumes[v].state.isSyncTarget, resync.ready, resync.ending == .none, resync.asked.isEmpty,
       resync.writing == 0, volumes[v].outOfSync <= resync.failed, volumes[v].hasDisk
     else { return }
     volumes[v].resync.ending = .flushing
@@ -199,7 +199,7 @@ extension Engine {
     volumes[v].ioInFlight -= 1
     if let fault { diskFailed(v, fault, "flush") }
     if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
-      volumes[v].state.conn == .syncTarget
+      volumes[v].state.isSyncTarget
     {
       volumes[v].resync.ending = .pinging
       sendPing(.resyncTarget(volume: v))
@@ -209,7 +209,7 @@ extension Engine {
 
   /// The source has seen every ack of ours.
   mutating func resyncTargetPinged(_ v: Int) {
-    guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ending == .pinging else { return }
+    guard volumes[v].state.isSyncTarget, volumes[v].resync.ending == .pinging else { return }
     if volumes[v].outOfSync > volumes[v].resync.failed {
       // Announced or written by halves meanwhile: not the end yet.
       volumes[v].resync.ending = .none

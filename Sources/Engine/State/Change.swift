@@ -61,6 +61,9 @@ extension VolumeState {
   /// Between the comparison of generations and the end of a resync.
   var isSyncing: Bool { conn >= .startingSyncS && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT }
 
+  /// Also while paused: with nothing left to copy a resync ends all the same.
+  var isSyncTarget: Bool { conn == .syncTarget || conn == .pausedSyncT }
+
   /// The only good copy is here, and the application at the peer, which has none.
   var servesDisklessPrimary: Bool {
     disk == .upToDate && peerRole == .primary && peerDisk <= .failed && conn >= .connected
