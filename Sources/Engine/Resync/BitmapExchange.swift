@@ -56,6 +56,16 @@ extension Engine {
     if volumes[v].state.conn == .wfBitMapT { change(v) { $0.conn = .wfSyncUUID } }
   }
 
+  /// What has been received is part of the bitmap, whether the exchange was completed or broken off: it is counted, and
+  /// written before anything relies on it.
+  mutating func dropReceiver(_ v: Int) {
+    if volumes[v].exchange.receiver == nil { return }
+    volumes[v].exchange.receiver = nil
+    if !volumes[v].isAttached { return }
+    volumes[v].backing.bitmap.recount()
+    volumes[v].backing.bitmap.merged(0..<volumes[v].backing.bitmap.bits)
+  }
+
   /// P_BITMAP, P_COMPRESSED_BITMAP: the union of both bitmaps.
   mutating func bitmapReceived(_ v: Int, _ packet: Packet) {
     let conn = volumes[v].state.conn
@@ -63,7 +73,6 @@ extension Engine {
       breakLink(.protocolError, "\(packet.name) in state \(conn.name)")
       return
     }
-    let from = volumes[v].exchange.receiver!.bit
     let complete: Bool
     do {
       complete = try volumes[v].exchange.receiver!.receive(
@@ -72,10 +81,8 @@ extension Engine {
       breakLink(.protocolError, error.description)
       return
     }
-    volumes[v].backing.bitmap.merged(from & ~63..<volumes[v].exchange.receiver!.bit)
     if !complete { return }
-    volumes[v].backing.bitmap.recount()
-    volumes[v].exchange.receiver = nil
+    dropReceiver(v)
     volumes[v].backing.bitsAreComplete = true
     if conn == .wfBitMapT {
       volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)

@@ -70,6 +70,7 @@ extension Engine {
       log("\(name(v)): resync ended after \(milliseconds) ms, \(done * 4) KiB transferred")
     }
     volumes[v].resync = Resync()
+    dropReceiver(v)
     volumes[v].exchange = Exchange()
     lookAgain = true
   }

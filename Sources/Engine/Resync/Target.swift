@@ -158,7 +158,10 @@ extension Engine {
     if fault == nil {
       // Written whole, whatever became of the connection: the source's data were good when they were read. Only the
       // running resync may say "equal": the source may have written since.
-      if current { clearBits(v, request.range) }
+      if current {
+        volumes[v].pages.cleared += 1
+        clearBits(v, request.range)
+      }
     } else {
       volumes[v].resync.failed += request.range.count.bits
     }

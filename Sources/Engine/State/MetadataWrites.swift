@@ -46,6 +46,12 @@ struct PageWrites {
   var includeLazy = false
   var waiters: [AfterMetadata] = []
   var again = false
+  /// Blocks whose bits were cleared because the peer's data are on this disk, perhaps only in its cache; and how many
+  /// of them are known to be durable.
+  var cleared: UInt64 = 0
+  var durable: UInt64 = 0
+  /// The write with a barrier that will make more of them durable.
+  var barrier: (page: UInt32, cleared: UInt64)?
 }
 
 extension Engine {
@@ -212,13 +218,21 @@ extension Engine {
     volumes[v].pages.inFlight += 1
     volumes[v].counters.bitmapWrites += 1
     let offset = volumes[v].backing.placement.bitmapOffset + UInt64(page) * 4096
+    // A page must not say "equal" on disk while the data it speaks of may still be lost with the power.
+    let barrier = volumes[v].pages.cleared != volumes[v].pages.durable
+    if barrier, volumes[v].pages.barrier == nil { volumes[v].pages.barrier = (page, volumes[v].pages.cleared) }
     fx.append(
-      .metaWrite(pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
+      .metaWrite(
+        pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: barrier))
   }
 
   private mutating func pageDone(_ v: Int, _ page: UInt32, _ fault: DiskFault?) {
     volumes[v].pages.inFlight -= 1
     if !volumes[v].isAttached { return }
+    if let barrier = volumes[v].pages.barrier, barrier.page == page {
+      if fault == nil { volumes[v].pages.durable = barrier.cleared }
+      volumes[v].pages.barrier = nil
+    }
     if let fault {
       volumes[v].backing.bitmap.markDirty(page)
       metadataFailed(v, fault)

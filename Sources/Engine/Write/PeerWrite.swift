@@ -166,6 +166,7 @@ extension Engine {
       return
     }
     if request.flags.contains(.maySetInSync), syncing {
+      volumes[v].pages.cleared += 1
       clearBits(v, request.range)
       sendAck(v, id, { .resyncWriteAck($0) })
       resyncProgressed(v)
