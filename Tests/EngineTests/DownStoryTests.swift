@@ -67,6 +67,20 @@ struct DownStoryTests {
     pair.expectRest()
   }
 
+  @Test("both nodes at once: neither looks for the other again", arguments: [Command.down, .disconnect(force: false)])
+  func bothAtOnce(_ command: Command) throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.order(.secondary, on: pair.alpha)
+    let replies = pair.both.map { $0.order(command) }
+    pair.pass(.seconds(5))
+    for (node, reply) in zip(pair.both, replies) {
+      #expect(node.replies[reply] == .done)
+      #expect(node.state.hasPrefix("StandAlone Secondary/Unknown"))
+    }
+    pair.expectRest()
+  }
+
   @Test("in every stage of the handshake", arguments: 0..<10)
   func duringHandshake(_ stage: Int) throws {
     for target in [0, 1] {

@@ -198,13 +198,22 @@ extension Engine {
     }
     sendMeta(wide ? .connectionChangeReply(code) : .stateChangeReply(code))
     guard disconnects, code >= 1 else { return }
+    var isWantedHereToo = false
+    if case .disconnect = pending { isWantedHereToo = true }
     let outdates = mask & PackedState.peerDiskMask != 0 && request.value.peerDisk == .outdated
     link.state = .tearDown
     endLink(.tearDown)
     if outdates, role != .primary {
       for v in 0..<volumes.count where volumes[v].state.disk > .outdated { change(v) { $0.disk = .outdated } }
     }
-    beginSearch(after: .milliseconds(200))
+    if isWantedHereToo {
+      // Both asked at once: neither looks for the other again.
+      link.state = .standAlone
+      setConnection(.standAlone)
+      advanceDown()
+    } else {
+      beginSearch(after: .milliseconds(200))
+    }
   }
 
   // MARK: full resync without exchange of bitmaps (wire spec 9.2)

@@ -40,7 +40,7 @@ extension Reactor {
     }
     var job = ControlConnection.Job(
       command: request.command, steps: [], wait: .engine, deadline: deadline, nextProgress: now)
-    if ending != .running {
+    if ending != .running, request.command != .status {
       reply(.refused(.leaving(setup.hosted.name)), place)
       return
     }

@@ -176,6 +176,15 @@ import Testing
     #expect(try bench.a.status().devices[0].disk == .upToDate)
   }
 
+  @Test func bothNodesGoDownAtOnce() throws {
+    let bench = try Bench()
+    try bench.synced()
+    bench.a.signal(SIGTERM)
+    bench.b.signal(SIGINT)
+    #expect(try bench.a.awaitExit() == .status(0))
+    #expect(try bench.b.awaitExit() == .status(0))
+  }
+
   @Test func changesOfTheFileAreTakenOver() throws {
     let bench = try Bench()
     try bench.synced()

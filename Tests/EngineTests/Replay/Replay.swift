@@ -267,8 +267,10 @@ final class Replay {
 
   /// A packet that the kernel sent in our place: the application does what made it do so.
   private func own(_ decoded: DecodedPacket, _ content: [UInt64], _ isMeta: Bool) {
-    // Still in the wire after the power cut.
-    if data == nil, node.volume().disk == .diskless, node.volume().replication == .standAlone { return }
+    // Still in the wire after the power cut. The consent to an end that both wanted is the last word, not a leftover.
+    if data == nil, node.volume().disk == .diskless, node.volume().replication == .standAlone {
+      guard case .connectionChangeReply = decoded.packet else { return }
+    }
     theirs[link!, default: []].append(
       Spoken(isMeta: isMeta, packet: decoded.packet, volume: VolumeNumber(decoded.volume), payload: decoded.payload))
     switch decoded.packet {
