@@ -100,6 +100,10 @@ extension Engine {
     if toPeer {
       legs.formUnion([.peer, .epoch])
       if write.payload != nil { legs.insert(.socket) }
+      // While our own disk is not good, the peer's is the only copy that the next resync keeps: it has to be there.
+      let asks = asksForDiskAck(state)
+      writes[id].asksForDiskAck = asks
+      writes[id].needsBarrier = (write.fua && fuaNeedsBarrier) || (state.disk < .upToDate && !asks)
       sendWrite(v, id)
     } else {
       epochs.unreplicated = true
@@ -125,7 +129,7 @@ extension Engine {
     }
     volumes[v].counters.written += write.range.count.value
     writes[id].legs = legs
-    if toPeer, settings.net.wireProtocol == .a, write.payload == nil { peerLegDone(id) }
+    if toPeer, settings.net.wireProtocol == .a, !writes[id].asksForDiskAck, write.payload == nil { peerLegDone(id) }
   }
 
   /// What one packet of this write may carry (wire spec 2.2, 7.1).
@@ -159,7 +163,7 @@ extension Engine {
     if epochs.lastProgress == nil { epochs.lastProgress = now }
     volumes[v].waitingForPeer += 1
     volumes[v].counters.sent += write.range.count.value
-    if epochs.sent >= settings.net.maxEpochSize || (write.fua && fuaNeedsBarrier) { closeEpoch() }
+    if epochs.sent >= settings.net.maxEpochSize || write.needsBarrier { closeEpoch() }
   }
 
   /// The part of a write that its i-th packet carries.
@@ -182,7 +186,7 @@ extension Engine {
     // Acks that clear bits are kept by position: a write in more than 64 packets does without.
     if syncing, write.range.bytes <= UInt64(longestPacket(write.kind)) * 64 { head.flags.insert(.maySetInSync) }
     if link.version >= 100 {
-      if settings.net.wireProtocol == .c || syncing {
+      if write.asksForDiskAck {
         head.flags.insert(.sendWriteAck)
       } else if settings.net.wireProtocol == .b {
         head.flags.insert(.sendReceiveAck)
@@ -207,6 +211,13 @@ extension Engine {
   /// below version 95 the flag does not travel. The barrier says it.
   private var fuaNeedsBarrier: Bool { settings.net.wireProtocol != .c || link.version < 95 }
 
+  /// Protocol C, a resync, or a peer that holds the only good copy. Below version 100 the protocol alone decides.
+  private func asksForDiskAck(_ state: VolumeState) -> Bool {
+    if settings.net.wireProtocol == .c { return true }
+    let syncing = state.conn >= .syncSource && state.conn <= .pausedSyncT
+    return link.version >= 100 && (syncing || state.disk < .upToDate)
+  }
+
   // MARK: legs
 
   mutating func appWriteDone(_ id: SlotID, _ fault: DiskFault?) {
@@ -229,9 +240,7 @@ extension Engine {
   mutating func appWriteSent(_ id: SlotID) {
     precondition(writes[id].legs.contains(.socket), "a socket leg came back twice")
     writes[id].legs.remove(.socket)
-    if settings.net.wireProtocol == .a, writes[id].legs.contains(.peer),
-      !(link.version >= 100 && volumes[writes[id].volume].state.isSyncing)
-    {
+    if settings.net.wireProtocol == .a, writes[id].legs.contains(.peer), !writes[id].asksForDiskAck {
       peerLegDone(id)
       return
     }
@@ -260,7 +269,7 @@ extension Engine {
     let v = write.volume
     if !write.answered {
       var promise: AppWrite.Legs = [.disk, .peer]
-      if write.fua, fuaNeedsBarrier { promise.insert(.epoch) }
+      if write.needsBarrier { promise.insert(.epoch) }
       if write.legs.isDisjoint(with: promise) {
         // A write the peer does not have must not be answered before the new generation says so.
         if !write.peerHasIt, volumes[v].superblock.isFenced {

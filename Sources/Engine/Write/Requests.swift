@@ -35,6 +35,10 @@ struct AppWrite {
   var extents = 0
   /// Handed to disk and peer; before that it waits for its range or the activity log.
   var launched = false
+  /// The peer was asked to ack it from its disk.
+  var asksForDiskAck = false
+  /// Answered only when its epoch is acknowledged: no ack of the peer alone keeps what was promised.
+  var needsBarrier = false
   var answered = false
   /// Answered once the new generation is durable (see `held`).
   var isHeld = false
