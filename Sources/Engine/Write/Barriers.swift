@@ -45,6 +45,7 @@ extension Engine {
           return
         }
       }
+      if !writes[id].marked { writes[id].peerHasIt = true }
       writes[id].legs.remove(.epoch)
       settle(id)
     }

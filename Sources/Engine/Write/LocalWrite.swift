@@ -251,7 +251,8 @@ extension Engine {
   mutating func peerLegDone(_ id: SlotID) {
     if !writes[id].legs.contains(.peer) { return }
     writes[id].legs.remove(.peer)
-    writes[id].peerHasIt = true
+    // What only a barrier can promise, the ack before it does not.
+    if !writes[id].needsBarrier { writes[id].peerHasIt = true }
     volumes[writes[id].volume].waitingForPeer -= 1
     epochs.lastProgress = now
     settle(id)
