@@ -128,7 +128,7 @@ class ReplNode(Node):
             with open(os.path.join(self.run_directory, "r0.pid")) as file:
                 pid = int(file.read().split()[0])
             with open(f"/proc/{pid}/comm") as file:
-                return pid if file.read().startswith("repld") else None
+                return pid if file.read().startswith("repld") and not self.is_zombie(pid) else None
         except (OSError, ValueError, IndexError):
             return None
 
