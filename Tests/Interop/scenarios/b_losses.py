@@ -193,6 +193,7 @@ def paused_under_load(p):
 def away(p):
     kib = []
     for rle in ("yes", "no"):
+        p.connects = 0
         p.synced(Options(net=f"use-rle {rle};"))
         p.first.primary()
         p.second.disconnect()
@@ -206,5 +207,4 @@ def away(p):
         p.check(kib[-1] == 2000, f"{kib[-1]} KiB were resynced where 2000 differ")
         p.judge()
         p.check_logs()
-        p.connects = 0
     return f"{kib} KiB resynced"
