@@ -54,7 +54,8 @@ public enum Effect: Equatable, Sendable {
   case listen
   case stopListening
   case connect
-  /// Drops what is still queued unless `afterSending`. Answered by `.socketClosed` (unless that was already seen).
+  /// Drops what is still queued unless `afterSending`: then it goes out, and the peer gets a moment to read it and to
+  /// hang up. Answered by `.socketClosed` (unless that was already seen).
   case close(SocketID, afterSending: Bool)
   /// How the stream of this socket is to be read and written from here on. Reading pauses after P_INITIAL_DATA,
   /// P_INITIAL_META and P_CONNECTION_FEATURES until the next `configure`, and does not begin before the first one.

@@ -34,7 +34,7 @@ extension Reactor {
       if let why = peers.connect(at: now, &ring) { inbox.append(.connectFailed(why: why)) }
     case .close(let socket, let afterSending):
       guard let place = peers.place(of: socket) else { return }
-      peers.sockets[place].close(afterSending: afterSending, until: now + .seconds(2))
+      peers.sockets[place].close(afterSending: afterSending, until: now + .seconds(5))
       peers.wake(place)
     case .configure(let socket, let stream):
       guard let place = peers.place(of: socket) else { return }

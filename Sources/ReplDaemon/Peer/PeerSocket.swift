@@ -19,7 +19,8 @@ struct PeerSocket: ~Copyable {
   enum Phase: Equatable {
     case connecting
     case open
-    /// What is queued still goes out, at most until then.
+    /// What is queued still goes out, and the peer gets the time to read it and to hang up by itself, at most until then:
+    /// closing with unread input would take from it what it has not read yet. What it sends is thrown away.
     case lingering(until: Instant)
     /// Shut down: what is under way ends, then the socket goes.
     case ending
@@ -84,8 +85,10 @@ struct PeerSocket: ~Copyable {
     if phase == .ending { return }
     isDeaf = true
     if afterSending, !hasEnded, phase == .open {
-      if case .lingering = phase { return }
+      isStalled = false
       phase = .lingering(until: until)
+    } else if isLingering, afterSending {
+      return
     } else {
       end()
     }
@@ -104,7 +107,7 @@ struct PeerSocket: ~Copyable {
     while let entry = out.popSent() {
       if let id = entry.notify { return .sent(id) }
     }
-    if case .lingering = phase, out.isEmpty { end() }
+    if case .lingering = phase, hasEnded { end() }
     if phase == .ending {
       guard !out.isSending else { return nil }
       while let entry = out.popUnsent() {
@@ -194,10 +197,10 @@ struct PeerSocket: ~Copyable {
   /// Asks for more bytes, if there is room for them and somebody to look at them.
   mutating func receive(_ pool: borrowing Pool, _ ring: inout Ring) {
     guard !isReceiving, !hasEnded, !isStalled, phase == .open || isLingering else { return }
-    if isLingering, isDeaf { return }
+    if isLingering { staging.drop(staging.count) }
     let tag = Tag(kind: Kind.peerReceive, UInt64(id.raw))
     let room = staging.room()
-    if let waiting = pending, let payload = waiting.payload, !waiting.isRequest {
+    if let waiting = pending, let payload = waiting.payload, !waiting.isRequest, !isLingering {
       precondition(staging.isEmpty, "payload is awaited while bytes lie unread")
       directBytes = waiting.bytes - waiting.filled
       message.clear()

@@ -9,7 +9,7 @@ from .state import from_proc
 FIO = "LD_LIBRARY_PATH=$(echo /share/usr/lib/* /share/usr/lib/*/* | tr ' ' :) /share/usr/sbin/fio"
 
 # Lines of level error that say nothing about the peer's behaviour.
-HARMLESS = re.compile(r"meta connection shut down by peer|sock was shut down by peer|PingAck did not arrive in time"
+HARMLESS = re.compile(r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|meta connection shut down by peer|sock was shut down by peer|PingAck did not arrive in time"
                       r"|The peer's disk size is too small|Method to ensure write ordering")
 
 

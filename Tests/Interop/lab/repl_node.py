@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 from .nbd import Client, NBDError
@@ -87,12 +88,14 @@ class ReplNode(Node):
     # MARK: The application
 
     def client(self, volume=0):
-        if volume not in self.clients:
-            self.clients[volume] = Client(os.path.join(self.run_directory, f"r0-{volume}.nbd"))
-        return self.clients[volume]
+        """A connection for this volume and this thread."""
+        key = volume, threading.get_ident()
+        if key not in self.clients:
+            self.clients[key] = Client(os.path.join(self.run_directory, f"r0-{volume}.nbd"))
+        return self.clients[key]
 
     def hang_up(self):
-        for client in self.clients.values():
+        for client in list(self.clients.values()):
             client.close()
         self.clients = {}
 
@@ -128,7 +131,7 @@ class ReplNode(Node):
             with open(os.path.join(self.run_directory, "r0.pid")) as file:
                 pid = int(file.read().split()[0])
             with open(f"/proc/{pid}/comm") as file:
-                return pid if file.read().startswith("repld") else None
+                return pid if file.read().startswith("repld") and not self.is_zombie(pid) else None
         except (OSError, ValueError, IndexError):
             return None
 

@@ -108,11 +108,17 @@ def cable_cut(p):
 
 def interrupted(p, interrupt, resume):
     """A full sync from `first` that stops half way and goes on where it was."""
-    p.bring_up(Options(disk="resync-rate 6M;"))
+    p.prepare(Options(disk="resync-rate 6M;"))
+    with open(p.first.disks[0], "r+b") as disk:
+        disk.write(p.noise[:56 * MiB])
+    for node in p.nodes:
+        node.create_md()
+        node.up()
+    p.connected("Inconsistent/Inconsistent")
     p.expect_blank()
+    p.expected[0][:56 * MiB] = p.noise[:56 * MiB]
     p.first.primary(force=True)
-    p.write(p.first, [(0, 8 * MiB, 0), (40 * MiB, 8 * MiB, 8 * MiB)])
-    p.first.wait(test=lambda s: s.connection == "SyncSource" and (s.done or 0) > 30)
+    p.first.wait(test=lambda s: s.connection == "SyncSource" and (s.done or 0) > 60)
     interrupt()
     for node in p.nodes:
         if node.alive:
@@ -187,6 +193,7 @@ def paused_under_load(p):
 def away(p):
     kib = []
     for rle in ("yes", "no"):
+        p.connects = 0
         p.synced(Options(net=f"use-rle {rle};"))
         p.first.primary()
         p.second.disconnect()
@@ -200,5 +207,4 @@ def away(p):
         p.check(kib[-1] == 2000, f"{kib[-1]} KiB were resynced where 2000 differ")
         p.judge()
         p.check_logs()
-        p.connects = 0
     return f"{kib} KiB resynced"

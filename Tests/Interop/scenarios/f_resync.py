@@ -27,8 +27,10 @@ def write_on_source(p):
 def write_on_target(p):
     p.synced(Options(disk=SLOW))
     p.first.primary()
+    p.first.adm("detach r0")
+    p.first.wait(disks="Diskless/UpToDate")
     p.write(p.first, [(0, 24 * MiB, 0)])
-    p.first.adm("invalidate r0")
+    p.first.adm("attach r0")
     p.first.wait(connection="SyncTarget")
     load = p.load(p.first, (24 * MiB, 60 * MiB))
     p.check(p.first.digest(20 * MiB, MiB) == digest(p.noise[20 * MiB:21 * MiB]), "a read of a dirty block was wrong")
@@ -103,7 +105,8 @@ def detach_secondary(p):
     p.second.wait(disks="Diskless/UpToDate")
     load.wait(load.count + 4)
     p.second.adm("attach r0")
-    p.settled(timeout=120) if load.stop() else None
+    load.wait(load.count + 2)
+    load.stop()
     p.judge()
 
 
