@@ -65,11 +65,14 @@ class Story:
     def run(self, command, timeout=240, check=True):
         return self.machine.run(command, timeout=timeout, check=check)
 
+    def repladm(self, node, line):
+        return (f"export LD_LIBRARY_PATH=/share/lib REPL_CONFIG=/etc/r0.conf REPL_RUN_DIR=/run/{node} "
+                f"__DRBD_NODE__={node}; /root/repladm {line}")
+
     def adm(self, node, line, check=True):
         """`repladm` as the operator of that node."""
         begun = time.monotonic()
-        answer = self.run(f"export LD_LIBRARY_PATH=/share/lib REPL_CONFIG=/etc/r0.conf REPL_RUN_DIR=/run/{node} "
-                          f"__DRBD_NODE__={node}; /root/repladm {line}", check=check)
+        answer = self.run(self.repladm(node, line), check=check)
         say(f"{node}: repladm {line}: {'done' if check else f'exit {answer[0]}'} ({time.monotonic() - begun:.1f} s)")
         for text in [answer] if check else answer[1:]:
             for row in text.splitlines():
@@ -208,6 +211,8 @@ class Story:
         self.adm(ONE, "primary r0")
         self.run("mount -t xfs /dev/drbd0 /mnt; ls /mnt >/dev/null")
         self.kill_daemon(ONE)
+        # The kernel closes a dead process's sockets when it gets round to it.
+        self.wait(f"! ({self.repladm(TWO, 'status r0')}) | grep -q 'one role:Primary'", 60, "the other node misses its peer")
         self.adm(TWO, "primary r0")
         self.run("mount -t xfs -o nouuid /dev/drbd10 /mnt2; cp /run/noise /mnt2/taken; umount /mnt2")
         self.adm(TWO, "secondary r0")
@@ -255,7 +260,7 @@ def main():
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="rn-")
-    network, machine, failed = Network(f"rn-{os.getpid()}"), None, False
+    network, machine, failed = Network(f"rn-{os.getpid()}"), None, True
     try:
         share(os.path.join(work, "share"), os.environ["REPL_PROGRAMS"])
         disks = []
@@ -271,15 +276,17 @@ def main():
                         story.loading, story.end):
             say(f"== {chapter.__name__}")
             chapter()
+        failed = False
         say("OK")
     except (AssertionError, MachineError) as error:
-        failed = True
         say(f"FAILED: {error}")
         if machine and machine.running:
-            for command in ("dmesg | grep -v stuck | tail -40", "ps", "tail -30 /run/one/r0.log /run/two/r0.log", "cat /run/*/*.device"):
+            for command in ("ps", "tail -30 /run/one/r0.log /run/two/r0.log", "cat /run/*/*.device"):
                 print(machine.run(command, check=False)[1])
     finally:
         if machine:
+            if failed:
+                print("".join(machine.read("console.log").splitlines(keepends=True)[-60:]))
             machine.kill()
         network.remove()
         if failed and options.keep:
