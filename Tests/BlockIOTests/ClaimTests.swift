@@ -95,6 +95,10 @@ extension OnThisMachine {
       inUse(loop.device, "it is mounted on \(place)")
       inUse(loop.device, as: .region(offset: 0, bytes: 4096), "it is mounted on \(place)")
       try run("umount", place)
+      // A mount namespace that another test made meanwhile keeps a copy of the mount until it ends. Each try waits a
+      // little by itself.
+      let patience = Clock.now() + .seconds(60)
+      while Clock.now() < patience, refused(loop.device) != nil {}
       _ = try PlainDisk(path: loop.device)
     }
 
