@@ -98,8 +98,12 @@ extension OnThisMachine {
       // A mount namespace that another test made meanwhile keeps a copy of the mount until it ends. Each try waits a
       // little by itself.
       let patience = Clock.now() + .seconds(60)
-      while Clock.now() < patience, refused(loop.device) != nil {}
-      _ = try PlainDisk(path: loop.device)
+      while true {
+        do {
+          _ = try PlainDisk(path: loop.device)
+          break
+        } catch where Clock.now() < patience {}
+      }
     }
 
     @Test("A read-only device is refused, but may be looked at", .enabled(if: canLoop, loopComment))
