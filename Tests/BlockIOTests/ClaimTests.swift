@@ -13,6 +13,15 @@ extension OnThisMachine {
       refusal { () throws(DeviceRefusal) in _ = try PlainDisk(path: path, access: access) }
     }
 
+    private func isFree(_ path: String) -> Bool {
+      do {
+        _ = try PlainDisk(path: path)
+        return true
+      } catch {
+        return false
+      }
+    }
+
     /// Refused as in use, with these words in the reason.
     private func inUse(_ wanted: String, as access: DeviceAccess = .exclusive, _ words: String) {
       guard case .inUse(let path, let by)? = refused(wanted, access), path == wanted else {
@@ -98,12 +107,8 @@ extension OnThisMachine {
       // A mount namespace that another test made meanwhile keeps a copy of the mount until it ends. Each try waits a
       // little by itself.
       let patience = Clock.now() + .seconds(60)
-      while true {
-        do {
-          _ = try PlainDisk(path: loop.device)
-          break
-        } catch where Clock.now() < patience {}
-      }
+      while !isFree(loop.device), Clock.now() < patience {}
+      _ = try PlainDisk(path: loop.device)
     }
 
     @Test("A read-only device is refused, but may be looked at", .enabled(if: canLoop, loopComment))
