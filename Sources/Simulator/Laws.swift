@@ -112,6 +112,10 @@ extension World {
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate {
         keeper.truth[1 - n][v] = false
       }
+      // Protocols A and B promise nothing about what was on its way when the only disk is the peer's.
+      if circumstances.wireProtocol != .c, view.role == .primary, view.connection < .connected, volume.disk < .consistent {
+        histories[v].loseUnflushed()
+      }
       watchResync(n, v, volume)
     }
     guard nodes[1 - n].isRunning else { return }
