@@ -106,7 +106,9 @@ extension World {
       switch volume.disk {
       case .inconsistent, .outdated: keeper.truth[n][v] = false
       // Where a Primary goes on without this disk, a new generation begins.
-      case .diskless, .failed: if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
+      case .diskless, .failed:
+        if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
+        if view.role == .primary { keeper.excusesSplitBrain = true }
       default: break
       }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate {
@@ -127,6 +129,13 @@ extension World {
         keeper.truth[1][v] = true
       }
     }
+  }
+
+  /// The engines only find a split brain where there may be one.
+  func splitBrainWasFound(_ n: Int) {
+    keeper.hasSplitBrain = true
+    keeper.changes += 1
+    if !keeper.excusesSplitBrain { breakLaw("\(name(n)) finds a split brain, and nobody has caused one") }
   }
 
   private func isUpToDate(_ view: ResourceSnapshot, _ v: Int) -> Bool {
