@@ -39,7 +39,7 @@ extension World {
       where !history.allows(disk.cache[sector], at: sector) {
         if x == n || circumstances.wireProtocol == .c {
           keeper.truth[x][request.volume] = false
-          if isConnected(x), !isMarked(n, request.volume, sector), surelyClaims(x, seenBy: n, request.volume) {
+          if isConnected(x), surelyClaims(x, seenBy: n, request.volume), !isMarked(n, request.volume, sector) {
             return breakLaw(
               "\(name(n)) answered write #\(request.number), and volume \(request.volume) sector \(sector) of"
                 + " \(name(x)), which is UpToDate, contains \(Trace.stamp(disk.cache[sector]))")
