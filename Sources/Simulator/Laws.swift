@@ -34,6 +34,8 @@ extension World {
     let history = histories[request.volume]
     let n = request.node
     for x in 0...1 {
+      // Nobody expects it there.
+      if !keeper.truth[x][request.volume], !claims(x, seenBy: n, request.volume, nodes[n].view) { continue }
       let disk = nodes[x].disks[request.volume]
       for sector in request.start..<request.start + request.count
       where !history.allows(disk.cache[sector], at: sector) {
