@@ -1,5 +1,6 @@
 // The commands of the `handlers` section, run by /bin/sh with the environment of admin spec 7. A handler that the file does
-// not name has succeeded; one that cannot be started ends with 127. The ring thread never waits for one.
+// not name has succeeded; one that cannot be started ends with 127. The ring thread never waits for one, and
+// one that still runs when the daemon ends is left to finish its work.
 import Base
 import BlockIO
 import Config
@@ -76,9 +77,6 @@ struct Handlers: ~Copyable {
     log("helper command: \(done.name) exit code \(status)")
     return (done.id, status)
   }
-
-  /// Ends what still runs.
-  mutating func kill() { for i in 0..<running.capacity where running.contains(i) { running[i].child.kill() } }
 
   private func environment(_ number: VolumeNumber, _ state: ConnectionState) -> [String] {
     var result = ["PATH=/sbin:/bin:/usr/sbin:/usr/bin", "HOME=/"]

@@ -67,7 +67,6 @@ struct Reactor: ~Copyable {
       keepTime()
       settle()
     }
-    handlers.kill()
   }
 
   // MARK: One event

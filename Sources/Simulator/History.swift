@@ -32,6 +32,8 @@ final class History {
   private var unflushed: [Int] = []
   /// Numbers of zeroings and discards.
   private var fills: [Int] = []
+  /// The one that explained the last sector looked at; most likely the next one, too.
+  private var latestFill = 0
   private var clock: UInt32 = 1
 
   init(sectors: Int, original: Stamp) {
@@ -126,13 +128,19 @@ final class History {
     }
     if floor == 0, stamp == original { return true }
     guard stamp == Stamps.zero || stamp == Stamps.discarded else { return false }
-    for number in fills.reversed() {
-      let write = writes[number]
-      if sector >= write.start, sector < write.start + write.count, write.ended >= floor {
-        if write.action == .discard || stamp == Stamps.zero { return true }
-      }
+    if explains(latestFill, stamp, sector, floor) { return true }
+    for number in fills.reversed() where explains(number, stamp, sector, floor) {
+      latestFill = number
+      return true
     }
     return false
+  }
+
+  /// Whether this zeroing or discard may have left it.
+  @inline(__always) private func explains(_ number: Int, _ stamp: Stamp, _ sector: Int, _ floor: UInt32) -> Bool {
+    let write = writes[number]
+    return sector >= write.start && sector < write.start + write.count && write.ended >= floor
+      && (write.action == .discard || stamp == Stamps.zero)
   }
 
   /// Pieces of 4 MiB that the application has touched.

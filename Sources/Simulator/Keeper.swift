@@ -34,6 +34,11 @@ struct Keeper {
   /// Split brain is part of the scenario: nobody is promoted and nothing is repaired by the keeper.
   var isAbsent = false
   var nextAction: UInt64 = 0
+  /// A Primary lost its disk since both nodes were last whole. Its peer draws a generation as soon as it hears of it; when
+  /// the connection is lost in that moment, the Primary draws one, too, though no data differ.
+  var excusesSplitBrain = false
+  /// The engines have found one, and wait for the administrator.
+  var hasSplitBrain = false
 
   mutating func prepare(_ volumes: Int) {
     truth = [Array(repeating: false, count: volumes), Array(repeating: false, count: volumes)]
@@ -166,6 +171,14 @@ extension World {
 
   /// What an administrator puts right: connections given up, disks detached, resyncs paused.
   private func repair() {
+    if keeper.hasSplitBrain, !commands.isBusy(0), !commands.isBusy(1) { return resolveSplitBrain() }
+    for n in 0...1 where nodes[n].isPrimary && nodes[n].view.connection < .connected && random.oneIn(20) {
+      // It can only answer with errors, and perhaps take back no disk: it has shown data that nobody has.
+      if nodes[n].view.volumes.contains(where: { $0.disk == .diskless }), !commands.isBusy(n) {
+        keeper.procedure = [.stopClient, .waitUntilIdle, .command(n, .secondary)]
+        return
+      }
+    }
     for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) {
       let view = nodes[n].view
       let eager = keeper.isHealing || random.oneIn(8)
@@ -176,6 +189,14 @@ extension World {
         if volume.userPaused, eager { command(n, .resumeSync(volume.number)) }
       }
     }
+  }
+
+  /// The node that does not have everything gives way.
+  private func resolveSplitBrain() {
+    guard let loser = (0...1).first(where: { !keeper.truth[$0].allSatisfy { $0 } && !nodes[$0].isPrimary }) else { return }
+    guard nodes[loser].isRunning, keeper.truth[1 - loser].allSatisfy({ $0 }) else { return }
+    keeper.hasSplitBrain = false
+    keeper.procedure = [.command(loser, .disconnect(force: true)), .command(loser, .connect(discardMyData: true))]
   }
 
   private func promoteSomebody() {
@@ -273,7 +294,9 @@ extension World {
     case .disconnect: command(random.oneIn(2) ? p : q, .disconnect(force: random.oneIn(4)))
     case .detach:
       guard bothGood else { return }
-      command(random.oneIn(2) ? p : q, .detach(number, force: random.oneIn(4)))
+      let n = random.oneIn(2) ? p : q
+      if n == p { keeper.excusesSplitBrain = true }
+      command(n, .detach(number, force: random.oneIn(4)))
     case .invalidate:
       guard bothGood else { return }
       if random.oneIn(2) { command(q, .invalidate(number)) } else { command(p, .invalidateRemote(number)) }

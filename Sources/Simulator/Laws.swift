@@ -34,12 +34,14 @@ extension World {
     let history = histories[request.volume]
     let n = request.node
     for x in 0...1 {
+      // Nobody expects it there.
+      if !keeper.truth[x][request.volume], !claims(x, seenBy: n, request.volume, nodes[n].view) { continue }
       let disk = nodes[x].disks[request.volume]
       for sector in request.start..<request.start + request.count
       where !history.allows(disk.cache[sector], at: sector) {
         if x == n || circumstances.wireProtocol == .c {
           keeper.truth[x][request.volume] = false
-          if isConnected(x), !isMarked(n, request.volume, sector), surelyClaims(x, seenBy: n, request.volume) {
+          if isConnected(x), surelyClaims(x, seenBy: n, request.volume), !isMarked(n, request.volume, sector) {
             return breakLaw(
               "\(name(n)) answered write #\(request.number), and volume \(request.volume) sector \(sector) of"
                 + " \(name(x)), which is UpToDate, contains \(Trace.stamp(disk.cache[sector]))")
@@ -106,11 +108,17 @@ extension World {
       switch volume.disk {
       case .inconsistent, .outdated: keeper.truth[n][v] = false
       // Where a Primary goes on without this disk, a new generation begins.
-      case .diskless, .failed: if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
+      case .diskless, .failed:
+        if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
+        if view.role == .primary { keeper.excusesSplitBrain = true }
       default: break
       }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate {
         keeper.truth[1 - n][v] = false
+      }
+      // Protocols A and B promise nothing about what was on its way when the only disk is the peer's.
+      if circumstances.wireProtocol != .c, view.role == .primary, view.connection < .connected, volume.disk < .consistent {
+        histories[v].loseUnflushed()
       }
       watchResync(n, v, volume)
     }
@@ -123,6 +131,13 @@ extension World {
         keeper.truth[1][v] = true
       }
     }
+  }
+
+  /// The engines only find a split brain where there may be one.
+  func splitBrainWasFound(_ n: Int) {
+    keeper.hasSplitBrain = true
+    keeper.changes += 1
+    if !keeper.excusesSplitBrain { breakLaw("\(name(n)) finds a split brain, and nobody has caused one") }
   }
 
   private func isUpToDate(_ view: ResourceSnapshot, _ v: Int) -> Bool {

@@ -133,6 +133,7 @@ extension World {
     stopClient()
     try settle()
     checkRest()
+    keeper.excusesSplitBrain = false
     if let broken { throw broken }
   }
 

@@ -32,7 +32,8 @@ extension World {
       ledger.add(n, id, World.digest(algorithm, message))
       plan(.signed, at: now + 2_000 + random.below(5_000), on: n, id)
     case .resized: break
-    case .handler(let id, _, _):
+    case .handler(let id, let handler, _):
+      if handler == .splitBrain { splitBrainWasFound(n) }
       nodes[n].handlersUnderWay += 1
       plan(.handlerDone, at: now + 1_000_000 + random.below(20_000_000), on: n, id)
     case .reply(let to, let outcome): commandReplied(n, to, outcome)

@@ -47,8 +47,11 @@ extension Engine {
   }
 
   /// This disk does not have the data that a Primary has shown without it.
-  func isStale(_ v: Int) -> Bool {
-    role == .primary && volumes[v].exposed != 0 && volumes[v].exposed & ~1 != volumes[v].generations.current & ~1
+  func isStale(_ v: Int) -> Bool { isStale(v, generation: volumes[v].generations.current) }
+
+  func isStale(_ v: Int, generation: UInt64) -> Bool {
+    if role != .primary { return false }
+    return volumes[v].missedWrites || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
   }
 
   /// A disk that cannot be used any more.

@@ -110,7 +110,7 @@ extension Engine {
       if old.conn != .wfReportParams { sendGenerations(v) }
       sendState(v)
     }
-    link.discardMyData = false
+    forgetDiscardMyData()
     if verdict != nil, conn == .wfBitMapS { beginBitmapExchange(v) }
     if conn == .connected, verdict != nil, volumes[v].outOfSync > 0, volumes[v].state.disk == .upToDate,
       volumes[v].state.peerDisk == .upToDate
@@ -126,6 +126,12 @@ extension Engine {
     if role != .primary || volumes[v].exposed == 0 { return true }
     guard let peer = volumes[v].peerGenerations else { return false }
     return peer.current & ~1 == volumes[v].exposed & ~1
+  }
+
+  /// The option of `connect` counts for one handshake, of all volumes.
+  private mutating func forgetDiscardMyData() {
+    for v in 0..<volumes.count where volumes[v].state.conn == .wfReportParams { return }
+    link.discardMyData = false
   }
 
   /// What the disk of this volume was when it was last in use; Diskless without one.

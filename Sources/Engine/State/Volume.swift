@@ -60,6 +60,8 @@ struct Volume: ~Copyable {
   var earlySync: UInt64?
   /// Generation of the data a diskless Primary exposed last.
   var exposed: UInt64 = 0
+  /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
+  var missedWrites = false
   /// Shared by writes and acks of our direction (7.7).
   var sequence: UInt32 = 0
 

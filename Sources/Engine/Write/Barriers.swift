@@ -69,6 +69,8 @@ extension Engine {
     while let id = epochs.log.popFirst() {
       let v = writes[id].volume
       mark(v, id)
+      // It waited for more than the peer's ack: to be durable there.
+      if writes[id].fua { writes[id].peerHasIt = false }
       if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
       writes[id].legs.subtract([.peer, .epoch])
     }

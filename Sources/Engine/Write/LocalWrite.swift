@@ -116,6 +116,7 @@ extension Engine {
             notify: nil))
       }
     }
+    if !toDisk { volumes[v].missedWrites = true }
     if toDisk {
       legs.insert(.disk)
       let operation: DiskOperation =
