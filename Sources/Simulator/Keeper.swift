@@ -191,10 +191,22 @@ extension World {
     }
   }
 
-  /// The node that does not have everything gives way.
+  /// The node that does not have everything gives way; a Primary has it, or has promised too much.
   private func resolveSplitBrain() {
-    guard let loser = (0...1).first(where: { !keeper.truth[$0].allSatisfy { $0 } && !nodes[$0].isPrimary }) else { return }
-    guard nodes[loser].isRunning, keeper.truth[1 - loser].allSatisfy({ $0 }) else { return }
+    guard nodes.allSatisfy({ $0.isRunning }) else { return }
+    let winner: Int
+    if let primary = (0...1).first(where: { nodes[$0].isPrimary }) {
+      winner = primary
+      guard nodes[primary].view.volumes.allSatisfy({ $0.disk == .upToDate }) else { return }
+      checkImage(primary, "before the other's changes are discarded")
+      for v in histories.indices { keeper.truth[primary][v] = true }
+    } else if let trusted = (0...1).first(where: { keeper.truth[$0].allSatisfy { $0 } }) {
+      winner = trusted
+    } else {
+      return
+    }
+    let loser = 1 - winner
+    for v in histories.indices { keeper.truth[loser][v] = false }
     keeper.hasSplitBrain = false
     keeper.procedure = [.command(loser, .disconnect(force: true)), .command(loser, .connect(discardMyData: true))]
   }

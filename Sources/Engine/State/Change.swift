@@ -61,6 +61,9 @@ extension VolumeState {
   /// Between the comparison of generations and the end of a resync.
   var isSyncing: Bool { conn >= .startingSyncS && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT }
 
+  /// The application is here, on a good disk, and the peer out of reach.
+  var isPrimaryAlone: Bool { role == .primary && disk == .upToDate && conn < .connected }
+
   /// Also while paused: with nothing left to copy a resync ends all the same.
   var isSyncTarget: Bool { conn == .syncTarget || conn == .pausedSyncT }
 
@@ -104,7 +107,9 @@ extension Engine {
     let separated = VolumeState.lostPeerData(old, new)
     // A disk that comes back while the Primary has none parts from the Primary's disk in the same way.
     let beginsToServe = new.servesDisklessPrimary && !old.servesDisklessPrimary
-    if separated || beginsToServe, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
+    // So does a Primary whose disk comes back when nobody is there.
+    let beginsAlone = new.isPrimaryAlone && !old.isPrimaryAlone
+    if separated || beginsToServe || beginsAlone, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
       new.role == .primary || new.servesDisklessPrimary
     {
       newGeneration(v)
