@@ -80,7 +80,10 @@ extension Engine {
       // The superblock follows the bitmap; its durability ends the detach.
       volumes[v].detach.phase = .superblock
       writeSuperblock(v, then: .detached)
-    case .superblock: closeDisk(v)
+    case .superblock:
+      // The barrier of the superblock has made the peer's writes durable, too.
+      inbound.unflushed &= ~(1 << UInt64(v))
+      closeDisk(v)
     default: break
     }
   }
@@ -116,6 +119,7 @@ extension Engine {
     volumes[v].detach = .none
     change(v) { $0.disk = .diskless }
     if volumes[v].state.conn >= .connected { sendState(v) }
+    lostUnflushed(v)
     announceSize(v)
     if let reply { fx.append(.reply(reply, .done)) }
     advanceDown()

@@ -99,6 +99,7 @@ extension Engine {
 
   private mutating func consequences(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
     if old.replicates != new.replicates { closeEpoch() }
+    if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent { markUnacknowledged(v) }
     if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     if old.conn >= .connected, new.conn < .connected { volumes[v].compareAgain = false }

@@ -83,6 +83,11 @@ extension Engine {
     epochs.lastProgress = nil
   }
 
+  /// The peer's disk has gone, with whatever was in its cache.
+  mutating func markUnacknowledged(_ v: Int) {
+    for i in 0..<epochs.log.count where writes[epochs.log[i]].volume == v { mark(v, epochs.log[i]) }
+  }
+
   /// After `dropEpochs` and the new generation: what waited for the peer only goes on alone.
   mutating func settleDropped() {
     var at = 0
@@ -175,7 +180,11 @@ extension Engine {
   mutating func advanceInbound() {
     guard let barrier = inbound.barrier, inbound.active == 0, inbound.flushing == 0 else { return }
     if inbound.unflushed != 0 {
-      for v in 0..<volumes.count where inbound.unflushed & 1 << UInt64(v) != 0 && volumes[v].hasDisk {
+      for v in 0..<volumes.count where inbound.unflushed & 1 << UInt64(v) != 0 {
+        guard volumes[v].hasDisk else {
+          lostUnflushed(v)
+          return
+        }
         inbound.flushing += 1
         volumes[v].ioInFlight += 1
         let tag = UInt64(link.generation) << 8 | UInt64(v)
@@ -195,6 +204,13 @@ extension Engine {
         advanceInbound()
       }
     }
+  }
+
+  /// A disk has gone with acknowledged writes of the peer in its cache: let the peer mark them.
+  mutating func lostUnflushed(_ v: Int) {
+    if inbound.unflushed & 1 << UInt64(v) == 0 { return }
+    inbound.unflushed &= ~(1 << UInt64(v))
+    breakLink(.networkFailure, "the disk of \(name(v)) was given up before an epoch of the peer was durable")
   }
 
   mutating func epochFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
@@ -232,6 +248,7 @@ extension Engine {
     inbound.active = 0
     inbound.barrier = nil
     inbound.flushing = 0
+    inbound.unflushed = 0
   }
 }
 

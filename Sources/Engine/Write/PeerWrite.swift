@@ -59,7 +59,6 @@ extension Engine {
   mutating func admitPeerWrite(_ id: SlotID) {
     let v = peerRequests[id].volume
     inbound.active += 1
-    inbound.unflushed |= 1 << UInt64(v)
     parkOrStart(v, id)
   }
 
@@ -144,6 +143,7 @@ extension Engine {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
         sendAck(v, id, { .negativeAck($0) })
       } else {
+        inbound.unflushed |= 1 << UInt64(v)
         acknowledge(v, id)
       }
       volumes[v].unacked -= 1
