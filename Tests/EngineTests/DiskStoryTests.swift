@@ -164,6 +164,29 @@ struct DiskStoryTests {
     pair.expectRest()
   }
 
+  @Test("a disk with other data than the peer's is not taken, and the connection stays")
+  func otherData() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.cutLink()
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 1)])
+    pair.order(.primary(force: false), on: pair.beta)
+    pair.wait(pair.beta, [pair.beta.write(0, stamp: 2)])
+    pair.order(.secondary, on: pair.beta)
+    pair.order(.detach(.zero, force: true), on: pair.beta)
+    for node in pair.both { pair.order(.disconnect(force: true), on: node) }
+    pair.mendLink()
+    pair.connect()
+    pair.expect("Connected Primary/Secondary UpToDate/Diskless")
+    _ = pair.run(.attach(.zero), on: pair.beta)
+    pair.pass(.seconds(5))
+    #expect(pair.beta.volume().disk == .diskless)
+    #expect(pair.alpha.state == "Connected Primary/Secondary UpToDate/Diskless")
+    #expect(pair.content(pair.alpha, 0) == [UInt64](repeating: 1, count: 8))
+    #expect(pair.beta.disks[.zero]![0] == 2)
+    pair.expectRest()
+  }
+
   @Test("invalidate copies everything from the peer, invalidate-remote everything to it")
   func invalidate() throws {
     let pair = try Pair()

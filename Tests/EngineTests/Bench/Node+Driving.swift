@@ -83,6 +83,8 @@ extension Node {
     return [one.current, one.bitmap, one.history0, one.history1].map { $0 & ~1 }
   }
 
+  var acceptsWrites: Bool { engine.acceptsWrites }
+
   func isOutOfSync(_ bit: UInt64, _ number: VolumeNumber = .zero) -> Bool {
     engine.volumes[engine.index(number)].backing.bitmap.isSet(bit)
   }
