@@ -77,6 +77,18 @@ extension OnThisMachine {
       #expect(UInt(bitPattern: pool.base) % (1 << 20) == 0)
     }
 
+    @Test("A part of a run can be named, for a write that is sent in pieces")
+    func parts() throws {
+      var pool = try Pool(mebibytes: 1, reserves: Reserves(application: 0, peer: 0, engine: 0))
+      let run = try have(pool.allocate(bytes: 256 << 10, budget: .application))
+      let part = PayloadRef(page: run.page + 32, bytes: 128 << 10)
+      #expect(pool.pointer(to: part) == pool.pointer(to: run) + 128 << 10)
+      pool.release(run)
+      #expect(pool.isIdle)
+      let next = try have(pool.allocate(bytes: 1 << 20, budget: .application))
+      #expect(pool.pointer(to: PayloadRef(page: next.page + 255, bytes: 4096)) == pool.base + 255 * 4096)
+    }
+
     @Test("Registered memory is moved as fixed buffers, other memory the plain way")
     func fixedBuffers() throws {
       var pool = try Pool(mebibytes: 2, reserves: Reserves(application: 0, peer: 0, engine: 0))

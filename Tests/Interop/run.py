@@ -99,6 +99,7 @@ class Bench:
             self.keep(scenario, direction, flavour, pair, traceback.format_exc())
         finally:
             if pair:
+                pair.end_proxy()
                 for node in pair.nodes:
                     try:
                         node.end()
@@ -128,6 +129,8 @@ class Bench:
         machine = self.machines.get("alpha")
         if machine:
             put("alpha.console", machine.read("console.log"))
+            if "did not end within" in trace:
+                put("alpha.diagnosis", machine.diagnosis())
         say(f"kept {directory}")
 
     def end(self):

@@ -16,7 +16,8 @@ public struct Pool: ~Copyable {
   public let bytes: Int
   private let pages: Int
 
-  // Per page. `length` is the run that starts here, 0 when none does; `order` that of a free block that starts here.
+  // Per page. `length` is the run that starts here, or with `inner` what is left of one that began before; `order` that
+  // of a free block that starts here.
   private let length: UnsafeMutablePointer<UInt16>
   private let order: UnsafeMutablePointer<UInt8>
   private let next: UnsafeMutablePointer<UInt32>
@@ -31,6 +32,8 @@ public struct Pool: ~Copyable {
   private let pagesHeld: UnsafeMutablePointer<Int>
   private static let nobody = UInt32.max
   private static let inUse = UInt8.max
+  /// Marks a page that is not the first of its run.
+  private static let inner: UInt16 = 0x8000
 
   public init(mebibytes: Int, reserves: Reserves) throws(Errno) {
     let reserved = reserves.all
@@ -93,6 +96,7 @@ public struct Pool: ~Copyable {
     let side = Int(budget.rawValue)
     guard let page = takeBlock(wanted, side) else { return nil }
     length[Int(page)] = UInt16(count)
+    for i in 1..<max(count, 1) { length[Int(page) + i] = Pool.inner | UInt16(count - i) }
     pagesHeld[side] += count
     // The pages behind the run are free again at once.
     give(from: Int(page) + count, to: Int(page) + 1 << wanted, side)
@@ -102,17 +106,20 @@ public struct Pool: ~Copyable {
   /// Gives the whole run back, whatever part of it `ref` still names.
   public mutating func release(_ ref: PayloadRef) {
     let page = Int(ref.page)
-    precondition(page < pages && length[page] > 0, "payload released that nobody holds")
+    precondition(
+      page < pages && length[page] > 0 && length[page] < Pool.inner, "payload released that nobody holds")
     let count = Int(length[page])
     let side = Int(owner[page >> Pool.zoneOrder])
-    length[page] = 0
+    for i in page..<page + count { length[i] = 0 }
     pagesHeld[side] -= count
     give(from: page, to: page + count, side)
   }
 
+  /// `ref` may name a part of a run, from any of its pages on.
   @inline(__always) public func pointer(to ref: PayloadRef) -> UnsafeMutableRawPointer {
     let page = Int(ref.page)
-    precondition(page < pages && Int(ref.bytes) <= Int(length[page]) << 12, "payload named that nobody holds")
+    precondition(
+      page < pages && Int(ref.bytes) <= Int(length[page] & ~Pool.inner) << 12, "payload named that nobody holds")
     return base + page << 12
   }
 

@@ -9,7 +9,8 @@ from .state import from_proc
 FIO = "LD_LIBRARY_PATH=$(echo /share/usr/lib/* /share/usr/lib/*/* | tr ' ' :) /share/usr/sbin/fio"
 
 # Lines of level error that say nothing about the peer's behaviour.
-HARMLESS = re.compile(r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|meta connection shut down by peer|sock was shut down by peer|PingAck did not arrive in time"
+HARMLESS = re.compile(r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|connect failed, err = -104"
+                      r"|meta connection shut down by peer|sock was shut down by peer|PingAck did not arrive in time"
                       r"|The peer's disk size is too small|Method to ensure write ordering")
 
 
@@ -71,7 +72,8 @@ class KernelNode(Node):
                             f"seek={offset // unit} count={length // unit} {flags} 2>/run/dd || {{ cat /run/dd >&2; exit 1; }}")
         if not direct and not flush:
             commands.append(f"sync /dev/drbd{volume} 2>/dev/null || sync")
-        self.machine.run("\n".join(commands), timeout=timeout)
+        for first in range(0, len(commands), 40):
+            self.machine.run("\n".join(commands[first:first + 40]), timeout=timeout)
 
     def flush(self, volume=0):
         self.machine.run(f"dd if=/dev/zero of=/dev/drbd{volume} count=0 conv=notrunc,fsync")

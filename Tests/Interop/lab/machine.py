@@ -25,7 +25,7 @@ class MachineError(Exception):
 class CommandFailed(MachineError):
     def __init__(self, machine, command, status, output, errors):
         self.status, self.output, self.errors = status, output, errors
-        super().__init__(f"{machine}: `{command}` ended with {status}: {(errors or output).strip()[-600:]}")
+        super().__init__(f"{machine}: `{command[:200]}` ended with {status}: {(errors or output).strip()[-600:]}")
 
 
 class Port:
@@ -172,7 +172,7 @@ class Machine:
             status, output, errors = port.run(command, timeout, stdin)
         except (TimeoutError, OSError):
             port.lost = True
-            raise MachineError(f"{self.name}: `{command}` did not end within {timeout} s") from None
+            raise MachineError(f"{self.name}: `{command[:120]}` did not end within {timeout} s") from None
         finally:
             port.lock.release()
         output, errors = output.decode(errors="replace"), errors.decode(errors="replace")
@@ -197,6 +197,23 @@ class Machine:
                     if "return" in answer:
                         break
             return answer["return"]
+
+    def diagnosis(self):
+        """What the processor of a machine that does not answer is at, several times."""
+        if not self.running:
+            return "down"
+        lines = []
+        for _ in range(8):
+            try:
+                registers = self.monitor("human-monitor-command", **{"command-line": "info registers"})
+            except (MachineError, OSError) as error:
+                return f"qemu does not answer either: {error}"
+            with open(f"/proc/{self.process.pid}/stat") as file:
+                ticks = file.read().rsplit(")", 1)[1].split()[11:13]
+            lines += [line for line in registers.splitlines() if line.startswith(("RAX", "RIP", "RSP", "RSI"))]
+            lines.append(f"processor time {ticks}")
+            time.sleep(0.5)
+        return "\n".join(lines)
 
     def kill(self):
         """A power cut. What the disk had acknowledged survives; the memory does not."""

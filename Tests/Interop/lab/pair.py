@@ -1,7 +1,10 @@
 """Two nodes of one resource: their common configuration, what their devices must contain, and the checks at the end."""
 
 import hashlib
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,11 +18,13 @@ class CheckFailed(Exception):
 class Options:
     """What a scenario wants in the configuration, over the defaults of slow machines."""
 
-    def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None):
+    def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None, proxy=None):
         self.protocol, self.net, self.disk, self.volumes = protocol, net, disk, volumes
+        self.proxy = proxy  # rules of lab/proxy.py: the nodes meet through it
         self.per_host = per_host or {}  # name of the host -> its own net section
 
 
+PROXIED = {"kernel": "10.77.0.11", "repl": "10.77.0.12"}
 DEFAULT_NET = {"ping-int": "10", "ping-timeout": "30", "connect-int": "3", "timeout": "25"}
 DEFAULT_DISK = {"resync-rate": "500M", "c-plan-ahead": "0"}
 
@@ -43,7 +48,8 @@ def configuration(options, nodes, reader):
             disk = node.disks[volume] if node.kind == "repl" else f"/dev/vd{'abcdef'[volume]}"
             text.append(f"    volume {volume} {{ device /dev/drbd{volume} minor {volume}; disk {disk}; "
                         f"meta-disk internal; }}")
-        text.append(f"    address {node.address}:7789;")
+        seen = PROXIED[node.kind] if options.proxy is not None and node.name != reader else node.address
+        text.append(f"    address {seen}:7789;")
         text.append("  }")
     return "\n".join([*text, "}", ""])
 
@@ -61,6 +67,7 @@ class Pair:
         self.expected = {}         # volume -> bytearray
         self.uncertain = {}        # volume -> [(offset, length)]: written without an answer, or given up
         self.lock = threading.Lock()
+        self.proxy, self.rules_path = None, os.path.join(os.path.dirname(repl.disks[0]), "rules")
 
     def other(self, node):
         return self.second if node is self.first else self.first
@@ -74,8 +81,39 @@ class Pair:
 
     def prepare(self, options=None):
         self.options = options or Options()
+        self.end_proxy()
+        if self.options.proxy is not None:
+            self.begin_proxy()
         for node in self.nodes:
             node.prepare(configuration(self.options, (self.kernel, self.repl), node.name))
+
+    # MARK: The proxy
+
+    def begin_proxy(self):
+        for address in PROXIED.values():
+            self.network.add_address(address)
+        self.rules(self.options.proxy)
+        program = os.path.join(os.path.dirname(__file__), "proxy.py")
+        with open(self.rules_path + ".log", "w") as log:
+            self.proxy = subprocess.Popen(self.network.command([sys.executable, program, self.rules_path]), stdout=log)
+        while "ready" not in self.proxy_log():
+            time.sleep(0.05)
+
+    def proxy_log(self):
+        with open(self.rules_path + ".log") as log:
+            return log.read()
+
+    def rules(self, text):
+        """What the proxy does from now on."""
+        with open(self.rules_path + ".new", "w") as file:
+            file.write(text + "\n")
+        os.replace(self.rules_path + ".new", self.rules_path)
+
+    def end_proxy(self):
+        if self.proxy:
+            self.proxy.kill()
+            self.proxy.wait()
+            self.proxy = None
 
     def bring_up(self, options=None):
         """Fresh metadata, both up, connected."""

@@ -225,7 +225,7 @@ def options_change(p):
     p.first.primary()
     load = p.load(p.first)
     load.wait(2)
-    p.configure(Options(net="max-buffers 4000; max-epoch-size 4000; verify-alg sha1;", disk="resync-rate 20M;"))
+    p.configure(Options(net="max-buffers 4000; max-epoch-size 4000; ko-count 5;", disk="resync-rate 20M;"))
     p.first.adm("adjust r0")
     p.second.adm("adjust r0")
     load.wait(load.count + 3)
