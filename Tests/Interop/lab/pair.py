@@ -93,6 +93,9 @@ class Pair:
         for address in PROXIED.values():
             self.network.add_address(address)
         self.rules(self.options.proxy)
+        # It accepts connections for a node that does not listen yet, and has to end them again.
+        self.any_connects = True
+        self.allowed += [r"State change failed: In transient state", r"mask = 0x", r"old_conn:BrokenPipe"]
         program = os.path.join(os.path.dirname(__file__), "proxy.py")
         with open(self.rules_path + ".log", "w") as log:
             self.proxy = subprocess.Popen(self.network.command([sys.executable, program, self.rules_path]), stdout=log)
