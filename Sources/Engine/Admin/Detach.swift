@@ -119,7 +119,8 @@ extension Engine {
     volumes[v].detach = .none
     change(v) { $0.disk = .diskless }
     if volumes[v].state.conn >= .connected { sendState(v) }
-    lostUnflushed(v)
+    // A peer without a disk has nothing to mark.
+    if volumes[v].state.peerDisk >= .inconsistent { lostUnflushed(v) }
     announceSize(v)
     if let reply { fx.append(.reply(reply, .done)) }
     advanceDown()

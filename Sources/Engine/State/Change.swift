@@ -99,7 +99,6 @@ extension Engine {
 
   private mutating func consequences(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
     if old.replicates != new.replicates { closeEpoch() }
-    if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent { markUnacknowledged(v) }
     if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     if old.conn >= .connected, new.conn < .connected { volumes[v].compareAgain = false }
@@ -115,6 +114,7 @@ extension Engine {
     {
       newGeneration(v)
     }
+    if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent { markUnacknowledged(v) }
     if new.conn >= .connected, new.disk == .upToDate, new.peerDisk == .upToDate {
       if volumes[v].isAttached { volumes[v].backing.crashedPrimary = false }
     }
