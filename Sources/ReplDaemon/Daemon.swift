@@ -25,6 +25,9 @@ public struct Repld: ParsableCommand {
     name: .customLong("nbd-tcp"),
     help: "Exports a volume over TCP too, without authentication: VOLUME=ADDRESS:PORT. May be repeated.")
   var exportsOverTCP: [String] = []
+  /// Seconds that a client has for the negotiation.
+  @Option(help: .hidden)
+  var negotiationLimit: UInt64 = 30
   @Flag(help: "Stay in the foreground. Always so; accepted for service files.")
   var foreground = false
   @Argument(help: "Name of the resource.")
@@ -91,7 +94,8 @@ enum Daemon {
     }
 
     var exports = ExportServer(
-      resource: hosted.name, volumes: hosted.volumes.map(\.number), requests: ResourceSettings.requestsAtOnce)
+      resource: hosted.name, volumes: hosted.volumes.map(\.number), requests: ResourceSettings.requestsAtOnce,
+      patience: .seconds(min(max(arguments.negotiationLimit, 1), 3600)))
     var overTCP: [(volume: VolumeNumber, address: SocketAddress)] = []
     for one in arguments.exportsOverTCP { overTCP.append(try Daemon.overTCP(one, hosted)) }
     var control: ControlServer

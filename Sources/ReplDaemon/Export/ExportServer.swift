@@ -30,6 +30,8 @@ struct ExportServer: ~Copyable {
   static let clientsMax = 64
 
   let resource: String
+  /// What a client is given to finish the negotiation.
+  private let patience: Interval
   private(set) var volumes: [Volume]
   var connections = Places<ExportConnection>(capacity: ExportServer.clientsMax)
   private var listeners: Places<Listener>
@@ -40,8 +42,9 @@ struct ExportServer: ~Copyable {
   var dirty: UInt64 = 0
   private var stalled: UInt64 = 0
 
-  init(resource: String, volumes numbers: [VolumeNumber], requests: Int) {
+  init(resource: String, volumes numbers: [VolumeNumber], requests: Int, patience: Interval) {
     self.resource = resource
+    self.patience = patience
     volumes = numbers.map { number in
       Volume(
         number: number,
@@ -89,7 +92,7 @@ struct ExportServer: ~Copyable {
       ExportConnection(
         volume: number, socket: socket, file: file,
         session: ClientSession(exports: [volumes[index(number)].export], client: UInt16(place)),
-        patience: now + .seconds(30)),
+        patience: now + patience),
       at: place)
     dirty |= 1 << UInt64(place)
   }

@@ -192,3 +192,7 @@ func shell(_ command: String) throws -> String {
   }
   return String(decoding: said, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
 }
+
+func isInstalled(_ name: String) -> Bool {
+  ["/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/"].contains { access($0 + name, X_OK) == 0 }
+}

@@ -61,6 +61,46 @@ import Testing
     #expect(text.contains("write VOLUME=ADDRESS:PORT"))
   }
 
+  /// What other programs see of an export over TCP: `nbdinfo` asks, `qemu-io` writes and reads.
+  @Test(.enabled(if: isInstalled("qemu-io") && isInstalled("nbdinfo")))
+  func otherProgramsUseAVolumeOverTCP() throws {
+    let bench = try Bench()
+    let port = try freePort()
+    try bench.createMetadata()
+    try bench.a.start(["--nbd-tcp", "0=127.0.0.1:\(port)", "r0"])
+    try bench.a.done(.attach(volume: nil))
+    let uri = "nbd://127.0.0.1:\(port)"
+    #expect(throws: Timeout.self, "a Secondary serves nobody over TCP either") { try shell("nbdinfo \(uri)") }
+    try bench.a.done(.primary(force: true))
+    let kibibytes = try bench.a.status().devices[0].size
+    #expect(try shell("nbdinfo --size \(uri)") == "\(kibibytes << 10)")
+    try shell("nbdinfo --can flush \(uri) && nbdinfo --can fua \(uri) && nbdinfo --can trim \(uri)")
+    let said = try shell("qemu-io -f raw -c 'write -P 0x5a 1M 256k' -c flush -c 'read -P 0x5a 1M 256k' \(uri)")
+    #expect(said.contains("wrote 262144/262144") && said.contains("read 262144/262144"), "\(said)")
+    #expect(!said.contains("failed"), "\(said)")
+    let disk = try #require(FileHandle(forReadingAtPath: bench.a.disk(0)))
+    try disk.seek(toOffset: 1 << 20)
+    #expect(try disk.read(upToCount: 256 << 10) == Data(repeating: 0x5a, count: 256 << 10))
+  }
+
+  /// One that never speaks, one that stops in the middle, and one that has chosen its export and may be silent for ever.
+  @Test func aClientThatSaysNothingInNegotiationIsHungUpOn() throws {
+    let bench = try Bench()
+    try bench.createMetadata()
+    try bench.a.start(["--negotiation-limit", "1", "r0"])
+    try bench.a.done(.attach(volume: nil))
+    try bench.a.done(.primary(force: true))
+    let quiet = try Client(bench.a.exportPath)
+    let silent = try Wire(unix: bench.a.exportPath)
+    let halfway = try Wire(unix: bench.a.exportPath)
+    for wire in [silent, halfway] { _ = try wire.receive(18) }
+    try halfway.send(big(UInt32(3)) + big(UInt64(0x4948_4156_454f_5054)))
+    #expect(silent.hasEnded() && halfway.hasEnded())
+    try quiet.write(pattern(4096, 7), at: 0)
+    #expect(try quiet.read(4096, at: 0) == pattern(4096, 7))
+    try quiet.leave()
+  }
+
   @Test func anImpatientProgramIsForgotten() throws {
     let bench = try Bench()
     try bench.createMetadata()
