@@ -84,6 +84,8 @@ public struct ClientPattern: Sendable {
   public var overlaps = false
   /// Extents that most requests go to.
   public var hotExtents: UInt64 = 8
+  /// A database's log: one write, then one flush, again and again, with reads in between.
+  public var isLog = false
   /// Nanoseconds between an answer and the next request, at most.
   public var thinkTime: UInt64 = 100_000
   /// Once in so many requests it rests for up to `rest`.
@@ -218,6 +220,8 @@ extension ClientPattern {
     one.thinkTime = 1 << (10 + random.below(14))
     one.restOneIn = 20 + random.below(1000)
     one.rest = 1 << (20 + random.below(11))
+    one.isLog = one.flushes >= 85
+    if one.isLog { one.depth = 1 }
     return one
   }
 }

@@ -27,6 +27,8 @@ struct Client {
   var requests: [Request]
   var free: [Int]
   var underWay = 0
+  /// A log flushes what it has written.
+  var owesFlush = false
   /// Wake-ups in the schedule.
   var wakes = 0
   /// Requests answered, for the report.
@@ -102,7 +104,8 @@ extension World {
     let pattern = client.pattern
     let unit = Int(nodes[n].disks[v].facts.logicalBlock) / 512
     let dice = random.below(1000)
-    if dice < pattern.flushes {
+    if dice < pattern.flushes || client.owesFlush {
+      client.owesFlush = false
       issue(Request(action: .flush, node: n, volume: v, number: Int(histories[v].moment())))
       return true
     }
@@ -110,6 +113,7 @@ extension World {
     let (start, count) = drawRange(size, unit, action)
     if !pattern.overlaps, isBusy(v, start, count) { return false }
     issue(Request(action: action, node: n, volume: v, start: start, count: count))
+    client.owesFlush = pattern.isLog && action == .write(fua: false)
     return true
   }
 

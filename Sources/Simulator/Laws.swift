@@ -117,7 +117,9 @@ extension World {
         keeper.truth[1 - n][v] = false
       }
       // Protocols A and B promise nothing about what was on its way when the only disk is the peer's.
-      if circumstances.wireProtocol != .c, view.role == .primary, view.connection < .connected, volume.disk < .consistent {
+      if circumstances.wireProtocol != .c, view.role == .primary, view.connection < .connected,
+        volume.disk < .consistent
+      {
         histories[v].loseUnflushed()
       }
       watchResync(n, v, volume)

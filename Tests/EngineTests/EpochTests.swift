@@ -175,6 +175,22 @@ struct EpochTests {
     #expect(bench.disk[0] == 3)
   }
 
+  @Test("an epoch whose writes all came with FUA is durable as it is: no flush before its ack")
+  func writtenThrough() throws {
+    let bench = try secondary()
+    bench.node.holding = [.epochFlush]
+    bench.say(wrote(0, 1, [.sendWriteAck, .fua]), payload: [UInt64](repeating: 1, count: 8))
+    bench.say(.barrier(7))
+    #expect(bench.sent() == ["P_WRITE_ACK", "P_BARRIER_ACK"])
+    bench.say(wrote(8, 2, [.sendWriteAck, .fua]), payload: [UInt64](repeating: 1, count: 8))
+    bench.say(wrote(16, 3), payload: [UInt64](repeating: 1, count: 8))
+    bench.say(.barrier(8))
+    #expect(bench.sent() == ["P_WRITE_ACK", "P_WRITE_ACK"])
+    #expect(bench.node.heldCount(.epochFlush) == 1)
+    bench.node.stopHolding()
+    bench.settle()
+  }
+
   @Test("writes that overlap reach the disk in the order they came, others at once")
   func overlap() throws {
     let bench = try secondary()

@@ -72,6 +72,7 @@ struct Volume: ~Copyable {
   /// The first of them finds no free slot in the log: nobody passes it.
   var gateStarved = false
   var held = Queue<SlotID>(capacity: 16)
+  var habit = FlushHabit()
   /// Disk operations (not metadata) under way.
   var ioInFlight = 0
   var requests = 0

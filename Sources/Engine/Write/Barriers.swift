@@ -113,13 +113,16 @@ extension Engine {
       fx.append(.answer(ticket, Errno.shutdown))
       return
     }
-    closeEpoch()
-    let waitsForPeer = link.phase.isUp && !epochs.closed.isEmpty
+    volumes[v].habit.flushArrived()
+    let isIdle = volumes[v].habit.hasNothingToFlush
+    if !isIdle { closeEpoch() }
+    let waitsForPeer = !isIdle && link.phase.isUp && !epochs.closed.isEmpty
     let id = flushes.insert(
       AppFlush(
-        ticket: ticket, volume: v, diskPending: volumes[v].hasDisk, epoch: waitsForPeer ? epochs.current &- 1 : nil))
+        ticket: ticket, volume: v, diskPending: volumes[v].hasDisk && !isIdle, moment: volumes[v].habit.now,
+        epoch: waitsForPeer ? epochs.current &- 1 : nil))
     volumes[v].requests += 1
-    if volumes[v].hasDisk {
+    if flushes[id].diskPending {
       volumes[v].ioInFlight += 1
       fx.append(.disk(WorkID(kind: .appFlush, slot: id), number, .flush))
     } else {
@@ -130,12 +133,13 @@ extension Engine {
   mutating func appFlushDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = flushes[id].volume
     volumes[v].ioInFlight -= 1
-    flushes[id].diskPending = false
     if let fault {
       let gone = diskFailed(v, fault, "flush")
       // The peer's copy is as durable as a flush promises; without one the application must hear of it.
       if !gone || volumes[v].state.peerDisk != .upToDate { flushes[id].fault = fault }
     }
+    // Only now: what the fault has set off must not answer it.
+    flushes[id].diskPending = false
     finishFlush(id)
     advanceDetach(v)
   }
@@ -147,7 +151,9 @@ extension Engine {
     if volumes[flush.volume].superblock.isFenced { return }
     let state = volumes[flush.volume].state
     let isSafe = state.disk >= .consistent || (state.conn >= .connected && state.peerDisk == .upToDate)
-    fx.append(.answer(flush.ticket, flush.fault ?? (isSafe ? nil : Errno.io)))
+    let fault = flush.fault ?? (isSafe ? nil : Errno.io)
+    fx.append(.answer(flush.ticket, fault))
+    if fault == nil { volumes[flush.volume].habit.flushed(upTo: flush.moment) }
     volumes[flush.volume].requests -= 1
     flushes.remove(id)
     if volumes[flush.volume].requests == 0 { requestsDrained() }

@@ -22,8 +22,10 @@ extension Engine {
       fx.append(.answer(ticket, Errno.shutdown))
       return
     }
+    let expectsFlush = !fua && volumes[v].habit.writeArrived()
+    let isDurable = fua || (expectsFlush && kind == .data && ackCarriesFUA)
     let id = writes.insert(
-      AppWrite(ticket: ticket, volume: v, range: range, kind: kind, fua: fua, payload: payload))
+      AppWrite(ticket: ticket, volume: v, range: range, kind: kind, asksForFUA: fua, fua: isDurable, payload: payload))
     volumes[v].requests += 1
     startOrPark(v, id)
   }
@@ -103,7 +105,7 @@ extension Engine {
       // While our own disk is not good, the peer's is the only copy that the next resync keeps: it has to be there.
       let asks = asksForDiskAck(state)
       writes[id].asksForDiskAck = asks
-      writes[id].needsBarrier = (write.fua && fuaNeedsBarrier) || (state.disk < .upToDate && !asks)
+      writes[id].needsBarrier = (write.fua && !ackCarriesFUA) || (state.disk < .upToDate && !asks)
       sendWrite(v, id)
     } else {
       epochs.unreplicated = true
@@ -210,7 +212,7 @@ extension Engine {
 
   /// The ack of a FUA write does not say that it is durable on the peer: protocols A and B ack before the disk, and
   /// below version 95 the flag does not travel. The barrier says it.
-  private var fuaNeedsBarrier: Bool { settings.net.wireProtocol != .c || link.version < 95 }
+  private var ackCarriesFUA: Bool { settings.net.wireProtocol == .c && (!link.phase.isUp || link.version >= 95) }
 
   /// Protocol C, a resync, or a peer that holds the only good copy. Below version 100 the protocol alone decides.
   private func asksForDiskAck(_ state: VolumeState) -> Bool {
@@ -304,6 +306,7 @@ extension Engine {
     }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1
+    if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }
     if let hold = write.hold {
       volumes[v].ranges.remove(hold)
       writes[id].hold = nil

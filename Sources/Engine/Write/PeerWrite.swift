@@ -143,7 +143,7 @@ extension Engine {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
         sendAck(v, id, { .negativeAck($0) })
       } else {
-        inbound.unflushed |= 1 << UInt64(v)
+        if !isDurable(request) { inbound.unflushed |= 1 << UInt64(v) }
         acknowledge(v, id)
       }
       volumes[v].unacked -= 1
@@ -155,6 +155,11 @@ extension Engine {
     let current = request.connection == link.generation
     releasePeerRequest(id)
     if current { advanceInbound() }
+  }
+
+  /// Written through: no flush has to follow.
+  private func isDurable(_ request: PeerRequest) -> Bool {
+    request.kind == .write(.data) && request.flags.contains(.fua)
   }
 
   private mutating func acknowledge(_ v: Int, _ id: SlotID) {

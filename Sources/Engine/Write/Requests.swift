@@ -26,6 +26,9 @@ struct AppWrite {
   let volume: Int
   let range: BlockRange
   let kind: WriteKind
+  /// The application asked for it to be durable when it is answered.
+  let asksForFUA: Bool
+  /// It is durable when it is answered: asked for, or a flush is expected.
   let fua: Bool
   var payload: PayloadRef?
   var legs: Legs = []
@@ -70,6 +73,8 @@ struct AppFlush {
   let ticket: Ticket
   let volume: Int
   var diskPending: Bool
+  /// Where the volume's habit was when it began.
+  let moment: UInt64
   /// Answered when every epoch up to this one is acknowledged.
   var epoch: UInt32?
   var fault: DiskFault?
