@@ -3,6 +3,7 @@
 #   install-packages.sh            install (root)
 #   install-packages.sh --check    only say what is missing; exit 1 if something is
 #   install-packages.sh --bench    also what scripts/bench.sh compares with
+#   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
@@ -14,7 +15,8 @@ for option in "$@"; do
   case $option in
   --check) check=yes ;;
   --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
-  *) die "unknown option $option: there are --check and --bench" ;;
+  --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
+  *) die "unknown option $option: there are --check, --bench and --interop" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||

@@ -3,51 +3,84 @@
 # side, repld on this host on the other, scenario by scenario, each both ways round.
 #   interop.sh [quick]       the set that belongs to every change, under ten minutes (root)
 #   interop.sh all           everything
+#   interop.sh kernel-nbd    the block device of a promotion by the kernel's nbd, both nodes in one machine; part of `all`
 #   interop.sh SCENARIO...   those whose names are given, or contain what is given; `list` prints the names
+#   interop.sh --if-possible ...   where machines cannot run or their kernel cannot be had: one sentence, and success
 # Options go to Tests/Interop/run.py: --kernel stable|backports|both, --direction kernel|repl (who acts), --seed N,
 # --control (a second kernel in the place of repld), --verbose. `all` keeps its table in docs/interop.md.
 # Images are cached in ${XDG_CACHE_HOME:-~/.cache}/repl-interop; the files of a failure are kept there too.
 # REPL_PROGRAMS: a directory with repld and repladm to test, in place of a release build.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
-need_linux
 
-case ${1:-} in
--h | --help)
-  sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-  exit 0
-  ;;
-list) exec python3 "$root/Tests/Interop/run.py" list ;;
-esac
-need_root "running virtual machines on a network of their own"
-packages="qemu-system-x86 busybox-static cpio kmod xz-utils drbd-utils xfsprogs fio iproute2 util-linux python3"
-missing=()
-for package in $packages; do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+tolerant='' kernel_nbd='' kernel=stable table=() arguments=()
+for word in "$@"; do
+  case $word in
+  -h | --help)
+    sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    exit 0
+    ;;
+  list) exec python3 "$root/Tests/Interop/run.py" list ;;
+  --if-possible) tolerant=yes ;;
+  kernel-nbd) kernel_nbd=yes ;;
+  all)
+    kernel_nbd=yes table=(--table "$root/docs/interop.md")
+    arguments+=("$word")
+    ;;
+  *) arguments+=("$word") ;;
+  esac
 done
-if [ ${#missing[@]} != 0 ]; then
-  export DEBIAN_FRONTEND=noninteractive
-  install() { apt-get install -y -q --no-install-recommends "${missing[@]}"; }
-  { install || { apt-get update -q && install; }; } >&2 || die "apt-get could not install ${missing[*]}: see above"
-fi
-[ -e /dev/net/tun ] || modprobe tun 2>/dev/null || true
-[ -e /dev/net/tun ] || die "this kernel has no /dev/net/tun: load the module (modprobe tun), or give the container the device"
-
-kernel=stable table=()
-arguments=("$@")
 for ((i = 0; i < ${#arguments[@]}; i++)); do
   case ${arguments[i]} in
   --kernel) kernel=${arguments[i + 1]:-stable} ;;
   --kernel=*) kernel=${arguments[i]#*=} ;;
-  all) table=(--table "$root/docs/interop.md") ;;
   esac
 done
-case $kernel in both) flavours=(stable backports) ;; *) flavours=("$kernel") ;; esac
-"$root/Tests/Interop/images.sh" "${flavours[@]}"
+case $kernel in
+both) flavours=(stable backports) ;;
+stable | backports) flavours=("$kernel") ;;
+*) die "there is no kernel $kernel: stable, backports or both" ;;
+esac
+
+# What this place lacks is no fault of the code.
+lack() {
+  [ -n "$tolerant" ] || die "$*"
+  echo "${0##*/}: skipped: $*"
+  exit 0
+}
+
+[ "$(uname -s)" = Linux ] || lack "repl runs on Linux only, this is $(uname -s)"
+[ "$(uname -m)" = x86_64 ] || lack "the machines are x86_64, this host is $(uname -m)"
+is_root || lack "running virtual machines on a network of their own needs root: run it with sudo"
+{ command -v dpkg-query && command -v apt-get; } >/dev/null ||
+  lack "the kernels and the tools of the machines are Debian packages, and this is not a Debian system"
+"$root/scripts/install-packages.sh" --interop >&2 || lack "Debian packages that the machines need are missing: see above"
+[ -e /dev/net/tun ] || modprobe tun 2>/dev/null || true
+[ -e /dev/net/tun ] || lack "this kernel has no /dev/net/tun: load the module (modprobe tun), or give the container the device"
+unshare --net sh -c 'ip link add br0 type bridge && ip tuntap add dev tap0 mode tap' 2>/dev/null ||
+  lack "no network with a bridge and a tap device can be made here: in a container, run it privileged"
+
+status=0
+"$root/Tests/Interop/images.sh" "${flavours[@]}" || status=$?
+case $status in
+0) ;;
+75) lack "Debian's kernel package could not be downloaded: see above" ;;
+*) die "the images of the machines could not be made: see above" ;;
+esac
 if [ -z "${REPL_PROGRAMS:-}" ]; then
   release_binaries --product repld
   release_binaries --product repladm
   REPL_PROGRAMS=$root/.build/release
 fi
 export REPL_PROGRAMS PYTHONDONTWRITEBYTECODE=1
-exec python3 "$root/Tests/Interop/run.py" "${table[@]}" "$@"
+
+status=0
+if [ -n "$kernel_nbd" ]; then
+  for flavour in "${flavours[@]}"; do
+    python3 "$root/Tests/Interop/kernel_nbd.py" --flavour "$flavour" "${table[@]}" || status=1
+  done
+fi
+if [ ${#arguments[@]} != 0 ] || [ -z "$kernel_nbd" ]; then
+  python3 "$root/Tests/Interop/run.py" "${table[@]}" "${arguments[@]}" || status=1
+fi
+exit $status

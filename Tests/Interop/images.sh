@@ -4,6 +4,7 @@
 # Result, for each of the two: DIR/<flavour>/{vmlinuz,initramfs.cpio,release,share}, DIR being $REPL_INTEROP_CACHE, by
 # default ${XDG_CACHE_HOME:-~/.cache}/repl-interop; share is what the machines see as /share: fio, and 64 MiB of noise to
 # write. A run with nothing changed only compares a stamp; --force packs again, --refresh also asks apt for a newer kernel.
+# Exit status 75: the kernel could not be downloaded.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${REPL_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/repl-interop}
@@ -15,7 +16,7 @@ for option in "$@"; do
   --refresh) force=yes refresh=yes ;;
   stable | backports) flavours+=("$option") ;;
   *)
-    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
   esac
@@ -26,6 +27,10 @@ say() { echo "images: $*" >&2; }
 die() {
   say "$*"
   exit 1
+}
+no_download() {
+  say "$*"
+  exit 75
 }
 
 # Loaded at boot, and there for modprobe.
@@ -39,7 +44,7 @@ backports_list() {
   codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
   site=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Codename: $codename" "Component: main" \
     2>/dev/null | sort -u | head -1)
-  [ -n "$site" ] || die "apt knows no source for $codename main"
+  [ -n "$site" ] || no_download "apt knows no source for $codename main"
   if [ -r "$keys" ]; then keys="[signed-by=$keys] "; else keys=; fi
   mkdir -p "$cache/apt/lists/partial"
   echo "deb $keys$site $codename-backports main" >"$cache/apt/backports.list"
@@ -56,6 +61,11 @@ apt_of() { # flavour command...
   fi
 }
 
+kernel_package() { # flavour
+  apt_of "$1" apt-cache depends --no-recommends --no-suggests "linux-image-$(dpkg --print-architecture)" 2>/dev/null |
+    awk '/Depends: linux-image-/ && !found {print $2; found = 1}'
+}
+
 fetch_kernel() { # flavour: unpacks the package into $cache/flavour/tree
   local flavour=$1 dir=$cache/$1 package deb
   mkdir -p "$dir/deb"
@@ -63,14 +73,20 @@ fetch_kernel() { # flavour: unpacks the package into $cache/flavour/tree
   if [ -z "$deb" ] || [ -n "$refresh" ]; then
     if [ "$flavour" = backports ]; then
       backports_list
-      apt_of "$flavour" apt-get -q update >"$dir/apt.log" 2>&1 || { cat "$dir/apt.log" >&2; exit 1; }
+      apt_of "$flavour" apt-get -q update >"$dir/apt.log" 2>&1 || no_download "$(cat "$dir/apt.log")"
     fi
-    package=$(apt_of "$flavour" apt-cache depends --no-recommends --no-suggests \
-      "linux-image-$(dpkg --print-architecture)" 2>/dev/null | awk '/Depends: linux-image-/ {print $2; exit}')
-    [ -n "$package" ] || die "apt knows no kernel package ($flavour): run apt-get update"
-    say "$flavour: downloading $package"
-    (cd "$dir/deb" && apt_of "$flavour" apt-get -q download "$package" >"$dir/apt.log" 2>&1) ||
-      { cat "$dir/apt.log" >&2; exit 1; }
+    package=$(kernel_package "$flavour")
+    download() {
+      say "$flavour: downloading $package"
+      (cd "$dir/deb" && apt_of "$flavour" apt-get -q download "$package" >"$dir/apt.log" 2>&1)
+    }
+    # The lists may never have been fetched, or name a kernel that the mirror has replaced.
+    if [ -z "$package" ] || ! download; then
+      apt_of "$flavour" apt-get -q update >"$dir/apt.log" 2>&1 || no_download "$(cat "$dir/apt.log")"
+      package=$(kernel_package "$flavour")
+      [ -n "$package" ] || no_download "apt knows no kernel package ($flavour)"
+      download || no_download "$(cat "$dir/apt.log")"
+    fi
     deb=$(find "$dir/deb" -name "${package}_*.deb" | sort -V | tail -1)
   fi
   rm -rf "$dir/tree"

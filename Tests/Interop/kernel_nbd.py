@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The block device of a promotion by the kernel's nbd, in one virtual machine with both nodes. Called by kernel-nbd.sh."""
+"""The block device of a promotion by the kernel's nbd, in one virtual machine with both nodes. Called by
+scripts/interop.sh kernel-nbd, which installs and builds what is needed first."""
 
 import argparse
 import os
@@ -17,6 +18,7 @@ sys.path.insert(0, here)
 from lab.machine import Machine, MachineError  # noqa: E402
 from lab.network import Network  # noqa: E402
 from lab.pair import MiB  # noqa: E402
+from lab.table import Result, write_table  # noqa: E402
 
 CACHE = os.environ.get("REPL_INTEROP_CACHE") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "repl-interop")
@@ -142,6 +144,9 @@ class Story:
         say("XFS made and mounted, 8 MiB written, fsync")
         status, _, errors = self.adm(ONE, "secondary r0", check=False)
         check(status == 11 and "(-12)" in errors and "mounted on /mnt" in errors, "demotion was not refused as it must be")
+        status, _, errors = self.adm(ONE, "down r0", check=False)
+        check(status == 11 and "mounted on /mnt" in errors, "`down` was not refused as it must be")
+        self.run("cmp /run/noise /mnt/noise")
         self.adm(ONE, "wait-sync r0")
 
     def start_writer(self):
@@ -257,10 +262,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flavour", default="stable", choices=["stable", "backports"])
     parser.add_argument("--keep", action="store_true", help="leave the files of a failure")
+    parser.add_argument("--table", help="merge the result into this file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="rn-")
     network, machine, failed = Network(f"rn-{os.getpid()}"), None, True
+    begun, trouble = time.monotonic(), "it was broken off"
     try:
         share(os.path.join(work, "share"), os.environ["REPL_PROGRAMS"])
         disks = []
@@ -276,18 +283,27 @@ def main():
                         story.loading, story.end):
             say(f"== {chapter.__name__}")
             chapter()
-        failed = False
+        failed, trouble = False, None
         say("OK")
     except (AssertionError, MachineError) as error:
+        trouble = str(error)
         say(f"FAILED: {error}")
         if machine and machine.running:
             for command in ("ps", "tail -30 /run/one/r0.log /run/two/r0.log", "cat /run/*/*.device"):
-                print(machine.run(command, check=False)[1])
+                try:
+                    print(machine.run(command, check=False)[1])
+                except MachineError as lost:
+                    print(lost)
     finally:
         if machine:
             if failed:
                 print("".join(machine.read("console.log").splitlines(keepends=True)[-60:]))
+            release = machine.release
             machine.kill()
+            if options.table:
+                write_table(options.table, [Result("kernel-nbd", "both nodes in one machine: the device by the kernel's nbd, "
+                                                   "XFS on it, repld killed and started again under it", "both", release,
+                                                   trouble, "", time.monotonic() - begun)])
         network.remove()
         if failed and options.keep:
             say(f"kept {work}")
