@@ -26,8 +26,12 @@ public struct NetSettings: Sendable {
   public var afterSplitBrain2 = SplitBrainPolicy.disconnect
   public var alwaysAfterSplitBrain = false
   public var roleConflict = ResyncRolePolicy.disconnect
+  /// Digest in front of every payload (`data-integrity-alg`); empty: none.
+  public var integrityAlgorithm = ""
   public var verifyAlgorithm = ""
   public var checksumAlgorithm = ""
+  /// Checksums are compared only in a resync after this node was Primary in a crash.
+  public var checksumsAfterCrashOnly = false
   public var useRLE = true
   /// Highest version offered: 101. A test switch.
   public var maximumVersion: UInt32 = 101
@@ -43,6 +47,8 @@ public struct ResyncSettings: Sendable {
   /// KiB/s; sent to the peer. Bounds our own requests only when `rateIsConfigured`.
   public var maxRate: UInt32 = 102400
   public var minRate: UInt32 = 250
+  /// Bytes, a multiple of 4096 up to 1 MiB: blocks of zeroes of this size are not copied but deallocated. 0: off.
+  public var discardGranularity: UInt32 = 0
   /// The file names a rate (resync-rate or c-max-rate).
   public var rateIsConfigured = false
   public init() {}

@@ -11,6 +11,10 @@ public struct PacketStream: Equatable, Sendable {
   public var socket: SocketKind
   /// Bytes of the peer's integrity digest in front of every payload; 0 = none. Belongs to this direction only (3.3).
   public var integrityDigestSize: Int
+  /// The digest that the payloads of this node's packets carry. Known to whoever writes the stream.
+  public var sends: DigestName?
+  /// The digest that is to be checked on the peer's payloads.
+  public private(set) var receives: DigestName?
 
   /// The caller's buffer must hold this much: no packet without its payload is longer.
   public static let longestFront = PacketRow.longestBufferedPacket
@@ -24,6 +28,15 @@ public struct PacketStream: Equatable, Sendable {
     self.features = features
     self.socket = socket
     self.integrityDigestSize = integrityDigestSize
+  }
+
+  /// The same stream with digests in front of payloads; each direction has its own.
+  public func protected(sends: DigestName?, receives: DigestName?) -> PacketStream {
+    var stream = self
+    stream.sends = sends
+    stream.receives = receives
+    stream.integrityDigestSize = receives?.size ?? 0
+    return stream
   }
 
   public enum Step: Equatable, Sendable {

@@ -29,12 +29,14 @@ public enum ProtocolViolation: Error, Equatable, Sendable {
   case tooLong(packet: String, length: Int, limit: Int, on: SocketKind)
   /// Well formed, but a field has an impossible value.
   case badField(packet: String, problem: String, on: SocketKind)
+  /// The payload is not the one that was sent: the digest in front of it says so.
+  case wrongDigest(packet: String, sector: UInt64, on: SocketKind)
 
   public var socket: SocketKind {
     switch self {
     case .wrongMagic(_, let socket), .padNotZero(_, let socket), .unknownPacket(_, let socket),
       .unexpectedPacket(_, let socket), .wrongLength(_, _, let socket), .tooLong(_, _, _, let socket),
-      .badField(_, _, let socket):
+      .badField(_, _, let socket), .wrongDigest(_, _, let socket):
       socket
     }
   }
@@ -46,7 +48,7 @@ public enum ProtocolViolation: Error, Equatable, Sendable {
     switch self {
     case .wrongMagic, .padNotZero, .unknownPacket: nil
     case .unexpectedPacket(let packet, _), .wrongLength(let packet, _, _), .tooLong(let packet, _, _, _),
-      .badField(let packet, _, _):
+      .badField(let packet, _, _), .wrongDigest(let packet, _, _):
       packet
     }
   }
@@ -78,6 +80,9 @@ extension ProtocolViolation: CustomStringConvertible {
       "the peer sent \(packet) with \(length) bytes on the \(socket.name) socket, and at most \(limit) are allowed"
     case .badField(let packet, let problem, let socket):
       "the peer sent \(packet) on the \(socket.name) socket with \(problem)"
+    case .wrongDigest(let packet, let sector, let socket):
+      "the digest of \(packet) at sector \(sector) on the \(socket.name) socket does not fit its data, which were "
+        + "changed on the way"
     }
   }
 

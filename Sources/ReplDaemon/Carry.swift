@@ -59,7 +59,7 @@ extension Reactor {
       if let notify { inbox.append(.sent(notify)) }
       return
     }
-    peers.sockets[place].send(packet, volume, payload, notify: notify)
+    peers.sockets[place].send(packet, volume, payload, notify: notify, pool)
     // Nothing more goes out of a socket that is ending: the answer comes at once.
     if peers.sockets[place].phase == .ending { peers.wake(place) }
   }

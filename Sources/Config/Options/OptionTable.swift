@@ -87,9 +87,7 @@ public enum OptionTable {
     row(
       .net, "rr-conflict", .choice(["disconnect", "call-pri-lost", "violently", "retry-connect", "auto-discard"]),
       "disconnect", .t1),
-    row(
-      .net, "data-integrity-alg", .text(longest: 64), nil, .t1,
-      .promise(kept: [""], "a digest over every replicated write is not built yet")),
+    row(.net, "data-integrity-alg", .text(longest: 64), nil, .t1),
     row(.net, "verify-alg", .text(longest: 64), nil, .t1, .noEffect("online verify is not built yet")),
     row(
       .net, "csums-alg", .text(longest: 64), nil, .t1,

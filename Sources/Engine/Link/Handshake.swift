@@ -13,6 +13,8 @@ extension Engine {
     link.generation &+= 1
     link.version = 101
     link.features = []
+    link.sendsDigest = nil
+    link.receivesDigest = nil
     link.pingWaiters = []
     link.pingDeadline = nil
     link.pingTimer = now
@@ -22,7 +24,12 @@ extension Engine {
     fx.append(
       .send(
         data, connectionVolume,
-        .features(Features(minimum: 86, maximum: settings.net.maximumVersion, flags: .all)), nil, notify: nil))
+        .features(Features(minimum: 86, maximum: settings.net.maximumVersion, flags: ownFeatures)), nil, notify: nil))
+  }
+
+  /// A kernel wants a digest in front of P_ZEROES that no sender appends (K2): with digests zeroes travel as P_TRIM.
+  private var ownFeatures: FeatureFlags {
+    settings.net.integrityAlgorithm.isEmpty ? .all : FeatureFlags.all.subtracting(.writeZeroes)
   }
 
   mutating func featuresReceived(_ peer: Features) {
@@ -45,9 +52,17 @@ extension Engine {
       )
       return
     }
-    link.features = peer.flags.intersection(.all)
-    fx.append(
-      .configure(link.data!, PacketStream(socket: .data, version: link.version, features: link.features)))
+    link.features = peer.flags.intersection(ownFeatures)
+    let integrity = settings.net.integrityAlgorithm
+    link.sendsDigest = DigestName(rawValue: integrity)
+    if !integrity.isEmpty, link.sendsDigest == nil || link.version < 87 {
+      giveUpLink(
+        link.version < 87
+          ? "the peer speaks version \(link.version), which has no data-integrity-alg: upgrade it, or remove the option"
+          : "the digest \(integrity) of data-integrity-alg is not known here: choose another one on both nodes")
+      return
+    }
+    configureData()
     if let meta = link.meta {
       fx.append(.configure(meta, PacketStream(socket: .meta, version: link.version, features: link.features)))
     }
@@ -63,6 +78,12 @@ extension Engine {
     }
     link.phase = .greeting(.challenge(mine: challenge, until: now + handshakeLimit))
     sendData(.authChallenge(challenge))
+  }
+
+  private mutating func configureData() {
+    guard let data = link.data else { return }
+    let stream = PacketStream(socket: .data, version: link.version, features: link.features)
+    fx.append(.configure(data, stream.protected(sends: link.sendsDigest, receives: link.receivesDigest)))
   }
 
   /// A packet of the session while the handshake still waits for another.
@@ -170,6 +191,7 @@ extension Engine {
     offer.afterSplitBrain1 = settings.net.afterSplitBrain1.rawValue
     offer.afterSplitBrain2 = settings.net.afterSplitBrain2.rawValue
     offer.connectionFlags = link.discardMyData ? 1 : 0
+    offer.integrityAlgorithm = settings.net.integrityAlgorithm
     return offer
   }
 
@@ -192,14 +214,37 @@ extension Engine {
       difference = "both nodes want to discard their data"
     } else if peer.twoPrimaries != 0 {
       difference = "allow-two-primaries is set there, and not available here"
-    } else if !peer.integrityAlgorithm.isEmpty {
-      difference = "data-integrity-alg \(peer.integrityAlgorithm) is set there"
+    } else if peer.integrityAlgorithm != own.integrityAlgorithm {
+      func name(_ algorithm: String) -> String { algorithm.isEmpty ? "none" : algorithm }
+      difference =
+        "data-integrity-alg \(name(own.integrityAlgorithm)) here, \(name(peer.integrityAlgorithm)) there"
     }
     if let difference {
       giveUpLink(
         "incompatible settings: \(difference); make the files of both nodes equal, then: repladm adjust \(settings.name)"
       )
+      return
     }
+    takeDigest(of: peer)
+  }
+
+  /// P_PROTOCOL_UPDATE: the peer's options were changed while it is connected.
+  mutating func offerUpdated(_ peer: ProtocolOffer) {
+    link.peerOffer = peer
+    takeDigest(of: peer)
+  }
+
+  /// From here on the peer's payloads carry this digest.
+  private mutating func takeDigest(of peer: ProtocolOffer) {
+    let name = DigestName(rawValue: peer.integrityAlgorithm)
+    if name == nil, !peer.integrityAlgorithm.isEmpty {
+      breakLink(
+        .protocolError, "the digest \(peer.integrityAlgorithm) of the peer's data-integrity-alg is not known here")
+      return
+    }
+    if name == link.receivesDigest { return }
+    link.receivesDigest = name
+    configureData()
   }
 
   mutating func parametersReceived(_ v: Int, _ peer: SyncParameters) {

@@ -59,6 +59,9 @@ struct Link {
   var resolveConflicts = false
   var version: UInt32 = 101
   var features: FeatureFlags = []
+  /// Digests in front of payloads: of our direction, and of the peer's (wire spec 7.8).
+  var sendsDigest: DigestName?
+  var receivesDigest: DigestName?
   /// Counts connections: what belongs to an earlier one is not answered.
   var generation: UInt32 = 0
   /// One-shot option of `connect`.

@@ -32,7 +32,7 @@ extension Engine {
     case .pingAck: pingAcked()
     case .skipped, .unplugRemote: break
     case .protocolOffer(let offer) where link.phase.isUp: offerReceived(offer)
-    case .protocolUpdate(let offer) where link.phase.isUp: link.peerOffer = offer
+    case .protocolUpdate(let offer) where link.phase.isUp: offerUpdated(offer)
     case .barrier(let handle) where link.phase.isUp: barrierReceived(handle)
     case .barrierAck(let ack) where link.phase.isUp: barrierAcked(ack)
     case .connectionChangeRequest(let request) where link.phase.isUp: connectionChangeRequested(request, wide: true)

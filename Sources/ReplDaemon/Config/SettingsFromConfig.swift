@@ -41,6 +41,8 @@ extension VolumeSettings {
     alExtents = UInt32(clamping: volume.options.alExtents)
     alUpdates = volume.options.alUpdates
     if let options { resync = ResyncSettings(options) }
+    // Whole blocks, and none longer than a packet.
+    resync.discardGranularity = UInt32(min(volume.options.rsDiscardGranularity, 1 << 20)) & ~4095
   }
 }
 
@@ -106,8 +108,10 @@ extension NetSettings {
       case .callPriLost: .callPrimaryLost
       case .violently: .violently
       }
+    integrityAlgorithm = options.dataIntegrityAlg ?? ""
     verifyAlgorithm = options.verifyAlg ?? ""
     checksumAlgorithm = options.csumsAlg ?? ""
+    checksumsAfterCrashOnly = options.csumsAfterCrashOnly
     useRLE = options.useRle
   }
 }

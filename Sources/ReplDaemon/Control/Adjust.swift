@@ -69,7 +69,8 @@ extension Reactor {
     guard let old, let new else { return old != new }
     return old.wireProtocol != new.wireProtocol || old.cramHmacAlg != new.cramHmacAlg
       || old.sharedSecret != new.sharedSecret || old.afterSb0 != new.afterSb0 || old.afterSb1 != new.afterSb1
-      || old.afterSb2 != new.afterSb2 || old.verifyAlg != new.verifyAlg || old.csumsAlg != new.csumsAlg
+      || old.afterSb2 != new.afterSb2 || old.dataIntegrityAlg != new.dataIntegrityAlg
+      || old.verifyAlg != new.verifyAlg || old.csumsAlg != new.csumsAlg
       || old.sndbufSize != new.sndbufSize || old.rcvbufSize != new.rcvbufSize
   }
 

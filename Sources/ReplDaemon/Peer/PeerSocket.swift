@@ -42,6 +42,9 @@ struct PeerSocket: ~Copyable {
   let file: RingFile
   var phase: Phase
   private var stream: PacketStream?
+  /// Digests of the two directions, made ready.
+  private var sending = Checker()
+  private var receiving = Checker()
   private var isPaused = true
   private var staging = Staging()
   private var pending: Pending?
@@ -68,17 +71,27 @@ struct PeerSocket: ~Copyable {
 
   mutating func configure(_ stream: PacketStream) {
     self.stream = stream
+    sending.prepare(stream.sends)
+    receiving.prepare(stream.receives)
     isPaused = false
   }
 
-  mutating func send(_ packet: Packet, _ volume: VolumeNumber, _ payload: PayloadRef?, notify: WorkID?) {
+  mutating func send(
+    _ packet: Packet, _ volume: VolumeNumber, _ payload: PayloadRef?, notify: WorkID?, _ pool: borrowing Pool
+  ) {
     let bytes = Int(payload?.bytes ?? 0)
     let version = stream?.version ?? HeaderKind.versionBeforeAgreement
     let features = stream?.features ?? []
-    let size = packet.encodedSize(version: version, features: features, payload: bytes)
-    let room = out.head(size)
-    let used = packet.encode(into: room, version: version, features: features, volume: volume.value, payload: bytes)
-    out.put(headBytes: used, payload: payload, notify: notify)
+    // The digest is counted as payload and written behind the head.
+    let digest = payload == nil || !packet.carriesDigest ? 0 : sending.size
+    let size = packet.encodedSize(version: version, features: features, payload: bytes + digest)
+    let room = out.head(size + digest)
+    let used = packet.encode(
+      into: room, version: version, features: features, volume: volume.value, payload: bytes + digest)
+    if digest > 0, let payload, let base = room.baseAddress {
+      sending.digest(UnsafeRawBufferPointer(start: pool.pointer(to: payload), count: bytes), into: base + used)
+    }
+    out.put(headBytes: used + digest, payload: payload, notify: notify)
   }
 
   mutating func close(afterSending: Bool, until: Instant) {
@@ -172,6 +185,14 @@ struct PeerSocket: ~Copyable {
       }
     }
     pending = nil
+    if !waiting.isRequest, let head = waiting.packet.digested {
+      let bytes = UnsafeRawBufferPointer(start: pool.pointer(to: payload), count: Int(payload.bytes))
+      if !receiving.accepts(head.digest, of: bytes) {
+        pool.release(payload)
+        isDeaf = true
+        return .violation(.wrongDigest(packet: waiting.packet.name, sector: head.sector, on: .data))
+      }
+    }
     return .packet(waiting.packet, waiting.volume, payload)
   }
 

@@ -21,6 +21,7 @@ extension Replay {
       if config.contains("after-sb-1pri \(word)") { settings.net.afterSplitBrain1 = policy }
     }
     if config.contains("csums-alg crc32c") { settings.net.checksumAlgorithm = "crc32c" }
+    if config.contains("data-integrity-alg crc32c") { settings.net.integrityAlgorithm = "crc32c" }
     if config.contains("verify-alg crc32c") { settings.net.verifyAlgorithm = "crc32c" }
     for digest in ["sha1", "sha256"] where config.contains("cram-hmac-alg \(digest)") { settings.net.cramHMAC = digest }
     settings.net.pingTimeout = .deciseconds(30)
