@@ -4,6 +4,7 @@
 #   interop.sh [quick]       the set that belongs to every change, under ten minutes (root)
 #   interop.sh all           everything
 #   interop.sh kernel-nbd    the block device of a promotion by the kernel's nbd, both nodes in one machine; part of `all`
+#   interop.sh migrate       from the kernel to repl and back with a file system in use (scripts/migrate-demo.sh)
 #   interop.sh SCENARIO...   those whose names are given, or contain what is given; `list` prints the names
 #   interop.sh --if-possible ...   where machines cannot run or their kernel cannot be had: one sentence, and success
 # Options go to Tests/Interop/run.py: --kernel stable|backports|both, --direction kernel|repl (who acts), --seed N,
@@ -13,18 +14,19 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 
-tolerant='' kernel_nbd='' kernel=stable table=() arguments=()
+tolerant='' kernel_nbd='' migrate='' kernel=stable table=() arguments=()
 for word in "$@"; do
   case $word in
   -h | --help)
-    sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
   list) exec python3 "$root/Tests/Interop/run.py" list ;;
   --if-possible) tolerant=yes ;;
   kernel-nbd) kernel_nbd=yes ;;
+  migrate) migrate=yes ;;
   all)
-    kernel_nbd=yes table=(--table "$root/docs/interop.md")
+    kernel_nbd=yes migrate=yes table=(--table "$root/docs/interop.md")
     arguments+=("$word")
     ;;
   *) arguments+=("$word") ;;
@@ -80,7 +82,12 @@ if [ -n "$kernel_nbd" ]; then
     python3 "$root/Tests/Interop/kernel_nbd.py" --flavour "$flavour" "${table[@]}" || status=1
   done
 fi
-if [ ${#arguments[@]} != 0 ] || [ -z "$kernel_nbd" ]; then
+if [ -n "$migrate" ]; then
+  for flavour in "${flavours[@]}"; do
+    python3 "$root/Tests/Interop/migrate.py" "$flavour" || status=1
+  done
+fi
+if [ ${#arguments[@]} != 0 ] || [ -z "$kernel_nbd$migrate" ]; then
   python3 "$root/Tests/Interop/run.py" "${table[@]}" "${arguments[@]}" || status=1
 fi
 exit $status
