@@ -14,7 +14,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 
-tolerant='' kernel_nbd='' migrate='' kernel=stable table=() arguments=()
+tolerant='' kernel_nbd='' migrate='' kernel=stable table=() arguments=() scenarios='' before=
 for word in "$@"; do
   case $word in
   -h | --help)
@@ -27,10 +27,18 @@ for word in "$@"; do
   migrate) migrate=yes ;;
   all)
     kernel_nbd=yes migrate=yes table=(--table "$root/docs/interop.md")
-    arguments+=("$word")
+    arguments+=("$word") scenarios=yes
     ;;
-  *) arguments+=("$word") ;;
+  *)
+    arguments+=("$word")
+    case $word:$before in
+    -*) ;;
+    *:--kernel | *:--direction | *:--seed | *:--keep) ;;
+    *) scenarios=yes ;;
+    esac
+    ;;
   esac
+  before=$word
 done
 for ((i = 0; i < ${#arguments[@]}; i++)); do
   case ${arguments[i]} in
@@ -87,7 +95,7 @@ if [ -n "$migrate" ]; then
     python3 "$root/Tests/Interop/migrate.py" "$flavour" || status=1
   done
 fi
-if [ ${#arguments[@]} != 0 ] || [ -z "$kernel_nbd$migrate" ]; then
+if [ -n "$scenarios" ] || [ -z "$kernel_nbd$migrate" ]; then
   python3 "$root/Tests/Interop/run.py" "${table[@]}" "${arguments[@]}" || status=1
 fi
 exit $status
