@@ -8,6 +8,7 @@
     cut NODE CODE [after CODE]         end all connections instead of delivering the packet, once; with `after` only when
                                        that other packet has passed in either direction
     drop NODE CODE                     swallow it, once
+    corrupt NODE CODE                  deliver it with its last byte changed, once
 """
 
 import os
@@ -61,6 +62,9 @@ class Rules:
                     elif len(rule) < 5 or int(rule[4], 0) in self.seen:
                         self.rules.remove(rule)
                         self.log(f"{rule[0]}: 0x{code:x} of {node}")
+                        if rule[0] == "corrupt":
+                            body = body[:-1] + bytes([body[-1] ^ 0x40])
+                            break
                         if rule[0] == "cut":
                             self.cut()
                         return None

@@ -150,3 +150,18 @@ def integrity_zeroes(p):
     p.first.discard(18 * MiB, MiB)
     p.expect_zero(18 * MiB, MiB)
     p.judge()
+
+
+@scenario("data-integrity-alg: a payload changed on the way is refused, and comes again after the reconnect")
+def integrity_corrupt(p):
+    p.allowed += [r"[Dd]igest", r"error receiving Data", r"sock_(send|recv)msg returned"]
+    p.synced(Options(net="data-integrity-alg crc32c;", proxy=""))
+    for node in (p.first, p.second):
+        node.primary()
+        p.write(node, p.some_extents(8))
+        p.rules(f"corrupt {node.kind} 0")
+        p.write(node, p.some_extents(8))
+        p.connected()
+        p.judge()
+        p.check("corrupt:" in p.proxy_log(), "no payload was changed")
+        node.secondary()
