@@ -232,8 +232,8 @@ class Story:
                       and "sock_" not in line and "sock was" not in line]
         check(not complaints, "the kernel complained:\n" + "\n".join(complaints[:10]))
         alpha.machine.kill()
-        same = subprocess.run(["cmp", "-n", str(size), alpha.machine.disks[0], self.loop]).returncode == 0
-        check(same, "the two disks differ")
+        compared = subprocess.run(["cmp", "-n", str(size), alpha.machine.disks[0], self.loop], capture_output=True, text=True)
+        check(compared.returncode == 0, f"the two disks differ: {compared.stdout or compared.stderr}")
         print(f"(both disks are equal over {size >> 10} KiB; {files} files; {time.monotonic() - begun:.0f} s)")
 
     def end(self):
