@@ -10,10 +10,14 @@ public enum Reply: Codable, Equatable, Sendable {
   case text(String)
   /// Not final: how things stand while a waiting command waits.
   case progress(StatusSnapshot)
+  /// Not final: a handler was called or has answered.
+  case helper(HelperEvent)
 
   public var isFinal: Bool {
-    if case .progress = self { return false }
-    return true
+    switch self {
+    case .progress, .helper: false
+    default: true
+    }
   }
 }
 

@@ -51,6 +51,9 @@ public enum Command: Codable, Equatable, Sendable {
   /// Done when every peer device is Established and not resyncing. `Reply.progress` lines may come before.
   case waitSync
 
+  /// Answered by a `Reply.progress` for every state the resource passes through and `Reply.helper` for its handlers, until one
+  /// of both hangs up.
+  case watch
   /// Read the configuration again and make the running state equal to it.
   case adjust
   /// Answered by `Reply.superblock`: what would be on disk if the metadata were written now.
@@ -84,6 +87,7 @@ extension Command {
     case .resize: "resize"
     case .waitConnect: "wait-connect"
     case .waitSync: "wait-sync"
+    case .watch: "events2"
     case .adjust: "adjust"
     case .metadata: "get-gi"
     case .exportURI: "sh-nbd-uri"

@@ -62,6 +62,7 @@ public struct ConnectionStatus: Codable, Equatable, Sendable {
   public var applicationInFlight: UInt64 = 0
   public var resyncInFlight: UInt64 = 0
   public var peerDevices: [PeerDeviceStatus] = []
+  public var paths: [PathStatus] = []
   /// Why the connection was given up for good: one sentence, absent while it was not.
   public var refusedBecause: String?
 
@@ -70,6 +71,19 @@ public struct ConnectionStatus: Codable, Equatable, Sendable {
     self.peerNodeID = peerNodeID
     self.state = state
     self.peerRole = peerRole
+  }
+}
+
+/// One way to the peer: addresses as `ipv4:10.0.0.1:7789`.
+public struct PathStatus: Codable, Equatable, Sendable {
+  public var local: String
+  public var peer: String
+  public var isEstablished: Bool
+
+  public init(local: String, peer: String, isEstablished: Bool) {
+    self.local = local
+    self.peer = peer
+    self.isEstablished = isEstablished
   }
 }
 

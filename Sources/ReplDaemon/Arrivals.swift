@@ -36,8 +36,9 @@ extension Reactor {
     case Kind.signal: signalled(completion)
     case Kind.child:
       let journal = journal
-      if let (id, exit) = handlers.ended(completion, &ring, { journal.info($0) }) {
-        handle(.handlerDone(id, exit: exit))
+      if let ended = handlers.ended(completion, &ring, { journal.info($0) }) {
+        tellWatchers(of: ended.handler, ended.volume, status: ended.exit)
+        handle(.handlerDone(ended.id, exit: ended.exit))
       }
     case Kind.cancel: break
     default: preconditionFailure("a completion that nobody asked for")

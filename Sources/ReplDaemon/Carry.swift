@@ -48,7 +48,9 @@ extension Reactor {
     case .handler(let id, let handler, let volume): run(handler, volume, id)
     case .reply(let to, let outcome): control.replied(to, outcome)
     case .log(let level, let text): journal.log(level, text)
-    case .stateChanged: stateMoved = true
+    case .stateChanged:
+      stateMoved = true
+      tellWatchers()
     }
   }
 
@@ -67,7 +69,9 @@ extension Reactor {
   private mutating func run(_ handler: EngineHandler, _ volume: VolumeNumber, _ id: WorkID) {
     let journal = journal
     let state = engine.snapshot().connection
+    tellWatchers(of: handler, volume, status: nil)
     if let exit = handlers.run(handler, volume, state, id, &ring, { journal.info($0) }) {
+      tellWatchers(of: handler, volume, status: exit)
       inbox.append(.handlerDone(id, exit: exit))
     }
   }

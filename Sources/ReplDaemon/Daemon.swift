@@ -123,12 +123,7 @@ enum Daemon {
         options: SocketOptions(sendBuffer: net?.sndbufSize ?? 0, receiveBuffer: net?.rcvbufSize ?? 0),
         patience: net?.connectInt ?? .seconds(10)),
       exports: exports, control: control,
-      handlers: Handlers(
-        commands: hosted.handlers, volumes: hosted.volumes,
-        facts: Handlers.Facts(
-          resource: hosted.name, configuration: read.mainFile, host: hosted.host, nodeID: hosted.nodeID,
-          own: hosted.ownAddress, peer: hosted.peers.first?.address, peerName: hosted.peers.first?.name ?? "",
-          peerNodeID: hosted.peers.first?.nodeID ?? 0)),
+      handlers: Handlers(hosted, configuration: read.mainFile),
       signals: signals, lock: lock,
       setup: Setup(
         configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted),

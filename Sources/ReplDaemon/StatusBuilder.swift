@@ -54,6 +54,12 @@ extension Reactor {
       var connection = ConnectionStatus(
         name: peer.name, peerNodeID: peer.nodeID, state: snapshot.connection, peerRole: snapshot.peerRole)
       connection.refusedBecause = engine.connectionRefusal
+      connection.paths = peer.paths.enumerated().map { index, path in
+        // The first one is used, the others are not built yet.
+        PathStatus(
+          local: path.own.eventWord, peer: path.peer.eventWord,
+          isEstablished: index == 0 && snapshot.connection >= .connected)
+      }
       for volume in snapshot.volumes { connection.peerDevices.append(peerDevice(volume, peer)) }
       status.connections.append(connection)
     }
@@ -97,4 +103,9 @@ extension Reactor {
     }
     return device
   }
+}
+
+extension HostAddress {
+  /// `ipv4:10.0.0.1:7789`, as paths are written on the event stream.
+  fileprivate var eventWord: String { description.replacing(" ", with: ":", maxReplacements: 1) }
 }

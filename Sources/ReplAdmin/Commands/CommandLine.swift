@@ -19,7 +19,9 @@ struct Repladm: ParsableCommand {
       Options may stand before or after the command.
       """,
     version: VersionText.lines(environment: [:]),
-    subcommands: [AdjustWithProgress.self, StateWord.self, HiddenCommands.self, ManualPages.self],
+    subcommands: [
+      AdjustWithProgress.self, StateWord.self, HiddenCommands.self, ManualPages.self, RunHandler.self,
+    ],
     groupedSubcommands: [
       CommandGroup(
         name: "Everyday", subcommands: [Up.self, Down.self, Primary.self, Secondary.self, Status.self, Adjust.self]),
@@ -55,6 +57,12 @@ struct Repladm: ParsableCommand {
   }
 
   static func knows(_ word: String) -> Bool { words.contains(word) }
+
+  /// What was typed for this command.
+  static func typedName(of command: any AdminCommand) -> String {
+    if let run = command as? RunHandler { return run.handler }
+    return type(of: command).configuration.commandName ?? "repladm"
+  }
 
   /// `, did you mean 'primary'?`, or nothing.
   static func nearest(to word: String) -> String {
@@ -94,7 +102,8 @@ public enum CommandLineRun {
       console.out(VersionText.lines(environment: surroundings.environment) + "\n")
       return 0
     }
-    let ordered = ArgumentOrder.commandFirst(arguments)
+    var ordered = ArgumentOrder.commandFirst(arguments)
+    if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {
       console.err("repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n")
       return 1
@@ -107,7 +116,7 @@ public enum CommandLineRun {
         return 0
       }
       return try command.perform(
-        Admin(type(of: command).configuration.commandName ?? "repladm", command.general, surroundings, console))
+        Admin(Repladm.typedName(of: command), command.general, surroundings, console))
     } catch let exit as AdminExit {
       return exit.code
     } catch {

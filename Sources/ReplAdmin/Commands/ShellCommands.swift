@@ -188,9 +188,11 @@ struct HiddenCommands: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     let names = Repladm.configuration.subcommands.filter { !$0.configuration.shouldDisplay }
-      .compactMap { $0.configuration.commandName }.sorted()
+      .compactMap { $0.configuration.commandName }.filter { $0 != RunHandler.word }.sorted()
     admin.console.out("These commands are for scripts and experts:\n\n")
     for name in names { admin.console.out(" \(name)\n") }
+    admin.console.out("\nThese run the command that the file names for an event:\n\n")
+    for name in HandlerEnvironment.names.sorted() { admin.console.out(" \(name)\n") }
     return 0
   }
 }

@@ -10,9 +10,10 @@ struct ChildProcess {
 
   enum Fault: Error { case notStarted(String) }
 
-  /// Starts `path`. Output goes to `output`, or nowhere.
+  /// Starts `path`. Output goes to `output`, or where this process's own goes, or nowhere.
   static func start(
-    _ path: String, _ arguments: [String], environment: [String: String], output: Int32? = nil, ownSession: Bool
+    _ path: String, _ arguments: [String], environment: [String: String], output: Int32? = nil,
+    sharesOutput: Bool = false, ownSession: Bool
   ) throws(Fault) -> ChildProcess {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -21,7 +22,7 @@ struct ChildProcess {
     if let output {
       posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
       posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO)
-    } else {
+    } else if !sharesOutput {
       posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
       posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
     }
@@ -63,6 +64,12 @@ struct ChildProcess {
     }
     status = word & 0x7f == 0 ? (word >> 8) & 0xff : 128 + (word & 0x7f)
     return true
+  }
+
+  /// Waits for as long as it takes.
+  mutating func wait() -> Int32 {
+    while !hasEnded() { usleep(2000) }
+    return status ?? 255
   }
 
   /// Ends it: politely, then not.

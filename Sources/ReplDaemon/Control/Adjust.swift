@@ -38,8 +38,7 @@ extension Reactor {
       peers.options = SocketOptions(sendBuffer: net.sndbufSize, receiveBuffer: net.rcvbufSize)
       peers.patience = net.connectInt
     }
-    handlers.commands = fresh.handlers
-    handlers.volumes = fresh.volumes
+    handlers.resource = fresh
     setup.hosted = fresh
     run(steps, job, place)
   }

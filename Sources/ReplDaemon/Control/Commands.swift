@@ -56,6 +56,7 @@ extension Reactor {
     case .waitSync:
       job.wait = .sync
       control.connections[place].job = job
+    case .watch: beginWatching(job, place)
     case .adjust: adjust(job, place)
     case .verify, .suspendIO, .resumeIO, .resize:
       reply(.refused(.notBuilt(request.command.name)), place)
@@ -143,7 +144,8 @@ extension Reactor {
     case .pauseSync(let volume): return each(volume) { .pauseSync($0) }
     case .resumeSync(let volume): return each(volume) { .resumeSync($0) }
     case .down: return .success([.down])
-    case .status, .verify, .suspendIO, .resumeIO, .resize, .waitConnect, .waitSync, .adjust, .metadata, .exportURI:
+    case .status, .verify, .suspendIO, .resumeIO, .resize, .waitConnect, .waitSync, .watch, .adjust, .metadata,
+      .exportURI:
       preconditionFailure("\(command.name) is answered without the engine")
     }
   }
@@ -213,6 +215,7 @@ extension Reactor {
 
   private mutating func lookAtJob(_ place: Int) {
     guard control.connections.contains(place), let job = control.connections[place].job else { return }
+    if job.wait == .watch { return lookAtWatcher(place, job) }
     if job.wait != .engine, isReached(job.wait) { return reply(.done, place) }
     if let deadline = job.deadline, now >= deadline {
       return reply(.refused(.waitTimedOut(waitedFor(job), next: adviceForWaiter())), place)
@@ -230,7 +233,7 @@ extension Reactor {
     switch job.wait {
     case .connect: return "the connection to \(peer)"
     case .sync: return "the resync with \(peer)"
-    case .engine: return "the end of '\(job.command.name)'"
+    case .engine, .watch: return "the end of '\(job.command.name)'"
     }
   }
 
@@ -246,7 +249,7 @@ extension Reactor {
     let snapshot = engine.snapshot()
     if setup.hosted.peers.isEmpty || snapshot.connection == .standAlone { return true }
     switch wait {
-    case .engine: return false
+    case .engine, .watch: return false
     case .connect: return snapshot.volumes.allSatisfy { $0.replication >= .connected }
     case .sync: return snapshot.volumes.allSatisfy { $0.replication == .connected }
     }

@@ -14,6 +14,8 @@ struct ControlConnection: ~Copyable {
     case engine
     case connect
     case sync
+    /// For nothing: it is told what happens until it leaves.
+    case watch
   }
 
   struct Job {
@@ -38,6 +40,8 @@ struct ControlConnection: ~Copyable {
   private var isSending = false
   private(set) var hasEnded = false
   private var endsAfterSending = false
+  /// A follower that could not be told everything.
+  var isBehind = false
 
   init(socket: consuming Socket, file: RingFile, generation: UInt32) {
     self.socket = socket
@@ -81,6 +85,8 @@ struct ControlConnection: ~Copyable {
 
   // MARK: Out
 
+  var waitingLines: Int { lines.count }
+  var isWatching: Bool { job?.wait == .watch && !hasEnded }
   /// Nothing waits to be sent: a progress line may go out.
   var isQuiet: Bool { line == nil && lines.isEmpty }
 

@@ -18,6 +18,8 @@ struct ControlServer: ~Copyable {
   /// Answers of the engine that were not looked at yet.
   private var answers = Queue<(to: ReplyTo, outcome: Outcome)>(capacity: 16)
   private var hasNews = false
+  /// What followers were told last.
+  var shownToWatchers: StatusSnapshot?
 
   init(path: String) throws(SocketRefusal) {
     listener = Places(capacity: 1)
@@ -75,6 +77,7 @@ struct ControlServer: ~Copyable {
 
   /// The state of the resource has changed: those who wait for one look again.
   mutating func stateMoved() { hasNews = true }
+  mutating func newsForWatchers() { hasNews = true }
 
   var hasWork: Bool { hasNews || !answers.isEmpty }
   mutating func lookedAt() { hasNews = false }
@@ -92,7 +95,7 @@ struct ControlServer: ~Copyable {
     for i in 0..<connections.capacity where connections.contains(i) {
       guard let job = connections[i].job else { continue }
       if let due = job.deadline, next == nil || due < next! { next = due }
-      if job.wait == .sync, next == nil || job.nextProgress < next! { next = job.nextProgress }
+      if job.wait == .sync || job.wait == .watch, next == nil || job.nextProgress < next! { next = job.nextProgress }
     }
     return next
   }
