@@ -60,6 +60,11 @@ public enum Command: Codable, Equatable, Sendable {
   case metadata(volume: VolumeNumber)
   /// Answered by `Reply.text`: the NBD URI of the volume's export.
   case exportURI(volume: VolumeNumber)
+  /// Options of one section (`disk-options`, `net-options`, ...) at run time, each `NAME=VALUE`. What was changed so before stays,
+  /// unless `setDefaults`: then only what the file and this request say counts.
+  case changeOptions(section: String, volume: VolumeNumber?, settings: [String], setDefaults: Bool)
+  /// Answered by `Reply.text`: what is in force, as `replsetup show` prints it.
+  case show(json: Bool, defaults: Bool)
   /// Disconnect, detach, answer, remove the sockets, end.
   case down
 }
@@ -91,6 +96,8 @@ extension Command {
     case .adjust: "adjust"
     case .metadata: "get-gi"
     case .exportURI: "sh-nbd-uri"
+    case .changeOptions(let section, _, _, _): section
+    case .show: "show"
     case .down: "down"
     }
   }

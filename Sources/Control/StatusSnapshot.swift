@@ -58,6 +58,8 @@ public struct ConnectionStatus: Codable, Equatable, Sendable {
   public var state: ConnectionState
   public var peerRole: Role
   public var isCongested = false
+  /// A, B or C.
+  public var protocolLetter: String?
   /// Sectors on their way for the application and for a resync.
   public var applicationInFlight: UInt64 = 0
   public var resyncInFlight: UInt64 = 0

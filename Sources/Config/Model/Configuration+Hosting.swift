@@ -113,14 +113,15 @@ extension Configuration {
     let common = [syntax.common?.options.proxy, resource.section.template?.proxy, resource.section.options.proxy]
     for proxy in common + resource.section.hosts.map(\.options.proxy) { promises.judge(proxy: proxy) }
 
-    let options = EffectiveOptions(.resource, layers: base + [section.options.settings])
+    let options = EffectiveOptions(.resource, layers: base + [section.options.settings, overrides.layer(nil)])
     let startup = EffectiveOptions(.startup, layers: base)
     let handlers = EffectiveOptions(.handlers, layers: base)
     for effective in [options, startup, handlers] { promises.judge(effective) }
 
     var volumes: [HostedVolume] = []
     for volume in own.volumes {
-      let effective = EffectiveOptions(.disk, layers: base + volumeLayers(volume, resource, section))
+      let effective = EffectiveOptions(
+        .disk, layers: base + volumeLayers(volume, resource, section) + [overrides.layer(volume.number)])
       if volume.disk != nil { promises.judge(effective) }
       let others = resource.hosts.indices.filter { other in
         other != index && resource.hosts[other].volumes.contains { $0.number == volume.number && $0.disk != nil }
@@ -128,7 +129,8 @@ extension Configuration {
       volumes.append(
         HostedVolume(
           number: volume.number, devicePath: volume.devicePath, minor: volume.minor, disk: volume.disk,
-          metaDisk: volume.metaDisk, options: DiskOptions(effective), isExplicit: volume.isExplicit,
+          metaDisk: volume.metaDisk, options: DiskOptions(effective), effective: effective,
+          isExplicit: volume.isExplicit,
           bitmapSlots: max(1, others.count)))
     }
 
@@ -141,7 +143,7 @@ extension Configuration {
 
     return HostedResource(
       name: resource.name, host: own.name, nodeID: own.nodeID, volumes: volumes, peers: peers,
-      options: ResourceOptions(options), startup: StartupOptions(startup),
+      options: ResourceOptions(options), effective: options, startup: StartupOptions(startup),
       handlers: Dictionary(
         handlers.all.compactMap { setting in handlers.word(setting.name).map { (setting.name, $0) } },
         uniquingKeysWith: { $1 }),
@@ -162,16 +164,19 @@ extension Configuration {
   ) -> HostedPeer {
     let isFirst = connection.first == index
     let other = resource.hosts[isFirst ? connection.second : connection.first]
-    let net = EffectiveOptions(.net, layers: base + [connection.settings])
+    let net = EffectiveOptions(.net, layers: base + [connection.settings, overrides.layer(nil)])
     promises.judge(net)
     var resync: [VolumeNumber: ResyncOptions] = [:]
+    var effectiveResync: [VolumeNumber: EffectiveOptions] = [:]
     for volume in resource.hosts[index].volumes {
       let layers =
         base + volumeLayers(volume, resource, resource.section.hosts[index])
         + [connection.settings, connection.volumeSettings[Int(volume.number.value)] ?? []]
+        + [overrides.layer(volume.number)]
       let effective = EffectiveOptions(.peerDevice, layers: layers)
       promises.judge(effective)
       resync[volume.number] = ResyncOptions(effective)
+      effectiveResync[volume.number] = effective
     }
     let paths = connection.paths.map { path in
       isFirst
@@ -183,7 +188,8 @@ extension Configuration {
     return HostedPeer(
       name: name, names: other.names.contains(name) ? other.names : other.names + [name], nodeID: other.nodeID,
       paths: paths,
-      net: NetOptions(net, ownNames: resource.hosts[index].names), resync: resync,
+      net: NetOptions(net, ownNames: resource.hosts[index].names), effective: net,
+      effectiveResync: effectiveResync, resync: resync,
       diskful: Set(other.volumes.filter { $0.disk != nil }.map(\.number)))
   }
 }

@@ -8,6 +8,8 @@ public struct Configuration: Sendable, Equatable {
   public var resources: [ResourceDefinition]
   /// Things worth telling that stop nothing.
   public var notices: [ConfigurationNotice]
+  /// What was changed at run time: above everything the files say.
+  public var overrides: [OptionOverride] = []
 
   public var mainFile: String { syntax.mainFile }
 

@@ -13,6 +13,8 @@ public struct HostedResource: Sendable, Equatable {
   /// In order of their names. Most resources have one.
   public var peers: [HostedPeer]
   public var options: ResourceOptions
+  /// The same as settings, for `show`.
+  public var effective: EffectiveOptions
   public var startup: StartupOptions
   /// Handler name to command line for `/bin/sh -c`.
   public var handlers: [String: String]
@@ -36,6 +38,8 @@ public struct HostedVolume: Sendable, Equatable {
   public var disk: String?
   public var metaDisk: MetaDiskKey
   public var options: DiskOptions
+  /// The same as settings, for `show`.
+  public var effective: EffectiveOptions
   /// The file has a volume section for it.
   public var isExplicit: Bool
   /// Other hosts with a disk for this volume: the bitmap slots that `create-md` makes, at least 1.
@@ -63,6 +67,9 @@ public struct HostedPeer: Sendable, Equatable {
   /// Never empty.
   public var paths: [Path]
   public var net: NetOptions
+  /// The same as settings, for `show`.
+  public var effective: EffectiveOptions
+  public var effectiveResync: [VolumeNumber: EffectiveOptions]
   /// Per volume of the resource.
   public var resync: [VolumeNumber: ResyncOptions]
   /// Volumes for which the peer has a disk.

@@ -142,10 +142,10 @@ extension Engine {
 
   private mutating func outdate(_ v: Int, _ reply: ReplyTo) {
     let state = volumes[v].state
-    if state.conn >= .connected {
-      refuseChange(reply, -6)
-    } else if state.disk < .outdated || !volumes[v].isAttached {
+    if state.disk < .outdated || !volumes[v].isAttached {
       refuseChange(reply, -16, why: "it is \(state.disk.name)")
+    } else if state.conn >= .connected {
+      refuseChange(reply, -6)
     } else if role == .primary {
       refuseChange(
         reply, -2, why: "this node is Primary: it needs its data",

@@ -20,7 +20,7 @@ struct Repladm: ParsableCommand {
       """,
     version: VersionText.lines(environment: [:]),
     subcommands: [
-      AdjustWithProgress.self, StateWord.self, HiddenCommands.self, ManualPages.self, RunHandler.self,
+      AdjustWithProgress.self, StateWord.self, HiddenCommands.self, ManualPages.self, RunHandler.self, Syncer.self,
     ],
     groupedSubcommands: [
       CommandGroup(
@@ -36,15 +36,20 @@ struct Repladm: ParsableCommand {
         subcommands: [
           Attach.self, Detach.self, Connect.self, Disconnect.self, Invalidate.self, InvalidateRemote.self, Outdate.self,
           PauseSync.self, ResumeSync.self, Verify.self, SuspendIO.self, ResumeIO.self, Resize.self,
+          DiskOptionsCommand.self, NetOptionsCommand.self, PeerDeviceOptionsCommand.self, ResourceOptionsCommand.self,
         ]),
       CommandGroup(
         name: "Waiting and asking",
-        subcommands: [WaitConnect.self, WaitSync.self, RoleWord.self, CState.self, DState.self, Dump.self]),
+        subcommands: [
+          WaitConnect.self, WaitSync.self, Events2.self, RoleWord.self, CState.self, DState.self, Dump.self,
+          DumpXML.self,
+        ]),
       CommandGroup(
         name: "For scripts",
         subcommands: [
           ShDev.self, ShNBDURI.self, ShResources.self, ShResource.self, ShMinor.self, ShLLDev.self, ShMDDev.self,
           ShMDIdx.self, ShIP.self, ShUdev.self, ShModParms.self, ShNop.self, ShLROf.self,
+          InstallNames.self,
         ]),
     ])
 
@@ -103,6 +108,7 @@ public enum CommandLineRun {
       return 0
     }
     var ordered = ArgumentOrder.commandFirst(arguments)
+    ordered = OptionWords.rewritten(ordered)
     if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {
       console.err("repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n")

@@ -166,7 +166,7 @@ struct Resize: AdminCommand {
 
   func perform(_ admin: Admin) throws -> Int32 {
     let sectors = try size.map { text in
-      guard let sectors = sectorsOf(text) else {
+      guard let sectors = SizeText.sectors(text) else {
         throw ValidationError("'\(text)' is not a size: write 10G, 512M, 4096K or 8192s")
       }
       return sectors
@@ -175,9 +175,13 @@ struct Resize: AdminCommand {
       .resize(volume: $0.namedVolume, sizeSectors: sectors, assumeClean: assumeClean)
     }
   }
+}
 
+enum YesNo: String, ExpressibleByArgument, CaseIterable { case yes, no }
+
+enum SizeText {
   /// DRBD's sizes: KiB without a suffix.
-  private func sectorsOf(_ text: String) -> UInt64? {
+  static func sectors(_ text: String) -> UInt64? {
     let digits = text.prefix { $0.isASCII && $0.isNumber }
     guard let number = UInt64(digits) else { return nil }
     let factor: UInt64
@@ -193,5 +197,3 @@ struct Resize: AdminCommand {
     return overflow ? nil : sectors
   }
 }
-
-enum YesNo: String, ExpressibleByArgument, CaseIterable { case yes, no }

@@ -37,6 +37,33 @@ struct Dump: AdminCommand {
   }
 }
 
+struct DumpXML: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dump-xml", abstract: "Print the configuration as it is understood, as XML.")
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    do {
+      let configuration = try admin.configuration()
+      var names: [String]?
+      if !objects.names.isEmpty, objects.names != ["all"] {
+        names = []
+        for name in objects.names {
+          for one in try configuration.select([ObjectName(name)], onHost: admin.nodeName, ownAddresses: nil) {
+            try one.check(scope: .resource, of: "dump-xml")
+            names?.append(one.resource.name)
+          }
+        }
+      }
+      admin.console.out(Config.DumpXML.text(of: configuration, only: names))
+      return 0
+    } catch {
+      return admin.report(error, about: "dump-xml")
+    }
+  }
+}
+
 extension Admin {
   func printLines(
     _ names: [String], _ scope: CommandScope = .volume, _ lines: (Selection) throws(ConfigurationError) -> [String]

@@ -18,7 +18,7 @@ enum ControlFault: Error, Equatable {
 }
 
 struct ControlClient: ~Copyable {
-  private let descriptor: Int32
+  let descriptor: Int32
   private var buffered: [UInt8] = []
 
   init(connecting path: String, deadline: Deadline) throws(ControlFault) {
@@ -85,21 +85,33 @@ struct ControlClient: ~Copyable {
   mutating func reply(deadline: Deadline) throws(ControlFault) -> Reply {
     var searched = 0
     while true {
-      if let end = buffered[searched...].firstIndex(of: ControlLine.end) {
-        let line = Data(buffered[..<end])
-        buffered.removeSubrange(...end)
-        do {
-          return try JSONDecoder().decode(Reply.self, from: line)
-        } catch {
-          throw .broken("its answer is not understood: install repladm and repld of the same version")
-        }
-      }
+      if let reply = try buffered(from: searched) { return reply }
       searched = buffered.count
       guard searched <= ControlLine.bytesMax else {
         throw .broken("its answer is longer than \(ControlLine.bytesMax) bytes")
       }
       try wait(for: Int16(POLLIN), deadline)
       try fill()
+    }
+  }
+
+  /// The next reply line as far as it has come; nil: none has.
+  mutating func replyAtHand() throws(ControlFault) -> Reply? {
+    if let reply = try buffered(from: 0) { return reply }
+    var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    guard poll(&entry, 1, 0) > 0 else { return nil }
+    try fill()
+    return try buffered(from: 0)
+  }
+
+  private mutating func buffered(from searched: Int) throws(ControlFault) -> Reply? {
+    guard let end = buffered[searched...].firstIndex(of: ControlLine.end) else { return nil }
+    let line = Data(buffered[..<end])
+    buffered.removeSubrange(...end)
+    do {
+      return try JSONDecoder().decode(Reply.self, from: line)
+    } catch {
+      throw .broken("its answer is not understood: install repladm and repld of the same version")
     }
   }
 

@@ -12,18 +12,21 @@ struct Setup: Sendable {
   /// Path of the file that was read, for handlers.
   var mainFile: String
   var hosted: HostedResource
+  /// Options changed since at run time.
+  var overrides: [OptionOverride] = []
 
   /// Reads the configuration for `resource` on this host.
   static func read(
-    resource: String, configPath: String?, host: String
+    resource: String, configPath: String?, host: String, overrides: [OptionOverride] = []
   ) throws(ConfigurationError) -> (mainFile: String, hosted: HostedResource, notices: [ConfigurationNotice]) {
     let source = FileSource()
-    let configuration =
+    var configuration =
       if let configPath {
         try Configuration.load(configPath, from: source)
       } else {
         try Configuration.loadFirst(from: source)
       }
+    configuration.overrides = overrides
     let hosted: HostedResource
     do throws(ConfigurationError) {
       hosted = try configuration.resource(named: resource, onHost: host, ownAddresses: nil)

@@ -31,7 +31,14 @@ extension Reactor {
           next: "repladm down \(name), then repladm up \(name)", exitCode: 10), place)
       return
     }
-    let steps = steps(to: fresh)
+    setup.overrides = []
+    take(fresh, steps(to: fresh), job, place)
+  }
+
+  /// From here on this is what counts.
+  mutating func take(
+    _ fresh: HostedResource, _ steps: [EngineCommand], _ job: ControlConnection.Job, _ place: Int
+  ) {
     engine.adopt(ResourceSettings(fresh))
     for volume in fresh.volumes { disks.move(volume.number, to: DiskTable.Place(volume)) }
     if let net = fresh.peers.first?.net {
@@ -56,11 +63,16 @@ extension Reactor {
       if configured?.disk != nil, volume.disk == .diskless || isElsewhere { attaches.append(.attach(volume.number)) }
     }
     let isDown = snapshot.connection == .standAlone
-    let reconnects = !isDown && mustAgreeAnew(setup.hosted.peers.first?.net, fresh.peers.first?.net)
+    let reconnects = mustReconnect(to: fresh)
     if reconnects { steps.append(.disconnect(force: false)) }
     steps += attaches
     if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: false)) }
     return steps
+  }
+
+  func mustReconnect(to fresh: HostedResource) -> Bool {
+    engine.snapshot().connection != .standAlone
+      && mustAgreeAnew(setup.hosted.peers.first?.net, fresh.peers.first?.net)
   }
 
   /// Options that both nodes compare, or that belong to the sockets: they count from the next connection on.
@@ -73,7 +85,7 @@ extension Reactor {
       || old.sndbufSize != new.sndbufSize || old.rcvbufSize != new.rcvbufSize
   }
 
-  private mutating func refuse(_ refusal: ControlRefusal, _ place: Int) {
+  mutating func refuse(_ refusal: ControlRefusal, _ place: Int) {
     control.connections[place].put(ControlLines.line(.refused(refusal)))
     control.finish(place)
   }

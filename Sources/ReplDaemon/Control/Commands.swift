@@ -2,6 +2,7 @@
 // at once. What only this process knows is judged here (clients that hold a volume open); everything else by the engine.
 import Base
 import BlockIO
+import Config
 import Control
 import Engine
 import MetaDisk
@@ -58,6 +59,11 @@ extension Reactor {
       control.connections[place].job = job
     case .watch: beginWatching(job, place)
     case .adjust: adjust(job, place)
+    case .changeOptions(let section, let volume, let settings, let setDefaults):
+      changeOptions(section, volume, settings, setDefaults: setDefaults, job, place)
+    case .show(let json, let defaults):
+      let hosted = setup.hosted
+      reply(.text(json ? Show.json(of: hosted, defaults: defaults) : Show.text(of: hosted, defaults: defaults)), place)
     case .verify, .suspendIO, .resumeIO, .resize:
       reply(.refused(.notBuilt(request.command.name)), place)
     default:
@@ -145,7 +151,7 @@ extension Reactor {
     case .resumeSync(let volume): return each(volume) { .resumeSync($0) }
     case .down: return .success([.down])
     case .status, .verify, .suspendIO, .resumeIO, .resize, .waitConnect, .waitSync, .watch, .adjust, .metadata,
-      .exportURI:
+      .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }
   }

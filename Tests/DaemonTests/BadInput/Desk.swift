@@ -46,9 +46,17 @@ final class Desk {
 
   /// Runs `repladm LINE` to its end. What does not end within half a minute hangs.
   func type(_ line: String, on node: Node, _ surroundings: [String: String]) throws -> Said {
+    try run(try program("repladm"), line.split(separator: " ").map(String.init), on: node, surroundings)
+  }
+
+  /// Runs a program to its end.
+  func run(
+    _ path: String, _ arguments: [String], on node: Node, _ surroundings: [String: String] = [:]
+  ) throws -> Said {
+    let line = arguments.joined(separator: " ")
     let process = Process()
-    process.executableURL = URL(filePath: try program("repladm"))
-    process.arguments = line.split(separator: " ").map(String.init)
+    process.executableURL = URL(filePath: path)
+    process.arguments = arguments
     var environment = [
       "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin:/usr/sbin:/sbin", "REPL_CONFIG": config,
       "REPL_RUN_DIR": node.runDirectory, "__DRBD_NODE__": node.name,
@@ -177,9 +185,9 @@ let canLoop = isRoot && access("/dev/loop-control", R_OK) == 0
 
 /// Runs a program of the system to its end; throws unless it succeeds.
 @discardableResult
-func shell(_ command: String) throws -> String {
+func shell(_ command: String, with interpreter: String = "/bin/sh") throws -> String {
   let process = Process()
-  process.executableURL = URL(filePath: "/bin/sh")
+  process.executableURL = URL(filePath: interpreter)
   process.arguments = ["-c", "PATH=$PATH:/usr/sbin:/sbin; " + command]
   let pipe = Pipe()
   process.standardOutput = pipe

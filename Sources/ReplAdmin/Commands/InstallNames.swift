@@ -1,0 +1,55 @@
+// `install-names DIR`: the names DRBD's tools have, as links to this program, for callers that know no other. Nobody gets them
+// without asking. Law: what is there and not ours is never replaced or removed.
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+
+struct InstallNames: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "install-names",
+    abstract: "Make links with the names drbdadm, drbdsetup and drbdmeta to this program.",
+    discussion: "Programs that call DRBD's tools then find this one. Nothing that is there is replaced.")
+  private static let names = ["drbdadm", "drbdsetup", "drbdmeta", "replsetup", "replmeta"]
+
+  @Flag(help: "Remove the links again.") var remove = false
+  @OptionGroup var general: GeneralOptions
+  @Argument(
+    help: ArgumentHelp("A directory of the search path, such as /usr/local/sbin.", valueName: "dir"),
+    completion: .directory)
+  var directory: String
+
+  func perform(_ admin: Admin) -> Int32 {
+    guard let target = symbolicLinkTarget("/proc/self/exe") else {
+      admin.console.err("install-names: it is not known where this program lies: mount /proc.\n")
+      return 20
+    }
+    var code: Int32 = 0
+    func complain(_ text: String) {
+      admin.console.err("install-names: \(text).\n")
+      code = 20
+    }
+    for name in InstallNames.names {
+      let path = "\(directory)/\(name)"
+      let present = symbolicLinkTarget(path)
+      let isOurs = present == target
+      if remove {
+        guard present != nil || exists(path) else { continue }
+        guard isOurs else {
+          complain("\(path) is not a link to \(target) and was left alone")
+          continue
+        }
+        if admin.instead(["rm", path]) { continue }
+        if unlink(path) != 0 { complain("removing \(systemError(path))") }
+        continue
+      }
+      if isOurs { continue }
+      guard present == nil, !exists(path) else {
+        complain("\(path) is there already and was left alone: choose another directory, or remove it first")
+        continue
+      }
+      if admin.instead(["ln", "-s", target, path]) { continue }
+      if symlink(target, path) != 0 { complain("making \(systemError(path))") }
+    }
+    return code
+  }
+}
