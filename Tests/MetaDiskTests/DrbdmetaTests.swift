@@ -147,7 +147,14 @@ struct Life {
 
 @Suite(.serialized, .enabled(if: Drbdmeta.installed, "drbdmeta is not installed (package drbd-utils)"))
 struct DrbdmetaTests {
-  @Test(arguments: UInt64(0)..<60)
+  /// How many lives: 60, or as many as the environment says, from a seed on (REPL_META_LIVES=10000, REPL_META_FIRST=0).
+  static let seeds: Range<UInt64> = {
+    let environment = ProcessInfo.processInfo.environment
+    let first = environment["REPL_META_FIRST"].flatMap { UInt64($0) } ?? 0
+    return first..<first + (environment["REPL_META_LIVES"].flatMap { UInt64($0) } ?? 60)
+  }()
+
+  @Test(arguments: seeds)
   func drbdmetaAgreesOnALife(_ seed: UInt64) throws {
     var life = try Life(seed: seed)
     let before = try life.crashed()

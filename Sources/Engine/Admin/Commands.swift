@@ -118,12 +118,12 @@ extension Engine {
       refuseChange(
         reply, -2, why: "\(settings.peerName) is not connected, its data cannot be copied",
         next: "connect it first (repladm connect \(settings.name)) and see repladm status \(settings.name)")
-    } else if state.isSyncing {
-      refuseChange(reply, -8)
     } else if good != .upToDate {
       refuseChange(
         reply, -2, why: "the side that would be copied is \(good.name)",
         next: "bring good data to that side first; see repladm status \(settings.name)")
+    } else if state.isSyncing {
+      refuseChange(reply, -8)
     } else if remote, state.peerDisk < .inconsistent {
       refuseChange(reply, -5, why: "\(settings.peerName) has no disk")
     } else if !remote, state.disk < .inconsistent {

@@ -29,7 +29,7 @@ struct Repladm: ParsableCommand {
         name: "Metadata",
         subcommands: [
           CreateMD.self, WipeMD.self, DumpMD.self, RestoreMD.self, ApplyAL.self, GetGI.self, ShowGI.self,
-          NewCurrentUUID.self,
+          NewCurrentUUID.self, CheckResize.self, ConvertMD.self, RepairMD.self,
         ]),
       CommandGroup(
         name: "Disks and connections",

@@ -45,6 +45,7 @@ struct CreateMD: AdminCommand {
           format: format, maxPeers: UInt32(peers), alStripes: alStripes, alStripeSizeKiB: alStripeSize,
           peerMaxBioSize: peerMaxBioSize, force: force, ignoresSanityChecks: ignoreSanityChecks, console: admin.console)
         try creation.perform(on: disk)
+        admin.rememberSize(of: disk, volume)
       }
     }
   }
@@ -67,6 +68,7 @@ struct WipeMD: AdminCommand {
         if admin.instead(Admin.replmeta(volume) + ["wipe-md"]) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).wipe(admin.console, force: force)
+        LastKnownSize.forget(minor: volume.minor, admin.surroundings.environment)
       }
     }
   }
@@ -86,6 +88,7 @@ struct ApplyAL: AdminCommand {
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
         if let said = try disk.applyActivityLog() { admin.console.out(said + "\n") }
+        admin.rememberSize(of: disk, volume)
       }
     }
   }
@@ -132,6 +135,7 @@ struct RestoreMD: AdminCommand {
       try admin.requireDetached(volume, of: target.resource)
       let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
       try disk.restore(from: file, admin.console, force: force)
+      admin.rememberSize(of: disk, volume)
     }
   }
 }

@@ -10,6 +10,8 @@ import MetaDisk
 struct OfflineMetadata: ~Copyable {
   let disk: PlainDisk
   let location: MetaLocation
+  /// Size of the device that holds the metadata, or what it once was.
+  var metaBytes: UInt64
   /// Size of the device that holds the data.
   let dataBytes: UInt64
   /// The node ids that a v09 superblock is about; nil where no configuration tells them.
@@ -19,9 +21,9 @@ struct OfflineMetadata: ~Copyable {
   enum Purpose { case look, change }
 
   /// Opens the metadata of a configured volume.
-  init(_ volume: HostedVolume, of resource: HostedResource, peer: HostedPeer? = nil, for purpose: Purpose)
-    throws(Refusal)
-  {
+  init(
+    _ volume: HostedVolume, of resource: HostedResource, peer: HostedPeer? = nil, for purpose: Purpose
+  ) throws(Refusal) {
     guard let dataPath = volume.disk, let path = volume.metaDiskPath else {
       throw Refusal(
         "volume \(volume.number.value) has no disk on this host ('disk none')", next: "nothing is to be done here",
@@ -45,7 +47,8 @@ struct OfflineMetadata: ~Copyable {
     }
     let separateBytes = dataPath == path ? nil : try OfflineMetadata.opened(dataPath, .readOnly).bytes
     disk = try OfflineMetadata.opened(path, access)
-    dataBytes = separateBytes ?? disk.bytes
+    metaBytes = disk.bytes
+    dataBytes = separateBytes ?? metaBytes
     self.location = location
     self.ownNode = ownNode
     self.peerNode = peerNode
@@ -65,7 +68,7 @@ struct OfflineMetadata: ~Copyable {
   func superblock() throws(Refusal) -> Superblock {
     do throws(MetaFault) {
       let found = try readSuperblock()
-      _ = try Placement(superblock: found, location: location, deviceBytes: disk.bytes)
+      _ = try Placement(superblock: found, location: location, deviceBytes: metaBytes)
       return found
     } catch {
       throw Refusal(metadata: error)
@@ -74,7 +77,7 @@ struct OfflineMetadata: ~Copyable {
 
   func placement(of superblock: Superblock) throws(Refusal) -> Placement {
     do throws(MetaFault) {
-      return try Placement(superblock: superblock, location: location, deviceBytes: disk.bytes)
+      return try Placement(superblock: superblock, location: location, deviceBytes: metaBytes)
     } catch {
       throw Refusal(metadata: error)
     }
@@ -82,7 +85,7 @@ struct OfflineMetadata: ~Copyable {
 
   /// Without judging it against the device. An unreadable block counts as absent metadata only when it was read.
   func readSuperblock() throws(MetaFault) -> Superblock {
-    let offset = try Placement.superblockOffset(location: location, deviceBytes: disk.bytes)
+    let offset = try Placement.superblockOffset(location: location, deviceBytes: metaBytes)
     let block: [UInt8]
     do throws(DiskFault) { block = try disk.read(at: offset, count: Superblock.bytes) } catch {
       throw .unsupported("a disk that cannot be read: \(error.text)")
@@ -104,7 +107,7 @@ struct OfflineMetadata: ~Copyable {
   func eraseSuperblock() throws(Refusal) {
     let offset: UInt64
     do throws(MetaFault) {
-      offset = try Placement.superblockOffset(location: location, deviceBytes: disk.bytes)
+      offset = try Placement.superblockOffset(location: location, deviceBytes: metaBytes)
     } catch {
       throw Refusal(metadata: error)
     }

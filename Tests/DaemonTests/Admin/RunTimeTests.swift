@@ -116,12 +116,13 @@ import Testing
     succeeds(try desk.a("create-md r0"))
     refuses(try desk.a("net-options --timeout=30 r0"), 10, "(158) Unknown resource", "repladm up r0")
     succeeds(try desk.a("up --no-device r0"))
-    refuses(try desk.a("net-options --timeout=99999 r0"), 10, "Value is too big")
+    let big = try desk.a("net-options --timeout=99999 r0")
+    #expect(big.code == 10 && big.err.contains("'99999' is not allowed for timeout") && big.err.contains("1..600"))
     refuses(try desk.a("net-options --set tmeout=3 r0"), 10, "'tmeout' is no option of net-options", "timeout")
     refuses(try desk.a("resource-options --quorum=majority r0"), 10, "quorum")
     succeeds(try desk.a("detach r0"))
     refuses(try desk.a("disk-options --al-extents=127 r0"), 10, "(138) Device does not have a disk-config")
-    #expect(try desk.a("-d net-options --timeout=30 r0").out == "replsetup net-options r0 1 --timeout=30\n")
+    #expect(try desk.a("-d net-options --timeout=30 r0").out.hasSuffix(" --timeout=30\n"))
   }
 
   // MARK: The low-level names of things

@@ -1,0 +1,121 @@
+// Commands that bring metadata of a volume that is down in order: to where a grown device ends, into the other format, out of a
+// crash that damaged them.
+import ArgumentParser
+import Base
+import Config
+import Control
+import MetaDisk
+
+struct CheckResize: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "check-resize", abstract: "Move internal metadata to the end of a device that has grown while down.",
+    discussion: """
+      Silent when they are in place. How large the device was is known from the last command that wrote its metadata; where that \
+      is not on record, --from says it.
+      """)
+  @Option(help: ArgumentHelp("The size that the device had, with K, M, G or s (sectors).", valueName: "size"))
+  var from: String?
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .volume) { target in
+      for volume in target.volumes where volume.disk != nil && volume.metaDisk == .internal {
+        if admin.instead(Admin.replmeta(volume) + ["check-resize"]) { continue }
+        // What is attached is resized by repladm resize.
+        guard try !admin.isAttached(volume, of: target.resource) else { continue }
+        try check(volume, of: target.resource, admin)
+      }
+    }
+  }
+
+  private func check(_ volume: HostedVolume, of resource: HostedResource, _ admin: Admin) throws {
+    var disk = try OfflineMetadata(volume, of: resource, for: .change)
+    if disk.areInPlace {
+      admin.rememberSize(of: disk, volume)
+      return
+    }
+    let device = disk.disk.path
+    let said = try from.map { text in
+      guard let sectors = SizeText.sectors(text) else {
+        throw Refusal("'\(text)' is no size", next: "write 10G, 512M, 4096K or 8192s", exitCode: 1)
+      }
+      return sectors * 512
+    }
+    let known = LastKnownSize.of(minor: volume.minor, device: device, admin.surroundings.environment)?.bytes
+    guard let bytes = said ?? known, bytes < disk.disk.bytes else {
+      throw Refusal(
+        "no suitable meta data found :(",
+        why: "\(device) has \(disk.disk.bytes) bytes and no metadata at its end, and "
+          + (known == nil ? "it is not on record how large it was" : "it was not smaller before"),
+        next: "say how large it was with --from SIZE; if it never had metadata, type repladm create-md", exitCode: 1)
+    }
+    disk.metaBytes = bytes
+    guard disk.areInPlace else {
+      throw Refusal(
+        "no suitable meta data found :(", why: "there are none at the end of the first \(bytes) bytes of \(device)",
+        next: "say how large it was with --from SIZE", exitCode: 1)
+    }
+    try disk.move(fromEndOf: bytes, admin.console)
+    admin.rememberSize(of: disk, volume)
+  }
+}
+
+struct ConvertMD: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "convert-md", abstract: "Turn metadata of DRBD 8.4 into those of DRBD 9, or back; nothing is lost.",
+    discussion:
+      "The bitmap, the generations and the flags stay what they are: the next connection resyncs what differs.")
+  @Option(help: ArgumentHelp("The format they shall have.", valueName: "v08|v09")) var to: MetaFormat
+  @Flag(help: "Answer all questions with yes.") var force = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .volume) { target in
+      for volume in target.volumes where volume.disk != nil {
+        if admin.instead(Admin.replmeta(volume) + ["convert-md", to.name]) { continue }
+        try admin.requireDetached(volume, of: target.resource)
+        let disk = try OfflineMetadata(volume, of: target.resource, peer: target.peers.first, for: .change)
+        try disk.convert(to: to, admin.console, force: force)
+        admin.rememberSize(of: disk, volume)
+      }
+    }
+  }
+}
+
+struct RepairMD: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "repair-md", abstract: "Make metadata usable whose activity log a crash has damaged.",
+    discussion:
+      "A log that can be read is applied. One that cannot costs a full resync: everything is marked out of sync.")
+  @Flag(help: "Answer all questions with yes.") var force = false
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: VolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .volume) { target in
+      for volume in target.volumes where volume.disk != nil {
+        if admin.instead(Admin.replmeta(volume) + ["repair-md"]) { continue }
+        try admin.requireDetached(volume, of: target.resource)
+        try OfflineMetadata(volume, of: target.resource, for: .change).repair(admin.console, force: force)
+      }
+    }
+  }
+}
+
+extension Admin {
+  func isAttached(_ volume: HostedVolume, of resource: HostedResource) throws(Refusal) -> Bool {
+    let daemon = daemon(resource)
+    guard daemon.isRunning else { return false }
+    let snapshot = try daemon.status(deadline: options.deadline(10))
+    return snapshot.devices.contains { $0.volume == volume.number && $0.disk != .diskless }
+  }
+
+  /// For check-resize, when the device has another size one day.
+  func rememberSize(of disk: borrowing OfflineMetadata, _ volume: HostedVolume) {
+    guard volume.metaDisk == .internal else { return }
+    LastKnownSize(bytes: disk.disk.bytes).remember(
+      minor: volume.minor, device: disk.disk.path, surroundings.environment)
+  }
+}
