@@ -58,7 +58,7 @@ class Pair:
     def __init__(self, kernel, repl, network, noise, direction, seed, say):
         self.kernel, self.repl, self.network, self.noise = kernel, repl, network, noise
         self.first, self.second = (kernel, repl) if direction == "kernel" else (repl, kernel)
-        self.direction, self.random, self.say = direction, random.Random(seed), say
+        self.direction, self.seed, self.random, self.say = direction, seed, random.Random(seed), say
         self.nodes = (self.first, self.second)
         self.options = Options()
         self.allowed = []          # patterns of complaints a scenario brings about on purpose

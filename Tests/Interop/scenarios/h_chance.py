@@ -181,6 +181,7 @@ def live(p, seconds):
     return f"{steps} steps"
 
 
-@scenario("ten minutes of random operations of a seed", name="chance")
+@scenario("random operations of a seed, for ten minutes or REPL_INTEROP_CHANCE seconds", name="chance")
 def chance(p):
-    return live(p, float(os.environ.get("REPL_INTEROP_CHANCE", "600")))
+    seconds = float(os.environ.get("REPL_INTEROP_CHANCE", "600"))
+    return f"{live(p, seconds)} in {seconds:.0f} s, seed {p.seed}"
