@@ -67,7 +67,7 @@ import Testing
 
   @Test func everyStepExitsAsItWasRecorded() throws {
     // The resync is slow enough to be looked at until the story waits for its end.
-    let desk = try Desk(disk: "c-plan-ahead 0; resync-rate 200K;", mebibytes: (16, 16))
+    let desk = try Desk(disk: "c-plan-ahead 0; resync-rate 200K;", mebibytes: (400, 400))
     let names = desk.bench.directory + "/names"
     try FileManager.default.createDirectory(atPath: names, withIntermediateDirectories: true)
     succeeds(try desk.a("install-names \(names)"))
