@@ -1,0 +1,66 @@
+// What replsim is told to do: the words of the command line, and the help that explains them.
+import Glibc
+import Simulator
+
+struct Arguments {
+  static let help = """
+    usage: replsim SEED [SEED...] [--trace]         lives of these seeds
+           replsim --seconds N | --lives N [--all]  one life after the other, until the time or the number is used up
+
+      --first-seed N     the seed of the first life; the next one has the next number (default: 1)
+      --seconds N        begin no new life after this time
+      --lives N          live so many lives
+      --all              go on after a life that breaks a law, and name them all at the end
+      --steps N          events of a life with faults (default: 60000)
+      --trace            print every event and every effect
+      --planted FAULT    plant a fault, to prove that the laws are watched:
+                         \(PlantedFault.allCases.map(\.rawValue).joined(separator: ", "))
+      --help             this text
+
+    The same seed lives the same life. Exit status: 0 when every law held, 1 when one was broken, 2 for a wrong option.
+    """
+
+  var seeds: [UInt64] = []
+  var steps = 60_000
+  var isTracing = false
+  var goesOn = false
+  var seconds: Double?
+  var lives: UInt64?
+  var firstSeed: UInt64 = 1
+  var planted: PlantedFault?
+  /// What an earlier part of this run has seen, before a life ended the process.
+  var before = Tally()
+
+  init(_ words: [String]) {
+    var rest = words[...]
+    func usage(_ problem: String) -> Never {
+      print("replsim: \(problem)\n\(Self.help)")
+      exit(2)
+    }
+    func number<T: LosslessStringConvertible>(_ option: String) -> T {
+      guard let word = rest.popFirst(), let value = T(word) else { usage("\(option) needs a number") }
+      return value
+    }
+    while let word = rest.popFirst() {
+      switch word {
+      case "--help", "-h":
+        print(Self.help)
+        exit(0)
+      case "--steps": steps = number(word)
+      case "--trace": isTracing = true
+      case "--all": goesOn = true
+      case "--seconds": seconds = number(word)
+      case "--lives": lives = number(word)
+      case "--first-seed": firstSeed = number(word)
+      case "--tally": if let word = rest.popFirst() { before = Tally(word) }
+      case "--planted":
+        guard let name = rest.popFirst(), let fault = PlantedFault(rawValue: name) else { usage("which fault?") }
+        planted = fault
+      default:
+        guard let value = UInt64(word) else { usage("what is '\(word)'?") }
+        seeds.append(value)
+      }
+    }
+    if seeds.isEmpty && seconds == nil && lives == nil { usage("a seed, --seconds or --lives is needed") }
+  }
+}
