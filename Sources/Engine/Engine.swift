@@ -129,6 +129,7 @@ public struct Engine: ~Copyable {
       for v in 0..<volumes.count {
         unpark(v)
         openGate(v)
+        if volumes[v].detach.phase != .none { advanceDetach(v) }
       }
     }
   }

@@ -48,7 +48,8 @@ public struct ActivityLog: ~Copyable {
   private var oldest = none
   private var waiting: Queue<UInt32>
   private let flying: UnsafeMutablePointer<UInt32>
-  private var flyingCount = 0
+  /// Changes in the transaction in flight.
+  public private(set) var flyingCount = 0
 
   public let slotCount: Int
   private let stripes: UInt32
@@ -149,6 +150,19 @@ public struct ActivityLog: ~Copyable {
   public func isActive(_ extent: ExtentNumber) -> Bool {
     let slot = lookUp(extent.value)
     return slot != ActivityLog.none && slots[Int(slot)].incoming == ActivityLogBlock.free
+  }
+
+  /// Where an extent waits that has a reference and is not durable yet; nil: it `isActive`.
+  public func pendingSlot(of extent: ExtentNumber) -> UInt32? {
+    let slot = lookUp(extent.value)
+    precondition(slot != ActivityLog.none, "not an extent of the log")
+    return slots[Int(slot)].incoming == ActivityLogBlock.free ? nil : slot
+  }
+
+  /// The slots that the transaction in flight changes.
+  public func flyingSlot(_ i: Int) -> UInt32 {
+    precondition(i >= 0 && i < flyingCount, "no such change")
+    return flying[i]
   }
 
   /// All of the extents are.

@@ -183,6 +183,8 @@ extension Engine {
       volumes[v].backing.bitmap.clearAll()
       sendGenerations(v, skipInitialSync: true)
       volumes[v].generations.bitmap = 0
+      // The peer takes them over: a resync that ends later adopts what is remembered here.
+      rememberOwnAsPeers(v)
       flushBitmap(v, lazy: true, then: .nothing)
       change(v) {
         $0.disk = .upToDate

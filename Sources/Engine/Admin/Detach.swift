@@ -126,9 +126,9 @@ extension Engine {
     advanceDown()
   }
 
-  /// Disk and metadata operations under way on this volume.
+  /// Disk and metadata operations under way on this volume, and writes that wait to become some.
   func localIO(_ v: Int) -> Int {
-    volumes[v].ioInFlight + volumes[v].pages.inFlight
+    volumes[v].ioInFlight + volumes[v].writesForDisk + volumes[v].pages.inFlight
       + (volumes[v].superblock.inFlight ? 1 : 0) + (volumes[v].transaction.isWriting ? 1 : 0)
   }
 

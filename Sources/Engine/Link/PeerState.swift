@@ -15,6 +15,7 @@ extension Engine {
       volumes[v].generations.current = peer.current
       volumes[v].generations.setPrimary(role == .primary)
       volumes[v].generations.bitmap = 0
+      rememberOwnAsPeers(v)
       flushBitmap(v, lazy: true, then: .nothing)
       change(v) {
         $0.disk = .upToDate

@@ -25,6 +25,10 @@ struct Resync {
   /// Target: the metadata says Inconsistent, blocks may be overwritten.
   var ready = false
   var position: UInt64 = 0
+  /// The application writes to these blocks without a break: its next writes to them wait until they have been asked for.
+  var wanted: BlockRange?
+  /// The end of the bitmap has been reached once: what is left is in use again and again.
+  var insists = false
   var asked: [Asked] = []
   var askedBytes: UInt64 = 0
   /// Received and not yet written.

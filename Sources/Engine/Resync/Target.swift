@@ -45,6 +45,7 @@ extension Engine {
       volumes[v].hasDisk
     else { return }
     refillBudget(v)
+    askForWanted(v)
     let limit = window(v)
     while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
       guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
@@ -53,6 +54,7 @@ extension Engine {
           volumes[v].outOfSync > volumes[v].resync.failed
         {
           volumes[v].resync.position = 0
+          volumes[v].resync.insists = true
           // What is left was in use a moment ago, or has come since.
           volumes[v].resync.nextStep = now + .milliseconds(10)
         }
@@ -68,12 +70,31 @@ extension Engine {
       let end = min(last << 3, volumes[v].size.value)
       let range = BlockRange(Sector(first << 3), SectorCount(end - first << 3))
       if isBlocked(v, range, .resyncAsked) {
+        if volumes[v].resync.insists, volumes[v].resync.wanted == nil,
+          !volumes[v].ranges.conflicts(range, with: [.resyncAsked, .resyncWrite])
+        {
+          volumes[v].resync.wanted = range
+        }
         volumes[v].resync.nextStep = now + .milliseconds(10)
         continue
       }
       ask(v, range)
     }
     if !hasBudget(v) { volumes[v].resync.nextStep = now + .milliseconds(100) }
+  }
+
+  /// Blocks that the application would keep in use for ever: asked for as soon as its writes under way have ended.
+  private mutating func askForWanted(_ v: Int) {
+    guard let range = volumes[v].resync.wanted else { return }
+    var isMarked = true
+    for bit in range.bitsTouched where !volumes[v].backing.bitmap.isSet(bit) { isMarked = false }
+    if isMarked, volumes[v].ranges.conflicts(range, with: RangeUse.resyncAsked.conflicts) {
+      volumes[v].resync.nextStep = now + .milliseconds(10)
+      return
+    }
+    volumes[v].resync.wanted = nil
+    lookAgain = true
+    if isMarked { ask(v, range) }
   }
 
   private mutating func ask(_ v: Int, _ range: BlockRange) {
@@ -113,6 +134,7 @@ extension Engine {
       PeerRequest(
         kind: payload == nil ? .resyncZero : .resyncWrite, volume: v, range: range, blockID: blockID, flags: [],
         payload: payload, hold: asked.hold, connection: link.generation))
+    keepDisk(v, id)
     parkOrStart(v, id)
   }
 

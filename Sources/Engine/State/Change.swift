@@ -102,6 +102,8 @@ extension Engine {
     if old.replicates != new.replicates { closeEpoch() }
     if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
     if old.isSyncing, !new.isSyncing { endResync(v) }
+    // A pause must not hold up the application.
+    if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
     if old.conn >= .connected, new.conn < .connected { volumes[v].compareAgain = false }
 
     // A generation ends where the two copies part (wire spec 5.1).
@@ -109,7 +111,7 @@ extension Engine {
     // A disk that comes back while the Primary has none parts from the Primary's disk in the same way.
     let beginsToServe = new.servesDisklessPrimary && !old.servesDisklessPrimary
     // So does a Primary whose disk comes back when nobody is there.
-    let beginsAlone = new.isPrimaryAlone && !old.isPrimaryAlone
+    let beginsAlone = new.isPrimaryAlone && old.disk != .upToDate
     if separated || beginsToServe || beginsAlone, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
       new.role == .primary || new.servesDisklessPrimary
     {
@@ -143,6 +145,7 @@ extension Engine {
     role = new
     for v in 0..<volumes.count {
       volumes[v].generations.setPrimary(new == .primary)
+      volumes[v].owesFlushFailure = false
       change(v) { $0.role = new }
     }
   }

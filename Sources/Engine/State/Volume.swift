@@ -62,19 +62,22 @@ struct Volume: ~Copyable {
   var exposed: UInt64 = 0
   /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
   var missedWrites = false
+  /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
+  /// flush fails, so that the application hears that they may be gone.
+  var owesFlushFailure = false
   /// Shared by writes and acks of our direction (7.7).
   var sequence: UInt32 = 0
 
   // Requests.
   var ranges: RangeTable
   var parked = Queue<Parked>(capacity: 64)
-  var gated = Queue<Parked>(capacity: 64)
-  /// The first of them finds no free slot in the log: nobody passes it.
-  var gateStarved = false
+  var gate = Gate()
   var held = Queue<SlotID>(capacity: 16)
   var habit = FlushHabit()
   /// Disk operations (not metadata) under way.
   var ioInFlight = 0
+  /// Writes of the peer and resync blocks that are for the present disk, waiting or being written.
+  var writesForDisk = 0
   var requests = 0
   var waitingForPeer = 0
   var unacked = 0

@@ -3,6 +3,77 @@
 import Base
 import MetaDisk
 
+/// Writes that own their range and wait for the log. Each waits in one place and is looked at when that place changes.
+struct Gate: ~Copyable {
+  private struct Entry {
+    var one: Parked
+    var next: Int32
+  }
+  private static let none = Int32(-1)
+
+  /// Below version 96: wait for the end of the bitmap exchange.
+  var exchanging = Queue<Parked>(capacity: 16)
+  /// Wait for a free slot of the log, in order of arrival. Only the first asks for one, so that two requests never starve
+  /// each other; nobody passes them.
+  var starved = Queue<Parked>(capacity: 64)
+  /// A slot may have become free since the first of them asked.
+  var mayFit = false
+  /// Their transaction is durable: to be looked at now.
+  var ready = Queue<Parked>(capacity: 64)
+  /// By slot of the log: first and last of those that wait until it is durable.
+  private var first: [Int32] = []
+  private var last: [Int32] = []
+  private var entries: [Entry] = []
+  private var free = Gate.none
+  private var logged = 0
+  /// How often a write has been looked at since the engine began.
+  var looks = 0
+
+  var isEmpty: Bool { logged == 0 && starved.isEmpty && ready.isEmpty && exchanging.isEmpty }
+
+  /// Waits for the transaction that this slot is part of.
+  mutating func wait(_ one: Parked, slot: UInt32) {
+    while first.count <= Int(slot) {
+      first.append(Gate.none)
+      last.append(Gate.none)
+    }
+    var i = free
+    if i == Gate.none {
+      i = Int32(entries.count)
+      entries.append(Entry(one: one, next: Gate.none))
+    } else {
+      free = entries[Int(i)].next
+      entries[Int(i)] = Entry(one: one, next: Gate.none)
+    }
+    let before = last[Int(slot)]
+    if before == Gate.none { first[Int(slot)] = i } else { entries[Int(before)].next = i }
+    last[Int(slot)] = i
+    logged += 1
+  }
+
+  /// This slot is durable.
+  mutating func wake(slot: UInt32) {
+    guard Int(slot) < first.count else { return }
+    var i = first[Int(slot)]
+    while i != Gate.none {
+      let entry = entries[Int(i)]
+      ready.append(entry.one)
+      entries[Int(i)].next = free
+      free = i
+      i = entry.next
+      logged -= 1
+    }
+    first[Int(slot)] = Gate.none
+    last[Int(slot)] = Gate.none
+  }
+
+  /// There is no log any more.
+  mutating func wakeAll() {
+    if logged > 0 { for slot in first.indices { wake(slot: UInt32(slot)) } }
+    while let one = starved.popFirst() { ready.append(one) }
+  }
+}
+
 enum TransactionStep: Equatable {
   case idle
   /// Bitmap pages of evicted extents are being written; then the block goes to this place of the ring.
@@ -20,25 +91,18 @@ extension Engine {
   /// transaction, but not one that waits for a free slot.
   mutating func enterGate(_ v: Int, _ one: Parked) {
     if waitsForBitmap(v, one) {
-      volumes[v].gated.append(one)
-      return
-    }
-    if !usesLog(v) {
+      volumes[v].gate.exchanging.append(one)
+    } else if !usesLog(v) {
       passGate(v, one)
-      return
+    } else if !volumes[v].gate.starved.isEmpty {
+      volumes[v].gate.starved.append(one)
+    } else if takeExtents(v, one) {
+      passIfActive(v, one)
+      startTransaction(v)
+    } else {
+      volumes[v].gate.starved.append(one)
+      startTransaction(v)
     }
-    if !volumes[v].gateStarved {
-      if takeExtents(v, one) {
-        if extentsActive(v, one) {
-          passGate(v, one)
-          return
-        }
-      } else {
-        volumes[v].gateStarved = true
-      }
-    }
-    volumes[v].gated.append(one)
-    startTransaction(v)
   }
 
   /// Below version 96 nothing can announce a write that falls between the two bitmaps: it waits for the exchange to end.
@@ -87,35 +151,44 @@ extension Engine {
     return true
   }
 
-  private func extentsActive(_ v: Int, _ one: Parked) -> Bool {
-    for extent in gatedRange(one) where !volumes[v].backing.log.isActive(ExtentNumber(extent)) { return false }
-    return true
-  }
-
-  /// Lets through what the log covers now, in order of arrival. Only the first that finds no slot waits for one, so
-  /// that two requests never starve each other.
-  mutating func openGate(_ v: Int) {
-    let count = volumes[v].gated.count
-    if count == 0 { return }
-    volumes[v].gateStarved = false
-    for _ in 0..<count {
-      guard let one = volumes[v].gated.popFirst() else { break }
-      if waitsForBitmap(v, one) {
-        volumes[v].gated.append(one)
-        continue
-      }
-      if !usesLog(v) {
-        passGate(v, one)
-        continue
-      }
-      if !volumes[v].gateStarved { volumes[v].gateStarved = !takeExtents(v, one) }
-      if extentsTaken(one) == gatedRange(one).count, extentsActive(v, one) {
-        passGate(v, one)
-      } else {
-        volumes[v].gated.append(one)
+  /// All its extents are taken: it goes on, or waits for the first of them that is not durable in the log.
+  private mutating func passIfActive(_ v: Int, _ one: Parked) {
+    volumes[v].gate.looks += 1
+    for extent in gatedRange(one) {
+      if let slot = volumes[v].backing.log.pendingSlot(of: ExtentNumber(extent)) {
+        volumes[v].gate.wait(one, slot: slot)
+        return
       }
     }
-    if usesLog(v) { startTransaction(v) }
+    passGate(v, one)
+  }
+
+  /// Lets through what may go since the gate was last looked at.
+  mutating func openGate(_ v: Int) {
+    if volumes[v].gate.isEmpty { return }
+    if let one = volumes[v].gate.exchanging.first, !waitsForBitmap(v, one) {
+      var count = volumes[v].gate.exchanging.count
+      while count > 0, let one = volumes[v].gate.exchanging.popFirst() {
+        count -= 1
+        enterGate(v, one)
+      }
+    }
+    if !usesLog(v) {
+      volumes[v].gate.wakeAll()
+      while let one = volumes[v].gate.ready.popFirst() { passGate(v, one) }
+      return
+    }
+    while let one = volumes[v].gate.ready.popFirst() { passIfActive(v, one) }
+    while volumes[v].gate.mayFit, let one = volumes[v].gate.starved.first {
+      volumes[v].gate.looks += 1
+      guard takeExtents(v, one) else {
+        volumes[v].gate.mayFit = false
+        break
+      }
+      _ = volumes[v].gate.starved.popFirst()
+      passIfActive(v, one)
+    }
+    startTransaction(v)
   }
 
   /// The disk goes away: nothing is logged any more.
@@ -157,7 +230,12 @@ extension Engine {
       advanceDetach(v)
       return
     }
+    for i in 0..<volumes[v].backing.log.flyingCount {
+      let slot = volumes[v].backing.log.flyingSlot(i)
+      volumes[v].gate.wake(slot: slot)
+    }
     volumes[v].backing.log.committed()
+    volumes[v].gate.mayFit = true
     lookAgain = true
     advanceDetach(v)
   }
@@ -172,7 +250,10 @@ extension Engine {
     }
     if !volumes[v].isAttached { return }
     for i in 0..<UInt32(taken) { volumes[v].backing.log.end(ExtentNumber(first + i)) }
-    if !volumes[v].gated.isEmpty { lookAgain = true }
+    if !volumes[v].gate.starved.isEmpty {
+      volumes[v].gate.mayFit = true
+      lookAgain = true
+    }
   }
 
   /// The log of this disk is going: references to it mean nothing any more.

@@ -69,6 +69,9 @@ extension Engine {
     while let id = epochs.log.popFirst() {
       let v = writes[id].volume
       mark(v, id)
+      if writes[id].answered, !writes[id].fua, volumes[v].state.disk < .consistent {
+        volumes[v].owesFlushFailure = true
+      }
       // It waited for more than the peer's ack: to be durable there.
       if writes[id].fua { writes[id].peerHasIt = false }
       if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
@@ -121,6 +124,13 @@ extension Engine {
       AppFlush(
         ticket: ticket, volume: v, diskPending: volumes[v].hasDisk && !isIdle, moment: volumes[v].habit.now,
         epoch: waitsForPeer ? epochs.current &- 1 : nil))
+    if volumes[v].owesFlushFailure {
+      warn(
+        "\(name(v)): writes that \(settings.peerName) alone had may be gone since its connection was lost: a flush fails"
+      )
+      volumes[v].owesFlushFailure = false
+      flushes[id].fault = Errno.io
+    }
     volumes[v].requests += 1
     if flushes[id].diskPending {
       volumes[v].ioInFlight += 1

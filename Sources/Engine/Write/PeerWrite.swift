@@ -26,6 +26,7 @@ extension Engine {
       PeerRequest(
         kind: .write(kind), volume: v, range: range, blockID: head.blockID, flags: head.flags, payload: payload,
         connection: link.generation))
+    keepDisk(v, id)
     if volumes[v].isAttached, volumes[v].state.peerDisk < .inconsistent {
       // What a diskless Primary writes is missing there. Marked when it comes, not when it is written: a bitmap that is
       // exchanged before that has to say so.
@@ -40,6 +41,13 @@ extension Engine {
     } else {
       admitPeerWrite(id)
     }
+  }
+
+  /// What waits for its turn must never reach a disk that has been attached meanwhile: that may have newer data.
+  mutating func keepDisk(_ v: Int, _ id: SlotID) {
+    if !volumes[v].hasDisk { return }
+    peerRequests[id].needsThisDisk = true
+    volumes[v].writesForDisk += 1
   }
 
   /// A peer that has more requests under way than any kernel would send is not believed to be one.
@@ -201,6 +209,10 @@ extension Engine {
     releaseExtents(peerRequests[id].volume, .peer(id))
     let request = peerRequests.remove(id)
     let v = request.volume
+    if request.needsThisDisk {
+      volumes[v].writesForDisk -= 1
+      if volumes[v].detach.phase != .none { lookAgain = true }
+    }
     if let payload = request.payload { fx.append(.giveBack(payload)) }
     if let hold = request.hold {
       volumes[v].ranges.remove(hold)

@@ -102,6 +102,8 @@ struct PeerRequest {
   var isOnlyCopy = false
   /// Activity-log extents referenced (only for those).
   var extents = 0
+  /// Came while this disk was there, and is for no other: a disk is not let go while such a write waits.
+  var needsThisDisk = false
 }
 
 /// A request that waits until nobody uses its range any more.
