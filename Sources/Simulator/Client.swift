@@ -49,6 +49,7 @@ extension World {
   func openClient(on n: Int) {
     client.node = n
     client.isStopping = false
+    for history in histories { history.forgetDebt() }
     say(n, "the application starts")
     for _ in 0..<min(client.pattern.depth, 32) { wakeClient(after: random.below(client.pattern.thinkTime + 1)) }
   }
@@ -73,6 +74,7 @@ extension World {
     if client.node == n {
       client.node = nil
       client.isStopping = false
+      for history in histories { history.forgetDebt() }
     }
   }
 
@@ -236,7 +238,8 @@ extension World {
     client.failed += 1
     switch request.action {
     case .write, .discard, .zero: histories[request.volume].abandon(request.number)
-    case .read, .flush: break
+    case .flush: histories[request.volume].flushFailed(UInt32(request.number))
+    case .read: break
     }
   }
 
@@ -244,6 +247,11 @@ extension World {
     let history = histories[request.volume]
     switch request.action {
     case .flush:
+      if history.owesFailure != 0, UInt32(request.number) > history.owesFailure {
+        return breakLaw(
+          "\(name(request.node)) answers a flush of volume \(request.volume), though what was written before it may be gone"
+        )
+      }
       flushWasAnswered(request, covering: history.flushed(UInt32(request.number)))
     case .read:
       let stamps = pool[request.payload!]

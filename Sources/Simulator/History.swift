@@ -35,6 +35,9 @@ final class History {
   /// The one that explained the last sector looked at; most likely the next one, too.
   private var latestFill = 0
   private var clock: UInt32 = 1
+  /// The application lives, and some of what it was told is written may be gone: a flush has to fail, to tell it. When
+  /// that happened; 0: it has nothing to be told.
+  private(set) var owesFailure: UInt32 = 0
 
   init(sectors: Int, original: Stamp) {
     self.sectors = sectors
@@ -69,6 +72,16 @@ final class History {
   /// Its node died, or it failed: nobody knows how much of it was done.
   func abandon(_ number: Int) { writes[number].ended = moment() }
 
+  /// A flush that began at this moment has failed: the application knows that what it wrote may be gone.
+  func flushFailed(_ began: UInt32) {
+    if began > owesFailure { owesFailure = 0 }
+    for number in unflushed where writes[number].ended < began { lose(number) }
+    unflushed.removeAll { writes[$0].lost }
+  }
+
+  /// The application has gone.
+  func forgetDebt() { owesFailure = 0 }
+
   /// A flush that began at this moment has been answered. Returns the writes that it covers.
   func flushed(_ began: UInt32) -> ArraySlice<Int> {
     var count = 0
@@ -80,14 +93,22 @@ final class History {
     return unflushed[..<count]
   }
 
-  /// The only copy lost its cache: what was not flushed may be gone, or not.
-  func loseUnflushed() {
-    for number in unflushed {
-      writes[number].lost = true
-      let write = writes[number]
-      floor.copy(write.start, write.count, from: durableFloor)
-    }
+  /// The only copy lost its cache: what was not flushed may be gone, or not. An application that goes on with what is
+  /// left has to hear if something is.
+  func loseUnflushed(applicationGoesOnWith disk: FakeDisk?) {
+    if let disk, unflushed.contains(where: { !isThere(writes[$0], disk) }) { owesFailure = moment() }
+    for number in unflushed { lose(number) }
     unflushed.removeAll()
+  }
+
+  private func isThere(_ write: Write, _ disk: FakeDisk) -> Bool {
+    (write.start..<write.start + write.count).allSatisfy { allows(disk.cache[$0], at: $0) }
+  }
+
+  private func lose(_ number: Int) {
+    writes[number].lost = true
+    let write = writes[number]
+    floor.copy(write.start, write.count, from: durableFloor)
   }
 
   private func raise(_ map: StampMap, _ write: Write) {

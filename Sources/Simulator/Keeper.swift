@@ -20,7 +20,10 @@ enum Step {
 
 struct Keeper {
   /// By node and volume: this disk may be trusted with everything that was answered.
-  var truth: [[Bool]] = [[], []]
+  var truth: [[Bool]] = [[], []] {
+    didSet { if truth != oldValue { trustChanged = true } }
+  }
+  var trustChanged = false
   /// This node lost its power while its disk was the one to trust.
   var lost = [false, false]
   var resyncs: [[Resyncing?]] = [[], []]
@@ -66,7 +69,7 @@ struct Keeper {
     }
     // Protocols A and B: what was answered need not have reached the peer.
     if wasPrimary && world.circumstances.wireProtocol != .c {
-      for history in world.histories { history.loseUnflushed() }
+      for history in world.histories { history.loseUnflushed(applicationGoesOnWith: nil) }
     }
   }
 }
@@ -135,7 +138,10 @@ extension World {
     }
     if keeper.lost[n] {
       keeper.lost[n] = false
-      if keeper.truth[n].contains(true) { for history in histories { history.loseUnflushed() } }
+      let lives = client.node == 1 - n && nodes[1 - n].isPrimary
+      for v in histories.indices where keeper.truth[n][v] {
+        histories[v].loseUnflushed(applicationGoesOnWith: lives ? node.disks[v] : nil)
+      }
     }
     say(n, "repladm up")
     node.start(SeededGenerator(seed: random.next()), at: Instant(nanoseconds: now))
@@ -267,7 +273,7 @@ extension World {
 
   /// A disk that is to be trusted alone shows nothing that cannot be.
   private func aboutToPromote(_ n: Int) {
-    if keeper.lost[n] { for history in histories { history.loseUnflushed() } }
+    if keeper.lost[n] { for history in histories { history.loseUnflushed(applicationGoesOnWith: nil) } }
     checkImage(n, "before its promotion")
   }
 

@@ -34,6 +34,8 @@ extension World {
     let history = histories[request.volume]
     let n = request.node
     for x in 0...1 {
+      // The only copy lost its power: what that means is accounted for when it comes back.
+      if keeper.lost[x] { continue }
       // Nobody expects it there.
       if !keeper.truth[x][request.volume], !claims(x, seenBy: n, request.volume, nodes[n].view) { continue }
       let disk = nodes[x].disks[request.volume]
@@ -115,12 +117,17 @@ extension World {
       }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate {
         keeper.truth[1 - n][v] = false
+        // Its disk has come back, and nothing was written without it: it says so, and has to be right.
+        if !keeper.truth[n][v] {
+          checkVolume(n, v, "alone again with its own disk")
+          keeper.truth[n][v] = true
+        }
       }
       // Protocols A and B promise nothing about what was on its way when the only disk is the peer's.
       if circumstances.wireProtocol != .c, view.role == .primary, view.connection < .connected,
         volume.disk < .consistent
       {
-        histories[v].loseUnflushed()
+        histories[v].loseUnflushed(applicationGoesOnWith: client.node == n ? nodes[1 - n].disks[v] : nil)
       }
       watchResync(n, v, volume)
     }
@@ -166,17 +173,19 @@ extension World {
 
   /// Law: a disk that is trusted contains nothing that cannot be.
   func checkImage(_ x: Int, _ when: @autoclosure () -> String) {
-    for v in histories.indices {
-      let history = histories[v]
-      let cache = nodes[x].disks[v].cache
-      for piece in history.floor.pieces.indices where history.floor.pieces[piece] != nil || cache.pieces[piece] != nil {
-        let start = piece * StampMap.pieceSectors
-        for sector in start..<min(start + StampMap.pieceSectors, history.sectors)
-        where !history.allows(cache[sector], at: sector) {
-          return breakLaw(
-            "\(when()): volume \(v) sector \(sector) of \(name(x)) contains \(Trace.stamp(cache[sector])); it was"
-              + " \(history.explain(sector))")
-        }
+    for v in histories.indices { checkVolume(x, v, when()) }
+  }
+
+  private func checkVolume(_ x: Int, _ v: Int, _ when: @autoclosure () -> String) {
+    let history = histories[v]
+    let cache = nodes[x].disks[v].cache
+    for piece in history.floor.pieces.indices where history.floor.pieces[piece] != nil || cache.pieces[piece] != nil {
+      let start = piece * StampMap.pieceSectors
+      for sector in start..<min(start + StampMap.pieceSectors, history.sectors)
+      where !history.allows(cache[sector], at: sector) {
+        return breakLaw(
+          "\(when()): volume \(v) sector \(sector) of \(name(x)) contains \(Trace.stamp(cache[sector])); it was"
+            + " \(history.explain(sector))")
       }
     }
   }

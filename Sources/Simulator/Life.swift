@@ -9,6 +9,7 @@ extension World {
   /// Lives through `steps` engine events with faults, in rounds, and checks the world after each.
   public func live(steps: Int = 60_000, rounds: Int = 3) throws(BrokenLaw) {
     try begin()
+    isOver = events >= mostEvents
     for round in 1...rounds {
       say("round \(round)")
       faults = circumstances.faults
@@ -20,14 +21,16 @@ extension World {
       let end = now + 300 * World.second
       try run(until: { self.events >= target || self.now > end })
       try heal()
+      if isOver { return }
     }
   }
 
   /// Runs until the condition holds; it is looked at after everything that happens.
   public func run(until condition: () -> Bool) throws(BrokenLaw) {
     while broken == nil {
-      if condition() { return }
+      if isOver || condition() { return }
       if !step() { break }
+      if events >= mostEvents, keeper.isAbsent == false { isOver = true }
     }
     if let broken { throw broken }
     if !condition() {
@@ -125,16 +128,28 @@ extension World {
     }
     if random.oneIn(2) { stopClient() }
     try settle()
-    // A fail-over under way may still open the application on the other node: it is stopped again.
     actions = []
-    stopClient()
+    // A switch-over under way may still open the application on the other node: it is stopped again. With protocols A
+    // and B what was answered last is still on its way.
+    var answered: Int
+    repeat {
+      stopClient()
+      try settle()
+      answered = client.answered
+      try run(for: 3 * World.second)
+    } while !isOver && (client.answered != answered || !client.isIdle)
     try settle()
-    try run(for: 3 * World.second)
-    stopClient()
-    try settle()
+    if isOver { return }
     checkRest()
     keeper.excusesSplitBrain = false
     if let broken { throw broken }
+  }
+
+  /// No disk is at work, but for the bitmap: that is written in time.
+  private var isAtRest: Bool {
+    nodes.allSatisfy { node in
+      node.worksUnderWay == 0 || node.works.allSatisfy { !$0.isActive || $0.id.kind == .bitmapPage }
+    }
   }
 
   /// Waits until both nodes are connected and UpToDate, as long as there is progress.
@@ -143,7 +158,8 @@ extension World {
     var patience = now + 120 * World.second
     var looked = now
     try run(until: {
-      if self.isHealthy && (!self.client.isStopping || self.client.isIdle) { return true }
+      let goesOn = self.client.node != nil && !self.client.isStopping
+      if self.isHealthy && (goesOn || self.client.isIdle && self.isAtRest) { return true }
       if self.now - looked < World.second / 10 { return false }
       looked = self.now
       var left: UInt64 = 0

@@ -47,6 +47,9 @@ public final class World {
   var plantedLeft = 0
   var ledger = Ledger()
   var broken: BrokenLaw?
+  /// A life is broken off after so many events, wherever it is: for tests that have little time.
+  public var mostEvents = Int.max
+  var isOver = false
 
   /// The circumstances are drawn from the seed when none are given.
   public init(seed: UInt64, circumstances given: Circumstances? = nil, planting: PlantedFault? = nil) {
@@ -139,6 +142,10 @@ public final class World {
     while let effect = node.effects.popFirst() {
       if isTracing { say(n, "   " + Trace.effect(effect)) }
       carry(n, effect)
+    }
+    if isTracing, keeper.trustChanged {
+      keeper.trustChanged = false
+      say("to be trusted: alpha \(keeper.truth[0]), beta \(keeper.truth[1])")
     }
     if UInt64(events) % circumstances.invariantsEvery == 0 { node.engine.checkInvariants() }
     node.noteDeadline()
