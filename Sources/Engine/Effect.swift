@@ -14,6 +14,13 @@ public enum DiskOperation: Equatable, Sendable {
   case flush
 }
 
+/// What to find out about the bytes of a range.
+public enum Examination: Equatable, Sendable {
+  case digest(DigestName)
+  /// Whether all of them are zero.
+  case zeroes
+}
+
 /// A 4 KiB block of metadata to be written. The bytes come from `Engine.render(_:of:into:)`, called while the effect is
 /// carried out, before the next event is handled.
 public enum MetaBlock: Hashable, Sendable {
@@ -36,6 +43,7 @@ public enum Handler: String, Sendable {
   case primaryLost = "pri-lost"
   case primaryLostAfterSplitBrain = "pri-lost-after-sb"
   case primaryOnInconsistentDegraded = "pri-on-incon-degr"
+  case outOfSync = "out-of-sync"
 }
 
 public enum LogLevel: Sendable { case info, warning, error }
@@ -45,6 +53,8 @@ public enum Effect: Equatable, Sendable {
   case openDisk(VolumeNumber)
   case closeDisk(VolumeNumber)
   case disk(WorkID, VolumeNumber, DiskOperation)
+  /// Reads a range and looks at what was read; it lies in `into` afterwards where that is given. Answered by `.examined`.
+  case examine(WorkID, VolumeNumber, BlockRange, Examination, into: PayloadRef?)
   /// `offset` and `bytes` on the metadata device, multiples of 4096; at most 1 MiB.
   case metaRead(WorkID, VolumeNumber, offset: UInt64, bytes: UInt32)
   /// `barrier`: everything completed before is made durable first, and this block is durable when it completes.

@@ -34,6 +34,12 @@ public struct Engine: ~Copyable {
   /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
   var lookAgain = false
   var handlersCalled: UInt64 = 0
+  /// Digests of the peer that wait to be compared, by the request they belong to.
+  var digests: [UInt64: [UInt8]] = [:]
+  /// Counts resyncs: what belongs to an earlier one is not used.
+  var resyncNumber: UInt64 = 0
+  /// `suspend-io`: requests of the application wait at the entrance.
+  var isSuspended = false
 
   /// Requests of the peer under way at once; one that sends more breaks the protocol.
   static let maxPeerRequests = 4096
@@ -79,6 +85,7 @@ public struct Engine: ~Copyable {
     case .diskRefused(let volume, let number, let why): diskRefused(volume, number, why)
     case .diskClosed(let volume): diskClosed(volume)
     case .diskDone(let id, let fault): diskDone(id, fault)
+    case .examined(let id, let finding): examined(id, finding)
     case .metaDone(let id, let fault): metaDone(id, fault)
     case .listenFailed(let why): listenFailed(why)
     case .connected(let socket): connected(socket)
@@ -98,13 +105,16 @@ public struct Engine: ~Copyable {
   /// A request of the application: waits at the entrance while the tables are full, so that memory stays bounded
   /// however far the peer is behind.
   private mutating func enter(_ event: Event) {
-    if !entrance.isEmpty || !hasRoom {
+    if !entrance.isEmpty || !hasRoom || isHeldBack {
       entrance.append(event)
       closeEpoch()
     } else {
       admit(event)
     }
   }
+
+  /// A node on its way down answers everybody.
+  private var isHeldBack: Bool { isSuspended && acceptsWrites }
 
   private var hasRoom: Bool { writes.hasRoom && reads.hasRoom && flushes.hasRoom }
 
@@ -123,7 +133,7 @@ public struct Engine: ~Copyable {
 
   /// Requests that waited for something this event may have freed.
   private mutating func settleWaiting() {
-    while hasRoom, let event = entrance.popFirst() { admit(event) }
+    while hasRoom, !isHeldBack, let event = entrance.popFirst() { admit(event) }
     while lookAgain {
       lookAgain = false
       for v in 0..<volumes.count {
@@ -149,6 +159,15 @@ public struct Engine: ~Copyable {
     }
   }
 
+  private mutating func examined(_ id: WorkID, _ finding: Finding) {
+    switch id.kind {
+    case .resyncRead: resyncExamined(id.slot, finding)
+    case .checksum: checksumExamined(id.slot, finding)
+    case .verify: verifyExamined(id.slot, finding)
+    default: preconditionFailure("a finding about something that was not examined")
+    }
+  }
+
   private mutating func sent(_ id: WorkID) {
     switch id.kind {
     case .appWrite: appWriteSent(id.slot)
@@ -162,7 +181,10 @@ public struct Engine: ~Copyable {
     linkTick()
     livenessTick()
     epochTick()
-    for v in 0..<volumes.count { resyncTick(v) }
+    for v in 0..<volumes.count {
+      resyncTick(v)
+      verifyTick(v)
+    }
     agreementTick()
   }
 
@@ -176,7 +198,10 @@ public struct Engine: ~Copyable {
     sooner(livenessDeadline)
     sooner(epochDeadline)
     sooner(agreementDeadline)
-    for v in 0..<volumes.count { sooner(volumes[v].resync.deadline) }
+    for v in 0..<volumes.count {
+      sooner(volumes[v].resync.deadline)
+      sooner(volumes[v].verify.nextStep)
+    }
     return next
   }
 

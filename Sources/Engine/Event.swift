@@ -25,6 +25,7 @@ public struct SocketID: Hashable, Sendable {
 public struct WorkID: Hashable, Sendable {
   public enum Kind: UInt8, Sendable {
     case appWrite, appRead, appFlush, peerWrite, peerRead, resyncRead, resyncWrite, epochFlush
+    case checksum, verify
     case attach, superblock, activityLog, bitmapPage, bracket
     case exchange, auth, handler
   }
@@ -40,6 +41,13 @@ public struct WorkID: Hashable, Sendable {
 public struct DiskFault: Hashable, Sendable, Error {
   public var errno: Int32
   public init(errno: Int32) { self.errno = errno }
+}
+
+/// What looking at a range told.
+public enum Finding: Equatable, Sendable {
+  case digest([UInt8])
+  case isZero(Bool)
+  case fault(DiskFault)
 }
 
 /// What opening a backing device told.
@@ -76,6 +84,8 @@ public enum Event: Sendable {
   case diskClosed(VolumeNumber)
   /// Answers `.disk`.
   case diskDone(WorkID, DiskFault?)
+  /// Answers `.examine`.
+  case examined(WorkID, Finding)
   /// Answers `.metaWrite`, and a failed `.metaRead` (a successful one is answered by `Engine.metaRead`).
   case metaDone(WorkID, DiskFault?)
 

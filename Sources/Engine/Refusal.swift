@@ -57,6 +57,10 @@ extension Refusal {
       Refusal(
         number: -12, exit: 11, what: "Device is held open by someone", why: why,
         next: "unmount it or end the program that uses it, then repeat the command")
+    case -14:
+      Refusal(
+        number: -14, exit: 11, what: "Need a verify algorithm to start online verify", why: why,
+        next: "set verify-alg on both nodes (crc32c, sha1, ...), then: repladm adjust \(resource)")
     case -15:
       Refusal(
         number: -15, exit: 11, what: "Need a connection to start this", why: "\(peer) is not connected",

@@ -6,6 +6,8 @@ public struct ResourceSnapshot: Equatable, Sendable {
   /// The connection's word: below Connected the state of the link, else Connected.
   public var connection: ConnectionState
   public var peerRole: Role
+  /// `suspend-io` holds the application back.
+  public var isSuspended: Bool
   public var volumes: [VolumeSnapshot]
 }
 
@@ -22,6 +24,11 @@ public struct VolumeSnapshot: Equatable, Sendable {
   public var resyncTotal: UInt64
   public var resyncLeft: UInt64
   public var resyncStarted: Instant?
+  /// Blocks that could not be copied, and blocks whose checksums were equal.
+  public var resyncFailed: UInt64
+  public var resyncSame: UInt64
+  /// A running verify: then the three before speak of it.
+  public var verify: VerifySnapshot?
   public var userPaused: Bool
   public var peerPaused: Bool
   public var dependencyPaused: Bool
@@ -44,4 +51,13 @@ public struct VolumeSnapshot: Equatable, Sendable {
   public var history1: UInt64
   /// The device flags of the metadata (metadata spec 2.3), nil when diskless.
   public var metaFlags: UInt32?
+}
+
+/// Progress of an online verify, in sectors.
+public struct VerifySnapshot: Equatable, Sendable {
+  public var start: UInt64
+  public var stop: UInt64
+  public var position: UInt64
+  public var left: UInt64
+  public var skipped: UInt64
 }

@@ -8,7 +8,7 @@ extension Reactor {
   mutating func arrive(_ completion: Completion) {
     switch completion.tag.kind {
     case Kind.disk:
-      disks.complete(completion, &ring)
+      disks.complete(completion, &pool, &ring)
     case Kind.peerReceive:
       guard let place = peers.place(of: socket(completion)) else { return }
       peers.sockets[place].received(completion)
@@ -53,6 +53,7 @@ extension Reactor {
   mutating func finish(_ done: DiskTable.Done) {
     switch done {
     case .disk(let id, let fault): handle(.diskDone(id, fault))
+    case .examined(let id, let finding): handle(.examined(id, finding))
     case .meta(let id, let fault): handle(.metaDone(id, fault))
     case .metaRead(let id, let payload):
       let bytes = RawSpan(_unsafeStart: pool.pointer(to: payload), byteCount: Int(payload.bytes))

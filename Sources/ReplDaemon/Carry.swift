@@ -9,6 +9,8 @@ extension Reactor {
   mutating func carry(_ effect: Effect) {
     switch effect {
     case .disk(let id, let volume, let operation): disks.perform(id, volume, operation, pool, &ring)
+    case .examine(let id, let volume, let range, let what, let payload):
+      disks.examine(id, volume, range, what, into: payload, &pool, &ring)
     case .send(let socket, let volume, let packet, let payload, let notify):
       send(socket, volume, packet, payload, notify)
     case .answer(let ticket, let fault):

@@ -19,6 +19,7 @@ struct DiskTable: ~Copyable {
   /// The end of a piece of work, for the engine.
   enum Done {
     case disk(WorkID, EngineFault?)
+    case examined(WorkID, Finding)
     case meta(WorkID, EngineFault?)
     /// The bytes lie in the pool, to be given back once they were read.
     case metaRead(WorkID, PayloadRef)
@@ -35,6 +36,8 @@ struct DiskTable: ~Copyable {
 
   enum Step {
     case data
+    /// A range that is looked at after it was read; `isOwn`: the memory is this table's.
+    case examine(PayloadRef, Examination, isOwn: Bool)
     case metaRead(PayloadRef)
     /// The flush in front of a metadata block.
     case flush(UnsafeMutableRawPointer, at: UInt64)
@@ -50,6 +53,7 @@ struct DiskTable: ~Copyable {
   /// Work that found the table of operations full; it goes first when there is room.
   enum Waiting {
     case disk(WorkID, Int, DiskOperation)
+    case examine(WorkID, Int, BlockRange, Examination, PayloadRef)
     case metaRead(WorkID, Int, offset: UInt64, bytes: UInt32)
     case metaWrite(WorkID, Int, UnsafeMutableRawPointer, offset: UInt64, barrier: Bool)
   }
@@ -64,6 +68,9 @@ struct DiskTable: ~Copyable {
   /// Blocks for metadata to be written; as many as were ever needed at once.
   private var blocks = Queue<UnsafeMutableRawPointer>(capacity: 64)
   private var finished = Queue<Done>(capacity: 16)
+  /// Examinations without a buffer of the engine's: they wait here for memory, and hold up nothing else.
+  private var unread = Queue<(id: WorkID, volume: Int, range: BlockRange, what: Examination)>(capacity: 16)
+  private var examiner = Examiner()
 
   init(_ places: [Place]) {
     volumes = places.map { Volume(place: $0) }
@@ -199,11 +206,52 @@ struct DiskTable: ~Copyable {
     startWrite(id, v, block, offset: offset, barrier: barrier, &ring)
   }
 
+  mutating func examine(
+    _ id: WorkID, _ number: VolumeNumber, _ range: BlockRange, _ what: Examination, into payload: PayloadRef?,
+    _ pool: inout Pool, _ ring: inout Ring
+  ) {
+    let v = index(number)
+    volumes[v].underWay += 1
+    if let payload {
+      if waiting.isEmpty, operations.room > 0 {
+        startExamination(id, v, range, what, payload, isOwn: false, pool, &ring)
+      } else {
+        waiting.append(.examine(id, v, range, what, payload))
+      }
+    } else {
+      unread.append((id, v, range, what))
+      startUnread(&pool, &ring)
+    }
+  }
+
+  private mutating func startUnread(_ pool: inout Pool, _ ring: inout Ring) {
+    while waiting.isEmpty, operations.room > 0, let next = unread.first,
+      let payload = pool.allocate(bytes: Int(next.range.bytes), budget: .engine)
+    {
+      _ = unread.popFirst()
+      startExamination(next.id, next.volume, next.range, next.what, payload, isOwn: true, pool, &ring)
+    }
+  }
+
+  private mutating func startExamination(
+    _ id: WorkID, _ v: Int, _ range: BlockRange, _ what: Examination, _ payload: PayloadRef, isOwn: Bool,
+    _ pool: borrowing Pool, _ ring: inout Ring
+  ) {
+    let device = volumes[v].data
+    precondition(device >= 0, "an examination on a volume without disk")
+    let slot = works.insert(Work(id: id, volume: v, step: .examine(payload, what, isOwn: isOwn)))
+    operations.read(
+      devices[device], at: range.start.bytes, into: pool.pointer(to: payload), bytes: Int(range.bytes), id: slot.raw,
+      &ring)
+  }
+
   /// Work that had to wait, as far as there is room now.
   mutating func startWaiting(_ pool: inout Pool, _ ring: inout Ring) {
     while operations.room > 0, let next = waiting.first {
       switch next {
       case .disk(let id, let v, let operation): start(id, v, operation, pool, &ring)
+      case .examine(let id, let v, let range, let what, let payload):
+        startExamination(id, v, range, what, payload, isOwn: false, pool, &ring)
       case .metaRead(let id, let v, let offset, let bytes):
         guard let payload = pool.allocate(bytes: Int(bytes), budget: .engine) else { return }
         let slot = works.insert(Work(id: id, volume: v, step: .metaRead(payload)))
@@ -214,6 +262,7 @@ struct DiskTable: ~Copyable {
       }
       _ = waiting.popFirst()
     }
+    startUnread(&pool, &ring)
   }
 
   @inline(__always) private func metaDevice(_ v: Int) -> Int { volumes[v].meta < 0 ? volumes[v].data : volumes[v].meta }
@@ -275,7 +324,7 @@ struct DiskTable: ~Copyable {
   // MARK: Ends
 
   /// Takes a completion of a disk operation; `next` tells what came of it.
-  mutating func complete(_ completion: Completion, _ ring: inout Ring) {
+  mutating func complete(_ completion: Completion, _ pool: inout Pool, _ ring: inout Ring) {
     guard let done = operations.complete(completion, &ring) else { return }
     let slot = SlotID(raw: done.id)
     let fault = done.fault.map { EngineFault(errno: $0.error.code) }
@@ -290,6 +339,10 @@ struct DiskTable: ~Copyable {
     volumes[work.volume].underWay -= 1
     switch work.step {
     case .data: finished.append(.disk(work.id, fault))
+    case .examine(let payload, let what, let isOwn):
+      let bytes = UnsafeRawBufferPointer(start: pool.pointer(to: payload), count: Int(payload.bytes))
+      finished.append(.examined(work.id, fault.map { .fault($0) } ?? examiner.look(at: bytes, what)))
+      if isOwn { pool.release(payload) }
     case .metaRead(let payload):
       if let fault {
         finished.append(.meta(work.id, fault))

@@ -49,6 +49,7 @@ extension Reactor {
     let snapshot = engine.snapshot()
     let hosted = setup.hosted
     var status = StatusSnapshot(name: hosted.name, nodeID: hosted.nodeID, role: snapshot.role)
+    status.suspendedByUser = snapshot.isSuspended
     for volume in snapshot.volumes { status.devices.append(device(volume, hosted)) }
     if let peer = hosted.peers.first {
       var connection = ConnectionStatus(
@@ -100,6 +101,13 @@ extension Reactor {
       resync.elapsedMilliseconds = (now - started).nanoseconds / 1_000_000
       resync.olderMark = recent.older
       resync.newerMark = recent.newer
+      resync.failedSectors = volume.resyncFailed * 8
+      resync.sameChecksumSectors = volume.resyncSame * 8
+      resync.verify = volume.verify.map {
+        ResyncStatus.VerifyStatus(
+          start: $0.start, stop: $0.stop < volume.size.value ? $0.stop : nil, position: $0.position, left: $0.left,
+          skipped: $0.skipped)
+      }
       device.resync = resync
     }
     return device

@@ -7,6 +7,7 @@ import Protocol
 struct DiskWork {
   enum What {
     case data(DiskOperation)
+    case examine(BlockRange, Examination, PayloadRef?)
     case metaRead(offset: UInt64, bytes: UInt32)
     /// `torn`: a power cut may leave half of it.
     case metaWrite(block: Int, buffer: Int, torn: Bool, barrier: Bool)

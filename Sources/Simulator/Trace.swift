@@ -38,6 +38,9 @@ enum Trace {
     case .diskRefused(let v, let number, _): "disk \(v.value) refused (\(number))"
     case .diskClosed(let v): "disk \(v.value) closed"
     case .diskDone(let id, let fault): "disk done \(work(id)) \(self.fault(fault))"
+    case .examined(let id, .fault(let fault)): "examined \(work(id)) \(self.fault(fault))"
+    case .examined(let id, .isZero(let zero)): "examined \(work(id)) \(zero ? "zeroes" : "data")"
+    case .examined(let id, .digest(let digest)): "examined \(work(id)) digest \(digest.prefix(8))"
     case .metaDone(let id, let fault): "metadata done \(work(id)) \(self.fault(fault))"
     case .listenFailed(let why): "listen failed: \(why)"
     case .connected(let socket): "socket \(socket.raw) connected"
@@ -64,6 +67,8 @@ enum Trace {
     case .openDisk(let v): "open disk \(v.value)"
     case .closeDisk(let v): "close disk \(v.value)"
     case .disk(let id, let v, let operation): "disk \(v.value) \(self.operation(operation)) \(work(id))"
+    case .examine(let id, let v, let range, let what, let payload):
+      "disk \(v.value) examine \(self.range(range)) \(what)\(payload.map { " payload \($0.page)" } ?? "") \(work(id))"
     case .metaRead(let id, let v, let offset, let bytes): "metadata \(v.value) read \(offset)+\(bytes) \(work(id))"
     case .metaWrite(let id, let v, let block, let offset, let barrier):
       "metadata \(v.value) write \(block) at \(offset)\(barrier ? " with barrier" : "") \(work(id))"
@@ -145,6 +150,10 @@ enum Trace {
     case .newCurrentUUID(let v, let clear): "new-current-uuid \(v.value)\(clear ? " --clear-bitmap" : "")"
     case .pauseSync(let v): "pause-sync \(v.value)"
     case .resumeSync(let v): "resume-sync \(v.value)"
+    case .verify(let v, let start, let stop):
+      "verify \(v.value)\(start.map { " --start \($0.value)" } ?? "")\(stop.map { " --stop \($0.value)" } ?? "")"
+    case .suspendIO: "suspend-io"
+    case .resumeIO: "resume-io"
     case .down: "down"
     }
   }

@@ -9,6 +9,8 @@ extension World {
   func carry(_ n: Int, _ effect: consuming Effect) {
     switch effect {
     case .disk(let id, let volume, let operation): startDisk(n, id, nodes[n].volumeIndex(volume), operation)
+    case .examine(let id, let volume, let range, let what, let payload):
+      startExamination(n, id, nodes[n].volumeIndex(volume), range, what, payload)
     case .metaWrite(let id, let volume, let block, let offset, let barrier):
       startMetaWrite(n, id, volume, block, offset, barrier)
     case .metaRead(let id, let volume, let offset, let bytes): startMetaRead(n, id, volume, offset, bytes)
@@ -121,6 +123,31 @@ extension World {
       n, DiskWork(id: id, disk: v, what: .data(operation), mark: disk.mark, isEarly: early), delay: diskDelay(n))
   }
 
+  private func startExamination(
+    _ n: Int, _ id: WorkID, _ v: Int, _ range: BlockRange, _ what: Examination, _ payload: PayloadRef?
+  ) {
+    guard isSound(n, v, range, payload) else { return }
+    if let payload { pool.begin(payload) }
+    start(
+      n, DiskWork(id: id, disk: v, what: .examine(range, what, payload), mark: nodes[n].disks[v].mark, isEarly: false),
+      delay: diskDelay(n))
+  }
+
+  private func examine(_ disk: FakeDisk, _ range: BlockRange, _ what: Examination, _ payload: PayloadRef?) -> Finding {
+    let count = Int(range.count.value)
+    return withUnsafeTemporaryAllocation(of: Stamp.self, capacity: count) { stamps in
+      disk.cache.read(Int(range.start.value), count, into: stamps.baseAddress!)
+      if let payload { pool[payload].update(from: stamps.baseAddress!, count: count) }
+      switch what {
+      case .zeroes: return .isZero(stamps.allSatisfy { $0 == Stamps.zero })
+      case .digest(let name):
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for stamp in stamps { hash = (hash ^ UInt64(truncatingIfNeeded: stamp)) &* 0x0100_0000_01b3 ^ hash >> 29 }
+        return .digest((0..<name.size).map { UInt8(truncatingIfNeeded: hash >> (UInt64($0 % 8) * 8)) })
+      }
+    }
+  }
+
   private func isSound(_ n: Int, _ v: Int, _ range: BlockRange, _ payload: PayloadRef?) -> Bool {
     let disk = nodes[n].disks[v]
     let unit = UInt64(disk.facts.logicalBlock) / 512
@@ -193,6 +220,9 @@ extension World {
     case .data(let operation):
       finishData(n, work, operation, fault)
       feed(n, .diskDone(work.id, fault))
+    case .examine(let range, let what, let payload):
+      if let payload { pool.end(payload) }
+      feed(n, .examined(work.id, fault.map { .fault($0) } ?? examine(disk, range, what, payload)))
     case .metaRead(let offset, let bytes):
       if let fault { return feed(n, .metaDone(work.id, fault)) }
       let at = Int(offset - disk.metaStart)

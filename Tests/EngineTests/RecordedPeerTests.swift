@@ -11,7 +11,6 @@ struct RecordedPeerTests {
   /// What cannot be played at all.
   static let leftOut: [String: String] = [
     "12b-integrity-zeroes": "we do not agree on P_ZEROES with digests (K2), so nothing breaks",
-    "14-online-verify": "online verify is refused", "14b-verify-resync": "online verify is refused",
     "18-two-primaries": "allow-two-primaries is refused", "34b-both-primary-crash": "allow-two-primaries is refused",
     "23-options-change as alpha": "the options are changed by commands of another kind",
     "27-write-resync-target as alpha": "our requests are larger, so that writes wait for other blocks",
@@ -23,9 +22,6 @@ struct RecordedPeerTests {
 
   /// What differs for a reason: connection and part, or `bitmap`.
   static let deviations: [String: Set<String>] = [
-    // A checksum or thin request is answered with data, which is always right.
-    "13-csums-resync as alpha": ["2 bulk"],
-    "22-thin-resync as alpha": ["1 bulk"],
     // 960 dirty bits of 1024: the kernel forgets the last ones (K1).
     "25-size-differs as beta": ["1 data"],
     // Cut in the middle: other blocks had been received by then.

@@ -88,11 +88,9 @@ public enum OptionTable {
       .net, "rr-conflict", .choice(["disconnect", "call-pri-lost", "violently", "retry-connect", "auto-discard"]),
       "disconnect", .t1),
     row(.net, "data-integrity-alg", .text(longest: 64), nil, .t1),
-    row(.net, "verify-alg", .text(longest: 64), nil, .t1, .noEffect("online verify is not built yet")),
-    row(
-      .net, "csums-alg", .text(longest: 64), nil, .t1,
-      .noEffect("a resync sends every block that differs by the bitmap")),
-    row(.net, "csums-after-crash-only", .boolean, "no", .t2, .noEffect("a resync does not compare checksums")),
+    row(.net, "verify-alg", .text(longest: 64), nil, .t1),
+    row(.net, "csums-alg", .text(longest: 64), nil, .t1),
+    row(.net, "csums-after-crash-only", .boolean, "no", .t2),
     row(.net, "use-rle", .boolean, "yes", .t1),
     row(
       .net, "on-congestion", .choice(["block", "pull-ahead", "disconnect"]), "block", .t2,
@@ -172,7 +170,7 @@ public enum OptionTable {
     handler("before-resync-target"),
     handler("after-resync-target"),
     handler("before-resync-source"),
-    handler("out-of-sync", .noEffect("online verify is not built yet")),
+    handler("out-of-sync"),
     handler("quorum-lost", .noEffect("quorum is off")),
     handler("disconnected", .noEffect("it is not called yet")),
   ]

@@ -13,6 +13,7 @@ enum PendingChange {
   case demoting(ReplyTo?, left: Int?)
   case detach(Int, ReplyTo?)
   case invalidate(Int, remote: Bool, ReplyTo)
+  case verify(Int, start: UInt64, stop: UInt64, ReplyTo)
   case disconnect(ReplyTo?, outdating: Bool)
 
   var isNone: Bool { if case .none = self { true } else { false } }
@@ -65,6 +66,17 @@ extension Engine {
       } else {
         refuseChange(reply, -10, why: "\(settings.peerName) answered \(code)")
       }
+    case .verify(let v, let start, let stop, let reply):
+      pending = .none
+      let state = volumes[v].state
+      if granted, state.conn != .connected || state.disk != .upToDate || state.peerDisk != .upToDate {
+        refuseChange(reply, -18, why: "\(name(v)) is \(state.conn.name) and \(state.disk.name) meanwhile")
+      } else if granted {
+        startVerifySource(v, start: start, stop: stop)
+        fx.append(.reply(reply, .done))
+      } else {
+        refuseChange(reply, -10, why: "\(settings.peerName) answered \(code)")
+      }
     case .disconnect(let reply, let outdating):
       if granted {
         pending = .none
@@ -100,7 +112,7 @@ extension Engine {
     case .detach(let v, let reply):
       pending = .none
       detach(v, force: false, reply)
-    case .invalidate(_, _, let reply):
+    case .invalidate(_, _, let reply), .verify(_, _, _, let reply):
       pending = .none
       refuseChange(reply, -15)
     case .disconnect(let reply, _):
@@ -146,13 +158,16 @@ extension Engine {
     if mask & PackedState.connectionMask != 0 {
       switch request.value.connection {
       case .startingSyncT:
-        if state.isSyncing { return -8 }
+        if state.isSyncing || state.isVerifying { return -8 }
         if state.disk != .upToDate { return -2 }
       case .startingSyncS:
-        if state.isSyncing { return -8 }
+        if state.isSyncing || state.isVerifying { return -8 }
         if state.peerDisk != .upToDate { return -2 }
         if state.disk < .inconsistent { return -4 }
-      case .verifyS: return settings.net.verifyAlgorithm.isEmpty ? -14 : -17
+      case .verifyS:
+        if DigestName(rawValue: link.verifyAlgorithm) == nil { return -14 }
+        if state.isSyncing || state.isVerifying { return -8 }
+        if state.disk != .upToDate || state.peerDisk != .upToDate { return -2 }
       default: break
       }
     }
@@ -177,6 +192,7 @@ extension Engine {
     switch request.value.connection {
     case .startingSyncT: startFullSource(v)
     case .startingSyncS: startFullTarget(v)
+    case .verifyS: change(v) { $0.conn = .verifyT }
     default: break
     }
   }

@@ -15,6 +15,11 @@ public enum Command: Equatable, Sendable {
   case newCurrentUUID(VolumeNumber, clearBitmap: Bool)
   case pauseSync(VolumeNumber)
   case resumeSync(VolumeNumber)
+  /// Compares the data of both nodes, from where the last one was broken off, or as said.
+  case verify(VolumeNumber, start: Sector?, stop: Sector?)
+  /// Holds back the requests of the application, of all volumes.
+  case suspendIO
+  case resumeIO
   /// Disconnect, demote, detach: after `.done` the process may end.
   case down
 }

@@ -18,6 +18,10 @@ extension Engine {
       if let v = known(volume, reply) { newCurrentUUID(v, clearBitmap: clear, reply) }
     case .pauseSync(let volume): if let v = known(volume, reply) { pauseSync(v, true, reply) }
     case .resumeSync(let volume): if let v = known(volume, reply) { pauseSync(v, false, reply) }
+    case .verify(let volume, let start, let stop):
+      if let v = known(volume, reply) { verify(v, start: start, stop: stop, reply) }
+    case .suspendIO: suspend(true, reply)
+    case .resumeIO: suspend(false, reply)
     case .down: down(reply)
     }
   }
@@ -122,7 +126,7 @@ extension Engine {
       refuseChange(
         reply, -2, why: "the side that would be copied is \(good.name)",
         next: "bring good data to that side first; see repladm status \(settings.name)")
-    } else if state.isSyncing {
+    } else if state.isSyncing || state.isVerifying {
       refuseChange(reply, -8)
     } else if remote, state.peerDisk < .inconsistent {
       refuseChange(reply, -5, why: "\(settings.peerName) has no disk")
@@ -203,6 +207,15 @@ extension Engine {
 
   private mutating func pauseSync(_ v: Int, _ on: Bool, _ reply: ReplyTo) {
     pause(v, user: on)
+    fx.append(.reply(reply, .done))
+  }
+
+  private mutating func suspend(_ on: Bool, _ reply: ReplyTo) {
+    if isSuspended != on {
+      isSuspended = on
+      log("\(settings.name): susp( \(on ? 0 : 1) -> \(on ? 1 : 0) )")
+      fx.append(.stateChanged)
+    }
     fx.append(.reply(reply, .done))
   }
 

@@ -167,6 +167,8 @@ extension Engine {
     link.phase = .up
     link.state = .wfReportParams
     link.peerOffer = nil
+    link.verifyAlgorithm = settings.net.verifyAlgorithm
+    link.checksumAlgorithm = settings.net.checksumAlgorithm
     link.pingTimer = now
     sendData(.protocolOffer(ownOffer()))
     for v in 0..<volumes.count {
@@ -248,7 +250,11 @@ extension Engine {
   }
 
   mutating func parametersReceived(_ v: Int, _ peer: SyncParameters) {
-    guard volumes[v].state.conn == .wfReportParams else { return }
+    guard volumes[v].state.conn == .wfReportParams else {
+      link.verifyAlgorithm = peer.verifyAlgorithm
+      link.checksumAlgorithm = peer.checksumAlgorithm
+      return
+    }
     if peer.verifyAlgorithm != settings.net.verifyAlgorithm {
       giveUpLink("incompatible settings: verify-alg; make the files of both nodes equal")
     } else if peer.checksumAlgorithm != settings.net.checksumAlgorithm {

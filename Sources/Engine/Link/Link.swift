@@ -62,6 +62,9 @@ struct Link {
   /// Digests in front of payloads: of our direction, and of the peer's (wire spec 7.8).
   var sendsDigest: DigestName?
   var receivesDigest: DigestName?
+  /// As both nodes have them now: a connected peer may change them, and its word counts.
+  var verifyAlgorithm = ""
+  var checksumAlgorithm = ""
   /// Counts connections: what belongs to an earlier one is not answered.
   var generation: UInt32 = 0
   /// One-shot option of `connect`.
@@ -88,4 +91,5 @@ enum PingWaiter: Equatable {
   case promotion
   case resyncTarget(volume: Int)
   case resyncSource(volume: Int)
+  case verify(volume: Int)
 }

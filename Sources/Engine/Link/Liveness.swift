@@ -22,6 +22,7 @@ extension Engine {
     case .keepalive, .promotion: break
     case .resyncTarget(let v): resyncTargetPinged(v)
     case .resyncSource(let v): resyncSourcePinged(v)
+    case .verify(let v): verifyPinged(v)
     }
   }
 

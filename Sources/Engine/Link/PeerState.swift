@@ -65,6 +65,11 @@ extension Engine {
         return
       }
     }
+    // VerifyS has reached its stop sector.
+    if old.conn == .verifyT, old.disk == .upToDate, theirConn == .connected, disk == .upToDate {
+      finishVerify(v)
+      return
+    }
     if old.peerDisk == .upToDate, disk == .inconsistent, old.conn == .connected, theirConn > .syncSource {
       disk = .upToDate
     }

@@ -86,8 +86,11 @@ extension Engine {
     // Reads and resync.
     case .dataRequest(let request): peerReads(v, request, payload)
     case .dataReply(let head): dataReplied(v, head, payload)
-    case .resyncRequest(let request), .thinRequest(let request): resyncRequested(v, request, payload)
-    case .checksumRequest(let request, _): resyncRequested(v, request, payload)
+    case .resyncRequest(let request): resyncRequested(v, request, payload, .resyncRead)
+    case .thinRequest(let request): resyncRequested(v, request, payload, .thinRead)
+    case .checksumRequest(let request, let digest): checksumRequested(v, request, digest, payload)
+    case .verifyRequest(let request): verifyRequested(v, request)
+    case .verifyReply(let request, let digest): verifyReplied(v, request, digest)
     case .resyncReply(let head): resyncReplied(v, head.sector, payload?.bytes ?? 0, head.blockID, payload)
     case .deallocated(let block): resyncReplied(v, block.sector, block.size, syncerBlockID, nil)
     case .bitmap, .compressedBitmap: bitmapReceived(v, packet)
@@ -105,8 +108,10 @@ extension Engine {
         resyncWriteRefused(v, ack)
       }
     case .negativeDataReply(let ack): dataRefused(v, ack)
-    case .negativeResyncReply(let ack), .resyncCancel(let ack): resyncRefused(v, ack)
-    case .inSync(let ack): resyncAcked(v, ack)
+    case .negativeResyncReply(let ack), .resyncCancel(let ack):
+      if volumes[v].state.isVerifying { verifyRefused(v, ack) } else { resyncRefused(v, ack) }
+    case .inSync(let ack): blockIsEqual(v, ack)
+    case .verifyResult(let ack): verifyResulted(v, ack)
 
     default:
       if let payload { fx.append(.giveBack(payload)) }

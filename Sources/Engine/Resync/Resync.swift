@@ -21,6 +21,11 @@ struct Resync {
   var total: UInt64 = 0
   /// Bits that could not be read or written.
   var failed: UInt64 = 0
+  /// Blocks whose checksums were equal.
+  var same: UInt64 = 0
+  /// Target: own checksums are sent instead of asking for data.
+  var usesChecksums = false
+  var number: UInt64 = 0
   var started: Instant?
   /// Target: the metadata says Inconsistent, blocks may be overwritten.
   var ready = false
@@ -59,9 +64,17 @@ extension Engine {
     volumes[v].resync.total = volumes[v].outOfSync
     // Blocks of an earlier resync may have failed after its end.
     volumes[v].resync.failed = 0
+    resyncNumber &+= 1
+    volumes[v].resync.number = resyncNumber
+    volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)
     volumes[v].resync.started = now
     volumes[v].resync.lazyWrite = now + .seconds(2)
     log("\(name(v)): began resync, will sync \(volumes[v].outOfSync * 4) KiB [\(volumes[v].outOfSync) bits set]")
+  }
+
+  private func comparesChecksums(_ v: Int) -> Bool {
+    guard DigestName(rawValue: link.checksumAlgorithm) != nil, link.version >= 89 else { return false }
+    return !settings.net.checksumsAfterCrashOnly || volumes[v].backing.crashedPrimary
   }
 
   /// The resync is over or broken off: bits and generations say what is left.
@@ -71,7 +84,9 @@ extension Engine {
     if let started = resync.started {
       let done = resync.total &- min(resync.total, volumes[v].outOfSync)
       let milliseconds = (now - started).nanoseconds / 1_000_000
-      log("\(name(v)): resync ended after \(milliseconds) ms, \(done * 4) KiB transferred")
+      log(
+        "\(name(v)): resync ended after \(milliseconds) ms, \(done * 4) KiB transferred"
+          + (resync.usesChecksums ? ", \(resync.same * 4) KiB of them were equal" : ""))
     }
     volumes[v].resync = Resync()
     dropReceiver(v)

@@ -27,8 +27,10 @@ extension Engine {
     sendData(.syncUUID(sync), volumes[v].number)
   }
 
-  /// P_RS_DATA_REQUEST; P_RS_THIN_REQ and P_CSUM_RS_REQUEST are answered with data, which is always right.
-  mutating func resyncRequested(_ v: Int, _ request: BlockRequest, _ buffer: PayloadRef?) {
+  /// P_RS_DATA_REQUEST, P_RS_THIN_REQ.
+  mutating func resyncRequested(
+    _ v: Int, _ request: BlockRequest, _ buffer: PayloadRef?, _ kind: PeerRequest.Kind, digest: [UInt8] = []
+  ) {
     guard let buffer, isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20) else {
       if let buffer { fx.append(.giveBack(buffer)) }
       breakLink(
@@ -38,10 +40,24 @@ extension Engine {
     guard hasRoomForPeer(buffer) else { return }
     let id = peerRequests.insert(
       PeerRequest(
-        kind: .resyncRead, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
+        kind: kind, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
         blockID: request.blockID, flags: [], payload: buffer, connection: link.generation))
+    if !digest.isEmpty { digests[id.raw] = digest }
     volumes[v].unacked += 1
     readInTurn(v, id)
+  }
+
+  /// P_CSUM_RS_REQUEST: the target has this block with this digest.
+  mutating func checksumRequested(_ v: Int, _ request: BlockRequest, _ digest: [UInt8], _ buffer: PayloadRef?) {
+    guard let name = DigestName(rawValue: link.checksumAlgorithm), digest.count == name.size else {
+      if let buffer { fx.append(.giveBack(buffer)) }
+      breakLink(
+        .protocolError,
+        "P_CSUM_RS_REQUEST with a digest of \(digest.count) bytes, and csums-alg is "
+          + (link.checksumAlgorithm.isEmpty ? "not set" : link.checksumAlgorithm))
+      return
+    }
+    resyncRequested(v, request, buffer, .checksumRead, digest: digest)
   }
 
   mutating func startResyncRead(_ v: Int, _ id: SlotID) {
@@ -52,7 +68,41 @@ extension Engine {
     }
     peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
     volumes[v].ioInFlight += 1
-    fx.append(.disk(WorkID(kind: .resyncRead, slot: id), volumes[v].number, .read(request.range, request.payload!)))
+    let work = WorkID(kind: .resyncRead, slot: id)
+    let number = volumes[v].number
+    switch request.kind {
+    case .checksumRead:
+      let name = DigestName(rawValue: link.checksumAlgorithm) ?? .crc32c
+      fx.append(.examine(work, number, request.range, .digest(name), into: request.payload))
+    case .thinRead: fx.append(.examine(work, number, request.range, .zeroes, into: request.payload))
+    default: fx.append(.disk(work, number, .read(request.range, request.payload!)))
+    }
+  }
+
+  /// The block was read and looked at: equal, or nothing but zeroes, it need not travel.
+  mutating func resyncExamined(_ id: SlotID, _ finding: Finding) {
+    let request = peerRequests[id]
+    let v = request.volume
+    switch finding {
+    case .fault(let fault): resyncReadDone(id, fault)
+    case .digest(let own) where own == digests[id.raw] && request.connection == link.generation:
+      volumes[v].ioInFlight -= 1
+      volumes[v].unacked -= 1
+      clearBits(v, request.range)
+      sendAck(v, id, { .inSync($0) })
+      releasePeerRequest(id)
+      resyncProgressed(v)
+      advanceDetach(v)
+    case .isZero(true) where request.connection == link.generation:
+      volumes[v].ioInFlight -= 1
+      volumes[v].unacked -= 1
+      sendData(
+        .deallocated(BlockDescriptor(sector: request.range.start.value, size: UInt32(request.range.bytes))),
+        volumes[v].number)
+      releasePeerRequest(id)
+      advanceDetach(v)
+    case .digest, .isZero: resyncReadDone(id, nil)
+    }
   }
 
   mutating func resyncReadDone(_ id: SlotID, _ fault: DiskFault?) {

@@ -47,6 +47,8 @@ extension Engine {
     refillBudget(v)
     askForWanted(v)
     let limit = window(v)
+    let granularity = thinBlocks(v)
+    let longest = volumes[v].resync.usesChecksums ? min(longestBlock >> 12, 32) : longestBlock >> 12
     while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
       guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
         // The end of the bitmap: once more from the front when everything asked for has come.
@@ -61,7 +63,8 @@ extension Engine {
         return
       }
       var last = first + 1
-      while last < volumes[v].backing.bitmap.bits, last - first < UInt64(longestBlock >> 12), last & 4095 != 0,
+      while last < volumes[v].backing.bitmap.bits, last - first < UInt64(longest), last & 4095 != 0,
+        granularity == 0 || last % granularity != 0,
         volumes[v].backing.bitmap.isSet(last)
       {
         last += 1
@@ -102,12 +105,60 @@ extension Engine {
     volumes[v].resync.asked.append(.init(range: range, hold: hold))
     volumes[v].resync.askedBytes += range.bytes
     volumes[v].resync.budget -= min(volumes[v].resync.budget, range.count.value)
+    guard volumes[v].resync.usesChecksums, let name = DigestName(rawValue: link.checksumAlgorithm) else {
+      request(v, range)
+      return
+    }
+    volumes[v].ioInFlight += 1
+    let tag = (volumes[v].resync.number & 0xfffff) << 44 | (range.start.value >> 3) << 6 | UInt64(v)
     fx.append(
-      .send(
-        link.data!, volumes[v].number,
-        .resyncRequest(
-          BlockRequest(sector: range.start.value, blockID: syncerBlockID, size: UInt32(range.bytes))), nil,
-        notify: nil))
+      .examine(
+        WorkID(kind: .checksum, slot: SlotID(raw: tag)), volumes[v].number, range, .digest(name), into: nil))
+  }
+
+  private mutating func request(_ v: Int, _ range: BlockRange) {
+    let request = BlockRequest(sector: range.start.value, blockID: syncerBlockID, size: UInt32(range.bytes))
+    let granularity = thinBlocks(v)
+    let isThin = granularity > 0 && range.bytes == granularity << 12
+    sendData(isThin ? .thinRequest(request) : .resyncRequest(request), volumes[v].number)
+  }
+
+  /// Blocks of a thin request (`rs-discard-granularity`); 0: off.
+  private func thinBlocks(_ v: Int) -> UInt64 {
+    guard link.features.contains(.thinResync), !volumes[v].resync.usesChecksums else { return 0 }
+    return UInt64(min(volumes[v].settings.resync.discardGranularity, longestBlock) >> 12)
+  }
+
+  /// Our own block has been read, to be compared by its checksum.
+  mutating func checksumExamined(_ tag: SlotID, _ finding: Finding) {
+    let v = Int(tag.raw & 63)
+    let sector = ((tag.raw >> 6) & ((1 << 38) - 1)) << 3
+    volumes[v].ioInFlight -= 1
+    if case .fault(let fault) = finding { diskFailed(v, fault, "read") }
+    if volumes[v].resync.number & 0xfffff == tag.raw >> 44, volumes[v].state.isSyncTarget,
+      let asked = volumes[v].resync.asked.first(where: { $0.range.start.value == sector })
+    {
+      if case .digest(let digest) = finding {
+        let request = BlockRequest(sector: sector, blockID: syncerBlockID, size: UInt32(asked.range.bytes))
+        sendData(.checksumRequest(request, digest: digest), volumes[v].number)
+      } else {
+        request(v, asked.range)
+      }
+    }
+    advanceDetach(v)
+  }
+
+  /// P_RS_IS_IN_SYNC: the source has the same.
+  mutating func blockIsEqual(_ v: Int, _ ack: BlockAck) {
+    guard volumes[v].state.isSyncTarget, let asked = takeAsked(v, ack.sector, ack.size) else { return }
+    volumes[v].ranges.remove(asked.hold)
+    lookAgain = true
+    // What was read may lie in the disk's cache only.
+    volumes[v].pages.cleared += 1
+    clearBits(v, asked.range)
+    volumes[v].resync.same += asked.range.count.bits
+    askForBlocks(v)
+    checkTargetEnd(v)
   }
 
   /// P_RS_DATA_REPLY, and P_RS_DEALLOCATED (without payload: the range reads as zeroes).

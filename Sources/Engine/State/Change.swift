@@ -104,6 +104,7 @@ extension Engine {
     if old.isSyncing, !new.isSyncing { endResync(v) }
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
+    if old.isVerifying, !new.isVerifying { endVerify(v) }
     if old.conn >= .connected, new.conn < .connected { volumes[v].compareAgain = false }
 
     // A generation ends where the two copies part (wire spec 5.1).

@@ -12,12 +12,20 @@ extension Engine {
       if state.conn >= .connected { connection = .connected }
       let left = volumes[v].outOfSync
       let resync = volumes[v].resync
+      let verify = volumes[v].verify
       let syncing = resync.started != nil
+      let verifying = verify.started != nil
       all.append(
         VolumeSnapshot(
           number: volumes[v].number, disk: state.disk, peerDisk: state.peerDisk, replication: state.conn,
           size: exportedSize(volumes[v].number), outOfSync: SectorCount(left * 8),
-          resyncTotal: syncing ? resync.total : 0, resyncLeft: syncing ? left : 0, resyncStarted: resync.started,
+          resyncTotal: syncing ? resync.total : verify.total,
+          resyncLeft: syncing ? left : verify.left, resyncStarted: resync.started ?? verify.started,
+          resyncFailed: resync.failed, resyncSame: resync.same,
+          verify: verifying
+            ? VerifySnapshot(
+              start: verify.start, stop: verify.stop, position: verify.start + (verify.total - verify.left) * 8,
+              left: verify.left * 8, skipped: verify.skipped * 8) : nil,
           userPaused: state.userPaused, peerPaused: state.peerPaused, dependencyPaused: state.dependencyPaused,
           read: volumes[v].counters.read, written: volumes[v].counters.written, sent: volumes[v].counters.sent,
           received: volumes[v].counters.received, activityLogWrites: volumes[v].counters.activityLogWrites,
@@ -27,7 +35,8 @@ extension Engine {
           history0: volumes[v].generations.history0, history1: volumes[v].generations.history1,
           metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil))
     }
-    return ResourceSnapshot(role: role, connection: connection, peerRole: peerRole, volumes: all)
+    return ResourceSnapshot(
+      role: role, connection: connection, peerRole: peerRole, isSuspended: isSuspended, volumes: all)
   }
 
   /// Why the connection was given up for good; nil: it was not.

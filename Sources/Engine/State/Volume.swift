@@ -92,11 +92,14 @@ struct Volume: ~Copyable {
   var resync = Resync()
   /// Target: the end was announced, the source has not pinged since (K6).
   var awaitsSourcePing = false
+  var verify = Verify()
+  /// Where the next verify begins: the last one was broken off here.
+  var verifyFrom: UInt64 = 0
   var exchange = Exchange()
   var counters = VolumeCounters()
 
   init(_ settings: VolumeSettings, maxRequests: Int) {
-    ranges = RangeTable(capacity: maxRequests + Engine.maxPeerRequests + 512)
+    ranges = RangeTable(capacity: maxRequests + Engine.maxPeerRequests + Engine.maxVerifyRequests + 512)
     number = settings.number
     self.settings = settings
   }

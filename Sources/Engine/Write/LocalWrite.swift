@@ -44,7 +44,9 @@ extension Engine {
   /// The range is in use, or something that waits longer wants it.
   func isBlocked(_ v: Int, _ range: BlockRange, _ use: RangeUse) -> Bool {
     if volumes[v].ranges.conflicts(range, with: use.conflicts) { return true }
-    if use == .appWrite, let wanted = volumes[v].resync.wanted, wanted.overlaps(range) { return true }
+    if use == .appWrite, let wanted = volumes[v].resync.wanted ?? volumes[v].verify.wanted, wanted.overlaps(range) {
+      return true
+    }
     if volumes[v].parked.isEmpty { return false }
     for i in 0..<volumes[v].parked.count {
       switch volumes[v].parked[i] {

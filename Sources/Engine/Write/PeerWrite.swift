@@ -74,8 +74,9 @@ extension Engine {
     switch peerRequests[id].kind {
     case .write: .peerWrite
     case .read: .peerRead
-    case .resyncRead: .resyncRead
-    case .resyncWrite, .resyncZero: .resyncWrite
+    case .resyncRead, .checksumRead, .thinRead, .verifyRead: .resyncRead
+    // It holds its range since it was asked for, as a resync block does.
+    case .resyncWrite, .resyncZero, .verifyCompare: .resyncWrite
     }
   }
 
@@ -95,7 +96,8 @@ extension Engine {
     }
     switch request.kind {
     case .write: startPeerWrite(v, id)
-    case .resyncRead: startResyncRead(v, id)
+    case .resyncRead, .checksumRead, .thinRead: startResyncRead(v, id)
+    case .verifyRead, .verifyCompare: startVerifyRead(v, id)
     case .resyncWrite, .resyncZero: startResyncWrite(v, id)
     case .read: startPeerRead(v, id)
     }
@@ -213,6 +215,7 @@ extension Engine {
       volumes[v].writesForDisk -= 1
       if volumes[v].detach.phase != .none { lookAgain = true }
     }
+    if !digests.isEmpty { digests[id.raw] = nil }
     if let payload = request.payload { fx.append(.giveBack(payload)) }
     if let hold = request.hold {
       volumes[v].ranges.remove(hold)

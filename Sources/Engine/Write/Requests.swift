@@ -86,6 +86,12 @@ struct PeerRequest {
     case write(WriteKind)
     case read
     case resyncRead
+    /// P_CSUM_RS_REQUEST, P_RS_THIN_REQ: a resync read whose answer may be shorter than the data.
+    case checksumRead
+    case thinRead
+    /// A block of an online verify, as VerifyT and as VerifyS.
+    case verifyRead
+    case verifyCompare
     case resyncWrite
     case resyncZero
   }

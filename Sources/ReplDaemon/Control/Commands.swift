@@ -64,7 +64,7 @@ extension Reactor {
     case .show(let json, let defaults):
       let hosted = setup.hosted
       reply(.text(json ? Show.json(of: hosted, defaults: defaults) : Show.text(of: hosted, defaults: defaults)), place)
-    case .verify, .suspendIO, .resumeIO, .resize:
+    case .resize:
       reply(.refused(.notBuilt(request.command.name)), place)
     default:
       if let refusal = standsAgainst(request.command) { return reply(.refused(refusal), place) }
@@ -149,8 +149,12 @@ extension Reactor {
     case .newCurrentUUID(let volume, let clear): return each(volume) { .newCurrentUUID($0, clearBitmap: clear) }
     case .pauseSync(let volume): return each(volume) { .pauseSync($0) }
     case .resumeSync(let volume): return each(volume) { .resumeSync($0) }
+    case .verify(let volume, let start, let stop):
+      return each(volume) { .verify($0, start: start.map { Sector($0) }, stop: stop.map { Sector($0) }) }
+    case .suspendIO: return .success([.suspendIO])
+    case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
-    case .status, .verify, .suspendIO, .resumeIO, .resize, .waitConnect, .waitSync, .watch, .adjust, .metadata,
+    case .status, .resize, .waitConnect, .waitSync, .watch, .adjust, .metadata,
       .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }

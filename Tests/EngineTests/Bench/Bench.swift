@@ -84,7 +84,10 @@ final class Bench {
     pass(.seconds(1))
     say(.features(Features()))
     say(.protocolOffer(node.settings.offer))
-    say(.syncParameters(SyncParameters()))
+    var parameters = SyncParameters()
+    parameters.verifyAlgorithm = node.settings.net.verifyAlgorithm
+    parameters.checksumAlgorithm = node.settings.net.checksumAlgorithm
+    say(.syncParameters(parameters))
     var sizes = Sizes()
     sizes.backing = node.volume().size.value
     sizes.current = node.volume().size.value

@@ -17,6 +17,8 @@ final class Node {
   var secret = "secret"
   /// In place of the digest made of the secret.
   var sign: (([UInt8]) -> [UInt8])?
+  /// In place of the digest of what is on the disk.
+  var digest: ((WorkID, BlockRange) -> [UInt8])?
 
   enum Arrival {
     case event(Event)
@@ -133,7 +135,7 @@ final class Node {
     case .disk(let id, let volume, let operation):
       checkOverlap(volume, operation)
       begin(id, Work(effect: effect))
-    case .metaRead(let id, _, _, _): begin(id, Work(effect: effect))
+    case .examine(let id, _, _, _, _), .metaRead(let id, _, _, _): begin(id, Work(effect: effect))
     case .metaWrite(let id, let volume, let block, _, _):
       var bytes = [UInt8](repeating: 0xa5, count: 4096)
       bytes.withUnsafeMutableBytes { engine.render(block, of: volume, into: $0) }
@@ -195,6 +197,21 @@ final class Node {
         ?? disks[volume]!.perform(
           operation, read: { self.payloads[$0.page] = $1 }, bytes: { self.payloads[$0.page]! })
       inbox.append(.event(.diskDone(id, result)))
+    case .examine(_, let volume, let range, let what, let payload):
+      var content: [UInt64] = []
+      let result =
+        fault
+        ?? disks[volume]!.perform(
+          .read(range, payload ?? PayloadRef(page: 0, bytes: UInt32(range.bytes))), read: { content = $1 },
+          bytes: { _ in [] })
+      if let payload { payloads[payload.page] = content }
+      let finding: Finding =
+        switch what {
+        case _ where result != nil: .fault(result!)
+        case .zeroes: .isZero(content.allSatisfy { $0 == 0 })
+        case .digest(let name): .digest(digest?(id, range) ?? fakeDigest(name, content))
+        }
+      inbox.append(.event(.examined(id, finding)))
     case .metaRead(_, let volume, let offset, let bytes):
       if fault == nil, let read = disks[volume]!.metaRead(offset, UInt64(bytes)) {
         inbox.append(.bytes(id, read))
@@ -234,7 +251,7 @@ final class Node {
   private func finished(_ event: Event) {
     let errand: Errand
     switch event {
-    case .diskDone(let id, _), .metaDone(let id, _): errand = .work(id)
+    case .diskDone(let id, _), .metaDone(let id, _), .examined(let id, _): errand = .work(id)
     case .sent(let id): errand = .sending(id)
     default: return
     }
@@ -264,14 +281,16 @@ final class Node {
   private func payload(of effect: Effect) -> PayloadRef? {
     switch effect {
     case .disk(_, _, .read(_, let payload)), .disk(_, _, .write(_, let payload, _)): payload
-    case .send(_, _, _, let payload, _): payload
+    case .send(_, _, _, let payload, _), .examine(_, _, _, _, let payload): payload
     default: nil
     }
   }
 
   private func volume(of effect: Effect) -> VolumeNumber? {
     switch effect {
-    case .disk(_, let volume, _), .metaRead(_, let volume, _, _), .metaWrite(_, let volume, _, _, _): volume
+    case .disk(_, let volume, _), .examine(_, let volume, _, _, _), .metaRead(_, let volume, _, _),
+      .metaWrite(_, let volume, _, _, _):
+      volume
     default: nil
     }
   }
@@ -283,6 +302,12 @@ final class Node {
         Issue.record("\(name): two writes to sector \(range.start.value) under way")
       }
     }
+  }
+
+  private func fakeDigest(_ name: DigestName, _ content: [UInt64]) -> [UInt8] {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for stamp in content { hash = (hash ^ stamp) &* 0x100_0000_01b3 ^ hash >> 29 }
+    return (0..<name.size).map { UInt8(truncatingIfNeeded: hash >> (UInt64($0 % 8) * 8)) }
   }
 
   private func fakeHMAC(_ algorithm: String, _ message: [UInt8]) -> [UInt8] {

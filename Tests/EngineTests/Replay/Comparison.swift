@@ -68,6 +68,11 @@ extension Replay {
     case .dataRequest(let request): return .bulk("\(name) \(request.sector) \(request.size)")
     case .dataReply(let head), .resyncReply(let head):
       return .bulk("\(name) \(head.sector) \(spoken.payload) \(hex(head.blockID))")
+    case .verifyRequest(let request): return .bulk("\(name) \(request.sector) \(request.size)")
+    case .verifyReply(let request, let digest): return .bulk("\(name) \(request.sector) \(digest)")
+    case .verifyResult(let ack): return .bulk("\(name) \(ack.sector) \(ack.size) \(hex(ack.blockID))")
+    case .inSync(let ack): return .bulk("\(name) \(ack.sector) \(ack.size)")
+    case .deallocated(let block): return .bulk("\(name) \(block.sector) \(block.size)")
     case .outOfSync(let block): return .bulk("\(name) \(block.sector) \(block.size)")
     case .writeAck(let one), .receiveAck(let one), .resyncWriteAck(let one), .negativeAck(let one),
       .negativeDataReply(let one), .negativeResyncReply(let one):

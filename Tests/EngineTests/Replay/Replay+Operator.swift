@@ -51,6 +51,7 @@ extension Replay {
       case "detach": give(.detach(volume, force: false))
       case "invalidate": give(.invalidate(volume))
       case "invalidate-remote": give(.invalidateRemote(volume))
+      case "verify": give(.verify(volume, start: nil, stop: nil))
       case "pause-sync": give(.pauseSync(volume))
       case "resume-sync": give(.resumeSync(volume))
       case "new-current-uuid": give(.newCurrentUUID(volume, clearBitmap: words.contains("--clear-bitmap")))

@@ -24,6 +24,9 @@ extension Replay {
     if config.contains("data-integrity-alg crc32c") { settings.net.integrityAlgorithm = "crc32c" }
     if config.contains("verify-alg crc32c") { settings.net.verifyAlgorithm = "crc32c" }
     for digest in ["sha1", "sha256"] where config.contains("cram-hmac-alg \(digest)") { settings.net.cramHMAC = digest }
+    if config.contains("rs-discard-granularity 65536") {
+      for v in settings.volumes.indices { settings.volumes[v].resync.discardGranularity = 65536 }
+    }
     settings.net.pingTimeout = .deciseconds(30)
     settings.net.connectInterval = .seconds(3)
     for v in settings.volumes.indices {

@@ -66,6 +66,7 @@ final class Replay {
     node = Node(role, settings: settings, disks: disks, seed: 1)
     node.onNetwork = { [unowned self] in self.carry($0) }
     node.sign = { [unowned self] in self.sign($0) }
+    node.digest = { [unowned self] in self.digest($0, $1) }
   }
 
   // MARK: Running
@@ -136,7 +137,7 @@ final class Replay {
       barrierAcks.append(BarrierAck(handle: number, setSize: writesSinceBarrier))
       writesSinceBarrier = 0
       ackBarriers()
-    case .resyncRequest(let request):
+    case .resyncRequest(let request), .thinRequest(let request), .checksumRequest(let request, _):
       requests.append((request, volume))
       serve()
     case .resyncReply(let head): ackUnasked(head.sector, volume)
@@ -206,6 +207,24 @@ final class Replay {
     }
     if message == challenge { return responses[true]! }
     return script.recording.name.contains("wrong-secret") ? [1] : responses[false]!
+  }
+
+  /// As if our disk held what the kernel's did: the digest it sent, or one that is equal where it found so.
+  private func digest(_ id: WorkID, _ range: BlockRange) -> [UInt8] {
+    let expected = node.engine.digests[id.slot.raw]
+    if id.kind == .resyncRead {
+      return facts.equal.contains { $0.start == range.start } ? expected ?? [] : [0, 0, 0, 0]
+    }
+    guard id.kind == .verify else { return [0, 0, 0, 0] }
+    for case .packet(link, _, let fromAlpha, let decoded, _) in script.entries where fromAlpha == isAlpha {
+      switch decoded.packet {
+      case .verifyReply(let reply, let digest) where reply.sector == range.start.value: return digest
+      case .verifyResult(let ack) where ack.sector == range.start.value:
+        return ack.blockID == Engine.inSyncMark ? expected ?? [] : [0, 0, 0, 0]
+      default: break
+      }
+    }
+    return [0, 0, 0, 0]
   }
 
   // MARK: The recorded peer

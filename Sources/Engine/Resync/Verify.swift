@@ -1,0 +1,321 @@
+// Online verify (wire spec 10): VerifyS asks block by block, VerifyT answers with digests, VerifyS compares with its own and
+// tells the result. Laws: a block is compared in one place of the write stream on both nodes, so that a write under way is
+// no difference; what differs is marked on both and stays marked until a resync (D9).
+import Base
+import Protocol
+
+struct Verify {
+  var started: Instant?
+  /// First sector, and the one behind the last.
+  var start: UInt64 = 0
+  var stop: UInt64 = 0
+  /// VerifyS: next bit to ask for.
+  var position: UInt64 = 0
+  /// VerifyS: asked for and not answered, in order.
+  var asked: [Resync.Asked] = []
+  /// Blocks not yet compared.
+  var total: UInt64 = 0
+  var left: UInt64 = 0
+  /// Blocks that differ, and those that could not be compared.
+  var found: UInt64 = 0
+  var skipped: UInt64 = 0
+  /// Differing blocks in a row, for one line of the log.
+  var run: Range<UInt64>?
+  var isEnding = false
+  /// The next block is in use: new writes of the application wait behind it, so that it has its turn.
+  var wanted: BlockRange?
+  var nextStep: Instant?
+}
+
+extension VolumeState {
+  var isVerifying: Bool { conn == .verifyS || conn == .verifyT }
+}
+
+extension Engine {
+  /// block_id of P_OV_RESULT, the one handle that is a number (big endian).
+  static let inSyncMark = UInt64(4711).bigEndian
+  static let outOfSyncMark = UInt64(4712).bigEndian
+  /// Requests under way at once.
+  static let maxVerifyRequests = 1024
+
+  // MARK: beginning
+
+  mutating func verify(_ v: Int, start: Sector?, stop: Sector?, _ reply: ReplyTo) {
+    let state = volumes[v].state
+    let first = (start?.value ?? volumes[v].verifyFrom) & ~7
+    let end = min(stop?.value ?? volumes[v].size.value, volumes[v].size.value)
+    if DigestName(rawValue: link.verifyAlgorithm) == nil, state.conn >= .connected {
+      refuseChange(reply, -14, why: "verify-alg is \(link.verifyAlgorithm.isEmpty ? "not set" : link.verifyAlgorithm)")
+    } else if state.conn < .connected {
+      refuseChange(reply, -15)
+    } else if state.conn != .connected {
+      refuseChange(reply, -8, why: "\(name(v)) is \(state.conn.name)")
+    } else if state.disk != .upToDate || state.peerDisk != .upToDate {
+      refuseChange(
+        reply, -2, why: "the disks are \(state.disk.name) and \(state.peerDisk.name), and only good data are compared")
+    } else if first >= end {
+      refuse(
+        reply,
+        .request(
+          148, "Invalid setting", why: "sectors \(first) to \(end) of \(name(v)) are nothing to compare",
+          next: "name a range inside of its \(volumes[v].size.value) sectors"))
+    } else if !pending.isNone {
+      refuseChange(reply, -18, why: "another state change is under way")
+    } else {
+      pending = .verify(v, start: first, stop: end, reply)
+      ask(v, mask: 0x1f0, value: 0x120)
+    }
+  }
+
+  /// The peer has agreed.
+  mutating func startVerifySource(_ v: Int, start: UInt64, stop: UInt64) {
+    change(v) { $0.conn = .verifyS }
+    guard volumes[v].state.conn == .verifyS else { return }
+    beginVerify(v, start: start, stop: stop)
+    askToVerify(v)
+  }
+
+  private mutating func beginVerify(_ v: Int, start: UInt64, stop: UInt64) {
+    let blocks = (stop + 7) / 8 - start / 8
+    volumes[v].verify = Verify(
+      started: now, start: start, stop: stop, position: start / 8, total: blocks, left: blocks)
+    log("\(name(v)): Starting Online Verify from sector \(start)")
+  }
+
+  // MARK: VerifyS
+
+  mutating func askToVerify(_ v: Int) {
+    guard volumes[v].state.conn == .verifyS, let data = link.data, volumes[v].hasDisk else { return }
+    let limit = min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests)
+    refillBudget(v)
+    while volumes[v].verify.asked.count < limit, volumes[v].verify.position * 8 < volumes[v].verify.stop {
+      guard hasBudget(v) else {
+        volumes[v].verify.nextStep = now + .milliseconds(100)
+        return
+      }
+      let sector = volumes[v].verify.position * 8
+      let range = BlockRange(Sector(sector), SectorCount(min(8, volumes[v].size.value - sector)))
+      // The peer's writes and its answer have their order on the stream.
+      guard !volumes[v].ranges.conflicts(range, with: [.appWrite, .resyncAsked, .resyncWrite]) else {
+        // In use: the order is kept, it is tried again, and nobody new is let in.
+        if volumes[v].verify.wanted != range {
+          volumes[v].verify.wanted = range
+          lookAgain = true
+        }
+        volumes[v].verify.nextStep = now + .milliseconds(10)
+        return
+      }
+      if volumes[v].verify.wanted != nil {
+        volumes[v].verify.wanted = nil
+        lookAgain = true
+      }
+      let hold = volumes[v].ranges.insert(range, .resyncAsked)
+      volumes[v].verify.asked.append(.init(range: range, hold: hold))
+      volumes[v].verify.position += 1
+      volumes[v].resync.budget -= min(volumes[v].resync.budget, range.count.value)
+      let request = BlockRequest(sector: sector, blockID: syncerBlockID, size: UInt32(range.bytes))
+      fx.append(.send(data, volumes[v].number, .verifyRequest(request), nil, notify: nil))
+    }
+  }
+
+  private mutating func takeVerified(_ v: Int, _ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
+    let at = volumes[v].verify.asked.firstIndex { $0.range.start.value == sector && $0.range.bytes == UInt64(size) }
+    return at.map { volumes[v].verify.asked.remove(at: $0) }
+  }
+
+  /// P_OV_REPLY.
+  mutating func verifyReplied(_ v: Int, _ request: BlockRequest, _ digest: [UInt8]) {
+    // Left over from one that was broken off.
+    guard volumes[v].state.conn == .verifyS else { return }
+    guard let asked = takeVerified(v, request.sector, request.size) else {
+      breakLink(.protocolError, "P_OV_REPLY for sector \(request.sector) that was not asked for")
+      return
+    }
+    guard hasRoomForPeer(nil) else {
+      return
+    }
+    let id = peerRequests.insert(
+      PeerRequest(
+        kind: .verifyCompare, volume: v, range: asked.range, blockID: syncerBlockID, flags: [], payload: nil,
+        hold: asked.hold, connection: link.generation))
+    digests[id.raw] = digest
+    readInTurn(v, id)
+  }
+
+  /// P_NEG_RS_DREPLY while verifying: the peer cannot read its disk.
+  mutating func verifyRefused(_ v: Int, _ ack: BlockAck) {
+    guard let asked = takeVerified(v, ack.sector, ack.size) else { return }
+    volumes[v].ranges.remove(asked.hold)
+    lookAgain = true
+    volumes[v].verify.skipped += 1
+    verified(v)
+  }
+
+  // MARK: VerifyT
+
+  /// P_OV_REQUEST.
+  mutating func verifyRequested(_ v: Int, _ request: BlockRequest) {
+    guard isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20), request.sector % 8 == 0 else {
+      breakLink(
+        .protocolError, "P_OV_REQUEST of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
+      return
+    }
+    guard hasRoomForPeer(nil) else { return }
+    if volumes[v].state.conn == .verifyT, volumes[v].verify.started == nil {
+      // The first one tells where it begins.
+      beginVerify(v, start: request.sector, stop: volumes[v].size.value)
+    }
+    let id = peerRequests.insert(
+      PeerRequest(
+        kind: .verifyRead, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
+        blockID: request.blockID, flags: [], payload: nil, connection: link.generation))
+    volumes[v].unacked += 1
+    readInTurn(v, id)
+  }
+
+  /// P_OV_RESULT.
+  mutating func verifyResulted(_ v: Int, _ ack: BlockAck) {
+    guard isLegal(v, sector: ack.sector, size: ack.size, limit: 1 << 20) else {
+      breakLink(.networkFailure, "P_OV_RESULT outside \(name(v))")
+      return
+    }
+    if ack.blockID == Self.outOfSyncMark { differs(v, BlockRange(start: ack.sector, bytes: ack.size)) }
+    if volumes[v].state.conn == .verifyT { verified(v) }
+  }
+
+  // MARK: comparing
+
+  /// The block is nobody else's now, on this node.
+  mutating func startVerifyRead(_ v: Int, _ id: SlotID) {
+    let request = peerRequests[id]
+    let isAsked = request.kind == .verifyRead
+    guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate, isAsked || volumes[v].state.conn == .verifyS,
+      let digest = DigestName(rawValue: link.verifyAlgorithm)
+    else {
+      if isAsked { refuseRead(v, id, { .negativeResyncReply($0) }) } else { releasePeerRequest(id) }
+      return
+    }
+    if let hold = request.hold {
+      volumes[v].ranges.become(.resyncWrite, hold)
+    } else {
+      peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
+    }
+    volumes[v].ioInFlight += 1
+    fx.append(
+      .examine(WorkID(kind: .verify, slot: id), volumes[v].number, request.range, .digest(digest), into: nil))
+  }
+
+  mutating func verifyExamined(_ id: SlotID, _ finding: Finding) {
+    let request = peerRequests[id]
+    let v = request.volume
+    volumes[v].ioInFlight -= 1
+    if case .fault(let fault) = finding { diskFailed(v, fault, "read") }
+    // What cannot be read is not equal.
+    var own = [UInt8](repeating: 0, count: DigestName(rawValue: link.verifyAlgorithm)?.size ?? 1)
+    if case .digest(let digest) = finding { own = digest }
+    let isCurrent = request.connection == link.generation
+    if request.kind == .verifyRead {
+      if isCurrent, let data = link.data {
+        volumes[v].unacked -= 1
+        let answer = BlockRequest(
+          sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes))
+        fx.append(.send(data, volumes[v].number, .verifyReply(answer, digest: own), nil, notify: nil))
+      }
+      releasePeerRequest(id)
+    } else {
+      let theirs = digests[id.raw]
+      releasePeerRequest(id)
+      if isCurrent, volumes[v].state.conn == .verifyS {
+        // Without a digest of our own nothing is known, and nothing marked.
+        var isUnknown = false
+        if case .isZero = finding { isUnknown = true }
+        if isUnknown { volumes[v].verify.skipped += 1 }
+        let isEqual = isUnknown || own == theirs
+        if !isEqual { differs(v, request.range) }
+        sendMeta(
+          .verifyResult(
+            BlockAck(
+              sector: request.range.start.value, blockID: isEqual ? Self.inSyncMark : Self.outOfSyncMark,
+              size: UInt32(request.range.bytes), sequence: volumes[v].nextSequence())), volumes[v].number)
+        verified(v)
+      }
+    }
+    advanceDetach(v)
+  }
+
+  private mutating func differs(_ v: Int, _ range: BlockRange) {
+    if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
+    volumes[v].verify.found += range.count.bits
+    if let run = volumes[v].verify.run, run.upperBound == range.start.value {
+      volumes[v].verify.run = run.lowerBound..<range.end.value
+    } else {
+      reportRun(v)
+      volumes[v].verify.run = range.start.value..<range.end.value
+    }
+  }
+
+  private mutating func reportRun(_ v: Int) {
+    guard let run = volumes[v].verify.run else { return }
+    volumes[v].verify.run = nil
+    warn("\(name(v)): Out of sync: start=\(run.lowerBound), size=\(run.count) (sectors)")
+  }
+
+  // MARK: the end
+
+  /// One block less.
+  private mutating func verified(_ v: Int) {
+    if volumes[v].verify.left > 0 { volumes[v].verify.left -= 1 }
+    if volumes[v].verify.left == 0, !volumes[v].verify.isEnding, volumes[v].verify.started != nil {
+      // The ack of a ping comes behind every result: both know all of them then.
+      volumes[v].verify.isEnding = true
+      sendPing(.verify(volume: v))
+    } else {
+      askToVerify(v)
+    }
+  }
+
+  mutating func verifyPinged(_ v: Int) {
+    if volumes[v].state.isVerifying, volumes[v].verify.isEnding { finishVerify(v) }
+  }
+
+  mutating func finishVerify(_ v: Int) {
+    let wasSource = volumes[v].state.conn == .verifyS
+    volumes[v].verify.left = 0
+    let found = volumes[v].verify.found
+    change(v) { $0.conn = .connected }
+    // It ends a peer that counts to the end of the device.
+    if wasSource, link.version >= 97, link.version != 100 { sendState(v) }
+    if volumes[v].hasDisk { flushBitmap(v, lazy: true, then: .nothing) }
+    if found > 0 { call(.outOfSync, v) }
+  }
+
+  /// Done or broken off.
+  mutating func endVerify(_ v: Int) {
+    reportRun(v)
+    let verify = volumes[v].verify
+    for asked in verify.asked { volumes[v].ranges.remove(asked.hold) }
+    let milliseconds = verify.started.map { (now - $0).nanoseconds / 1_000_000 } ?? 0
+    if verify.left > 0 {
+      let reached = verify.start + (verify.total - verify.left) * 8
+      volumes[v].verifyFrom = reached
+      log("\(name(v)): Online Verify reached sector \(reached)")
+    } else if verify.started != nil {
+      volumes[v].verifyFrom = 0
+      log(
+        "\(name(v)): Online verify done after \(milliseconds) ms, \(verify.total * 4) KiB compared"
+          + (verify.skipped > 0 ? ", \(verify.skipped) blocks could not be read" : ""))
+    }
+    if verify.found > 0 {
+      fx.append(.log(.error, "\(name(v)): Online verify found \(verify.found) 4k blocks out of sync!"))
+    }
+    volumes[v].verify = Verify()
+    lookAgain = true
+  }
+
+  mutating func verifyTick(_ v: Int) {
+    if let due = volumes[v].verify.nextStep, now >= due {
+      volumes[v].verify.nextStep = nil
+      askToVerify(v)
+    }
+  }
+}

@@ -1,0 +1,212 @@
+// Online verify: what differs is found and marked on both nodes, what is equal is not, whatever the application does
+// meanwhile; and the ways it begins, is refused, and is broken off.
+import Base
+import Protocol
+import Testing
+
+@testable import Engine
+
+@Suite("Online verify")
+struct VerifyTests {
+  private func pair(bytes: UInt64 = 8 << 20) throws -> Pair {
+    let pair = try Pair(diskBytes: [bytes]) { settings, _ in settings.net.verifyAlgorithm = "crc32c" }
+    pair.synced()
+    return pair
+  }
+
+  private let verify = Command.verify(.zero, start: nil, stop: nil)
+
+  @Test("blocks that differ are marked on both and stay marked, on either side", arguments: [true, false])
+  func finds(fromPrimary: Bool) throws {
+    let pair = try pair()
+    for block: UInt64 in [7, 8, 300] { pair.beta.disks[.zero]!.spoil(block * 8, 8, with: 99) }
+    for node in pair.both { node.forgetTrace() }
+    pair.order(verify, on: fromPrimary ? pair.alpha : pair.beta)
+    pair.waitSync()
+    for node in pair.both {
+      #expect(node.volume().outOfSync == SectorCount(24))
+      for block: UInt64 in [7, 8, 300] { #expect(node.isOutOfSync(block)) }
+      #expect(node.handlers.contains(.outOfSync))
+      #expect(node.log.contains { $0.contains("Out of sync: start=56, size=16 (sectors)") })
+      #expect(node.volume().verify == nil)
+    }
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectRest()
+    // Only a resync repairs.
+    pair.order(.invalidate(.zero), on: pair.beta)
+    pair.waitSync()
+    pair.expectEqual()
+  }
+
+  @Test("writes under way are no differences", arguments: [true, false], WireProtocol.everyone)
+  func writesMeanwhile(fromPrimary: Bool, wireProtocol: WireProtocol) throws {
+    let pair = try Pair(diskBytes: [2 << 20]) { settings, _ in
+      settings.net.verifyAlgorithm = "sha1"
+      settings.net.wireProtocol = wireProtocol
+      settings.net.maxBuffers = 32
+    }
+    pair.synced()
+    for node in pair.both { node.holding = [.verify, .peerWrite] }
+    let to = (fromPrimary ? pair.alpha : pair.beta).order(verify)
+    var random = SeededGenerator(seed: 3)
+    for stamp in 1...2000 {
+      let sector = random.below(60) * 8
+      pair.alpha.write(sector, stamp: UInt64(stamp))
+      if stamp % 5 == 0 { pair.alpha.flush() }
+      for node in pair.both {
+        node.release(.verify, count: Int(random.below(3)))
+        node.release(.peerWrite, count: Int(random.below(3)))
+      }
+      pair.settle()
+    }
+    for node in pair.both { node.stopHolding() }
+    pair.run(until: { pair.both.allSatisfy { $0.volume().replication == .connected } })
+    #expect((fromPrimary ? pair.alpha : pair.beta).replies[to] == .done)
+    for node in pair.both { #expect(node.log.contains { $0.contains("Online verify done") }) }
+    pair.expectEqual()
+    pair.expectRest()
+  }
+
+  @Test("a block that is always being written has its turn, in a verify and in a resync", arguments: [true, false])
+  func hotBlock(verifies: Bool) throws {
+    let pair = try Pair(diskBytes: [1 << 20]) { settings, _ in
+      settings.net.verifyAlgorithm = "crc32c"
+      settings.net.maximumVersion = 94
+    }
+    pair.synced()
+    pair.order(.secondary, on: pair.alpha)
+    if !verifies { pair.order(.invalidate(.zero), on: pair.alpha) }
+    pair.order(.primary(force: false), on: pair.alpha)
+    pair.alpha.holding = [.appWrite]
+    for stamp: UInt64 in 1...3 { pair.alpha.write(1000, stamp: stamp) }
+    if verifies { _ = pair.alpha.order(verify) }
+    for stamp: UInt64 in 4...500 {
+      pair.alpha.write(1000, stamp: stamp)
+      pair.settle()
+      pair.alpha.release(.appWrite, count: 1)
+      pair.pass(.milliseconds(1))
+    }
+    #expect(pair.both.allSatisfy { $0.volume().replication == .connected })
+    pair.alpha.stopHolding()
+    pair.settle()
+    pair.expectEqual()
+    pair.expectRest()
+  }
+
+  @Test("a part of the device, from a first sector to a last one")
+  func part() throws {
+    let pair = try pair()
+    for block: UInt64 in [1, 10, 100] { pair.beta.disks[.zero]!.spoil(block * 8, 8, with: 5) }
+    pair.alpha.forgetTrace()
+    pair.order(.verify(.zero, start: Sector(43), stop: Sector(720)), on: pair.alpha)
+    pair.waitSync()
+    let asked = pair.alpha.packets { if case .verifyRequest = $0 { true } else { false } }
+    #expect(asked.count == 85)
+    for node in pair.both {
+      #expect(node.isOutOfSync(10))
+      #expect(!node.isOutOfSync(1) && !node.isOutOfSync(100))
+    }
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+  }
+
+  @Test("broken off by a disconnect, the next one goes on from there; progress can be seen")
+  func brokenOff() throws {
+    let pair = try pair()
+    pair.alpha.holding = [.verify]
+    _ = pair.alpha.order(verify)
+    pair.settle()
+    pair.alpha.release(.verify, count: 100)
+    pair.settle()
+    let progress = try #require(pair.alpha.volume().verify)
+    #expect(progress.position == 800)
+    #expect(pair.beta.volume().verify?.position == 800)
+    pair.expect("VerifyS Primary/Secondary UpToDate/UpToDate", peer: "VerifyT")
+    _ = pair.beta.order(.disconnect(force: false))
+    pair.settle()
+    pair.alpha.stopHolding()
+    pair.order(.connect(discardMyData: false), on: pair.beta)
+    pair.waitConnected()
+    pair.waitSync()
+    pair.alpha.forgetTrace()
+    pair.order(verify, on: pair.alpha)
+    pair.waitSync()
+    let asked = pair.alpha.packets { if case .verifyRequest = $0 { true } else { false } }
+    #expect(asked.first == .verifyRequest(BlockRequest(sector: 800, blockID: syncerBlockID, size: 4096)))
+    pair.expectRest()
+  }
+
+  @Test("a disk that fails meanwhile ends it", arguments: [true, false])
+  func diskFails(ofAsker: Bool) throws {
+    let pair = try pair()
+    let node = ofAsker ? pair.alpha : pair.beta
+    node.disks[.zero]!.badForReading = 800..<808
+    pair.order(verify, on: pair.alpha)
+    pair.run(until: { node.volume().disk == .diskless })
+    pair.pass(.seconds(2))
+    #expect(pair.both.allSatisfy { $0.volume().replication == .connected })
+    pair.expectRest()
+  }
+
+  @Test("what cannot be compared is refused with DRBD's numbers")
+  func refusals() throws {
+    let plain = try Pair()
+    plain.synced()
+    plain.refuse(verify, on: plain.alpha, -14)
+    let pair = try pair()
+    pair.refuse(.verify(.zero, start: Sector(1 << 30), stop: nil), on: pair.alpha, 148)
+    pair.alpha.holding = [.verify]
+    pair.order(verify, on: pair.alpha)
+    pair.refuse(verify, on: pair.alpha, -8)
+    pair.refuse(.invalidate(.zero), on: pair.beta, -8)
+    pair.alpha.stopHolding()
+    pair.waitSync()
+    pair.order(.disconnect(force: false), on: pair.beta)
+    pair.refuse(verify, on: pair.alpha, -15)
+  }
+
+  @Test("two nodes that both want to verify: one does")
+  func both() throws {
+    let pair = try pair()
+    let one = pair.alpha.order(verify)
+    let other = pair.beta.order(verify)
+    pair.waitSync()
+    pair.run(until: { pair.alpha.replies[one] != nil && pair.beta.replies[other] != nil })
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectRest()
+  }
+
+  @Test("the peer's requests are checked")
+  func hostile() throws {
+    let bench = try Bench { $0.net.verifyAlgorithm = "crc32c" }
+    bench.primary()
+    bench.say(.verifyRequest(BlockRequest(sector: 1 << 40, blockID: syncerBlockID, size: 4096)))
+    #expect(bench.node.volume().replication < .connected)
+    let other = try Bench { $0.net.verifyAlgorithm = "crc32c" }
+    other.primary()
+    _ = other.order(verify)
+    other.say(.stateChangeReply(1))
+    other.say(.verifyReply(BlockRequest(sector: 7, blockID: syncerBlockID, size: 4096), digest: [1, 2, 3, 4]))
+    #expect(other.node.volume().replication < .connected)
+  }
+}
+
+extension WireProtocol {
+  static let everyone: [WireProtocol] = [.a, .b, .c]
+}
+
+extension FakeDisk {
+  /// Changes what is on the disk behind the engine's back.
+  func spoil(_ sector: UInt64, _ count: UInt64, with stamp: UInt64) {
+    let range = BlockRange(Sector(sector), SectorCount(count))
+    _ = perform(
+      .write(range, PayloadRef(page: 0, bytes: UInt32(range.bytes)), fua: true), read: { _, _ in },
+      bytes: { _ in [UInt64](repeating: stamp, count: Int(count)) })
+  }
+}
+
+extension Pair {
+  func expect(_ state: String, peer word: String, at location: SourceLocation = #_sourceLocation) {
+    #expect(alpha.state == state, sourceLocation: location)
+    #expect(beta.state.hasPrefix(word), sourceLocation: location)
+  }
+}
