@@ -119,4 +119,44 @@ struct ActivityGateTests {
     #expect(bench.sent().contains("P_DATA"))
     _ = write
   }
+
+  @Test("thousands of cold writes get through in order, and each is looked at a few times only")
+  func manyCold() throws {
+    let count = 4000
+    let bench = try Bench(diskBytes: 2 << 30) {
+      $0.volumes[0].alExtents = 67
+      $0.maxRequests = count
+    }
+    bench.primary()
+    bench.node.inbox.append(.event(.socketClosed(bench.data)))
+    bench.settle()
+    bench.node.holding = [.activityLog]
+    var order: [Int] = []
+    var tickets: [Ticket] = []
+    for i in 0..<count {
+      let sector = UInt64(i % 500) * 8192 + UInt64(i / 500) * 8
+      tickets.append(bench.node.write(sector, stamp: UInt64(i + 1)))
+    }
+    bench.settle()
+    #expect(tickets.allSatisfy { !bench.node.isAnswered($0) })
+    let before = bench.node.engine.volumes[0].gate.looks
+    bench.node.forgetTrace()
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(tickets.allSatisfy { bench.node.isGood($0) })
+    // Every write waits for one extent: it is looked at when it comes to the head, and when its extent is durable.
+    let looks = bench.node.engine.volumes[0].gate.looks - before
+    #expect(looks <= 4 * count, "\(looks) looks at \(count) writes")
+    for effect in bench.node.trace {
+      if case .disk(_, _, .write(let range, _, _)) = effect { order.append(Int(range.start.value)) }
+    }
+    #expect(order.count == count)
+    // In the order of arrival, but for those whose extent is in the log already: they may go with it.
+    for lane in 0..<500 {
+      let mine = order.filter { $0 / 8192 == lane }
+      #expect(mine == mine.sorted())
+    }
+    let isEmpty = bench.node.engine.volumes[0].gate.isEmpty
+    #expect(isEmpty)
+  }
 }
