@@ -84,6 +84,7 @@ if arguments.seeds.isEmpty {
   {
     live(seed)
     seed += 1
+    if arguments.goesOn, tally.lives % 1000 == 0 { print("\(tally.lives) lives, \(tally.failures.count) failed") }
   }
   let seconds = monotonicSeconds() - start
   let rate = Int(Double(tally.events - arguments.before.events) / max(seconds, 1e-9))

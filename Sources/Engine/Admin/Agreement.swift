@@ -242,9 +242,11 @@ extension Engine {
 
   private mutating func startFullTarget(_ v: Int) {
     setAllBits(v)
+    let wasGood = volumes[v].state.disk == .upToDate
     volumes[v].backing.bitsAreComplete = true
     change(v) { $0.conn = .startingSyncT }
     change(v) { $0.conn = .wfSyncUUID }
+    volumes[v].invalidateCanBeUndone = wasGood
     if let sync = volumes[v].earlySync {
       volumes[v].earlySync = nil
       syncUUIDReceived(v, sync)

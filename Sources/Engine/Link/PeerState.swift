@@ -82,6 +82,13 @@ extension Engine {
       volumes[v].compareAgain = false
       report(v, decided)
       verdict = decided
+      if old.disk == .negotiating, isStale(v) {
+        guard case .target = decided.action else {
+          warn("\(name(v)): attach refused: this disk is older than the data this Primary has shown")
+          beginDetach(v, graceful: true, nil)
+          return
+        }
+      }
       takeCorrections(v, decided)
       switch decided.action {
       case .noSync: conn = .connected

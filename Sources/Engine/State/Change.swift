@@ -91,6 +91,10 @@ extension Engine {
     edit(&new)
     new.normalise()
     if new == old { return }
+    if volumes[v].invalidateCanBeUndone, new.conn != .wfSyncUUID {
+      volumes[v].invalidateCanBeUndone = false
+      if new.conn == .connected, new.disk == .outdated, new.peerDisk <= .failed { new.disk = .upToDate }
+    }
     volumes[v].state = new
     logChange(v, old, new)
     consequences(v, old, new)
