@@ -96,7 +96,7 @@ public struct Engine: ~Copyable {
     case .socketClosed(let socket): socketClosed(socket)
     case .sent(let id): sent(id)
     case .signed(let id, let digest): signed(id, digest)
-    case .handlerDone(_, let exit): handlerDone(exit)
+    case .handlerDone(let id, let exit): handlerDone(id, exit)
     case .command(let command, let reply): execute(command, reply)
     case .tick: tick()
     }

@@ -153,12 +153,19 @@ extension Engine {
     return true
   }
 
-  mutating func call(_ handler: Handler, _ v: Int) {
+  @discardableResult
+  mutating func call(_ handler: Handler, _ v: Int) -> WorkID {
     handlersCalled += 1
-    fx.append(.handler(WorkID(kind: .handler, slot: SlotID(raw: handlersCalled)), handler, volumes[v].number))
+    let id = WorkID(kind: .handler, slot: SlotID(raw: handlersCalled))
+    fx.append(.handler(id, handler, volumes[v].number))
+    return id
   }
 
-  mutating func handlerDone(_ exit: Int32) {
+  mutating func handlerDone(_ id: WorkID, _ exit: Int32) {
+    for v in 0..<volumes.count where volumes[v].resync.preparing == id {
+      volumes[v].resync.preparing = nil
+      return targetPrepared(v, exit)
+    }
     if exit != 0 { warn("\(settings.name): a handler ended with status \(exit)") }
   }
 }

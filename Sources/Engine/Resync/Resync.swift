@@ -29,6 +29,8 @@ struct Resync {
   var started: Instant?
   /// Target: the metadata says Inconsistent, blocks may be overwritten.
   var ready = false
+  /// Target: before-resync-target runs; nothing is asked for until it has ended.
+  var preparing: WorkID?
   var position: UInt64 = 0
   /// The application writes to these blocks without a break: its next writes to them wait until they have been asked for.
   var wanted: BlockRange?

@@ -21,8 +21,19 @@ extension Engine {
       $0.disk = .inconsistent
     }
     beginResync(v)
-    call(.beforeResyncTarget, v)
+    volumes[v].resync.preparing = call(.beforeResyncTarget, v)
     writeSuperblock(v, then: .targetReady)
+  }
+
+  /// before-resync-target has ended: with anything but success the data stay as they are, and the connection is given up.
+  mutating func targetPrepared(_ v: Int, _ exit: Int32) {
+    guard volumes[v].state.isSyncTarget else { return }
+    guard exit == 0 else {
+      giveUpLink("before-resync-target of \(name(v)) ended with status \(exit)")
+      return
+    }
+    askForBlocks(v)
+    checkTargetEnd(v)
   }
 
   mutating func targetReady(_ v: Int) {
@@ -41,8 +52,8 @@ extension Engine {
 
   /// Sends requests as far as window and pace allow.
   mutating func askForBlocks(_ v: Int) {
-    guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ready, volumes[v].resync.ending == .none,
-      volumes[v].hasDisk
+    guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ready, volumes[v].resync.preparing == nil,
+      volumes[v].resync.ending == .none, volumes[v].hasDisk
     else { return }
     refillBudget(v)
     askForWanted(v)
@@ -261,7 +272,8 @@ extension Engine {
 
   mutating func checkTargetEnd(_ v: Int) {
     let resync = volumes[v].resync
-    guard volumes[v].state.isSyncTarget, resync.ready, resync.ending == .none, resync.asked.isEmpty,
+    guard volumes[v].state.isSyncTarget, resync.ready, resync.preparing == nil, resync.ending == .none,
+      resync.asked.isEmpty,
       resync.writing == 0, volumes[v].outOfSync <= resync.failed, volumes[v].hasDisk
     else { return }
     volumes[v].resync.ending = .flushing

@@ -21,7 +21,7 @@ import Testing
   private func noting(_ bench: Bench, _ names: String...) -> String {
     names.map { name in
       let file = "\(bench.directory)/\(name).$DRBD_MY_NODE_ID"
-      return "\(name) \"env > \(file).new; mv \(file).new \(file)\";"
+      return "\(name) \"env > \(file).$$; mv \(file).$$ \(file)\";"
     }.joined(separator: " ")
   }
 
@@ -92,6 +92,37 @@ import Testing
     try bench.expectEqualData()
   }
 
+  @Test func nothingIsResyncedBeforeItsHandlerHasEnded() throws {
+    let bench = try Bench()
+    let gate = bench.directory + "/gate"
+    try bench.configure(handlers: "before-resync-target \"while [ ! -e \(gate) ]; do sleep 0.05; done\";")
+    try bench.createMetadata()
+    try bench.up()
+    try bench.a.done(.primary(force: true))
+    try until("the resync waits") { try bench.b.status().connections[0].peerDevices[0].replication == .syncTarget }
+    try until("the handler runs") { bench.b.log.contains("helper command: before-resync-target") }
+    #expect(try bench.b.status().connections[0].peerDevices[0].received == 0)
+    #expect(try bench.b.status().devices[0].disk == .inconsistent)
+    _ = FileManager.default.createFile(atPath: gate, contents: nil)
+    try bench.inSync()
+    try bench.expectEqualData()
+  }
+
+  @Test func aHandlerThatForbidsAResyncEndsTheConnection() throws {
+    let bench = try Bench()
+    try bench.configure(handlers: "before-resync-target \"exit 1\";")
+    try bench.createMetadata()
+    try bench.up()
+    try bench.a.done(.primary(force: true))
+    try until("b is StandAlone") { try bench.b.status().connections[0].state == .standAlone }
+    #expect(try bench.b.status().connections[0].refusedBecause?.contains("before-resync-target") ?? false)
+    #expect(try bench.b.status().devices[0].disk == .inconsistent)
+    try bench.configure()
+    try bench.b.done(.adjust)
+    try bench.connected()
+    try bench.inSync()
+  }
+
   @Test func handlersAreReadAnewByAdjust() throws {
     let bench = try Bench()
     try bench.createMetadata()
@@ -116,7 +147,7 @@ import Testing
     #expect(split.code == 3 && split.err == "to stderr\n")
     let words = split.out.split(separator: "\n")
     #expect(words.contains("DRBD_RESOURCE=r0") && words.contains("DRBD_MINOR=90"))
-    #expect(words.contains { $0.hasPrefix("DRBD_PEER_NODE_ID=") } && words.contains("DRBD_NODE_ID_0=a"))
+    #expect(words.contains { $0.hasPrefix("DRBD_PEER_NODE_ID=") } && words.contains { $0.hasPrefix("DRBD_NODE_ID_") && $0.hasSuffix("=a") })
     #expect(words.contains("DRBD_VOLUME=7"), "what the caller knows better stands")
     #expect(words.contains("DRBD_CONF=\(desk.config)"))
     let fence = try desk.a("fence-peer r0")
