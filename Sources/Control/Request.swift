@@ -56,6 +56,8 @@ public enum Command: Codable, Equatable, Sendable {
   case watch
   /// Read the configuration again and make the running state equal to it.
   case adjust
+  /// The same, but leaves the disks or the connection as they are.
+  case adjustPart(skipDisk: Bool, skipNet: Bool)
   /// Answered by `Reply.superblock`: what would be on disk if the metadata were written now.
   case metadata(volume: VolumeNumber)
   /// Answered by `Reply.text`: the NBD URI of the volume's export.
@@ -93,7 +95,7 @@ extension Command {
     case .waitConnect: "wait-connect"
     case .waitSync: "wait-sync"
     case .watch: "events2"
-    case .adjust: "adjust"
+    case .adjust, .adjustPart: "adjust"
     case .metadata: "get-gi"
     case .exportURI: "sh-nbd-uri"
     case .changeOptions(let section, _, _, _): section

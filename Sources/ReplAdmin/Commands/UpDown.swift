@@ -59,12 +59,12 @@ struct Down: AdminCommand {
 struct Adjust: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "adjust", abstract: "Make a running resource equal to the file; start it when it is down.")
-  @Flag(help: .hidden) var skipDisk = false
-  @Flag(help: .hidden) var skipNet = false
+  @Flag(help: "Leave the disks attached or detached as they are.") var skipDisk = false
+  @Flag(help: "Leave the connection as it is.") var skipNet = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
-  func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names) }
+  func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names, skipDisk: skipDisk, skipNet: skipNet) }
 }
 
 struct AdjustWithProgress: AdminCommand {
@@ -113,7 +113,7 @@ extension Admin {
     for step in steps { console.out(step.joined(separator: " ") + "\n") }
   }
 
-  func adjust(_ names: [String]) -> Int32 {
+  func adjust(_ names: [String], skipDisk: Bool = false, skipNet: Bool = false) -> Int32 {
     forEach(names, .resource, .needed) { target in
       let resource = target.resource
       if options.dryRun, !daemon(resource).isRunning { return printSteps(of: resource) }
@@ -123,7 +123,8 @@ extension Admin {
         try up(resource, noDevice: exists(files.noDevice(resource.name)), deadline: options.deadline(30))
         return
       }
-      try daemon(resource).ask(.adjust, deadline: options.deadline(30))
+      let command: Command = skipDisk || skipNet ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet) : .adjust
+      try daemon(resource).ask(command, deadline: options.deadline(30))
     }
   }
 

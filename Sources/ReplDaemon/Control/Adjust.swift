@@ -8,7 +8,9 @@ import Control
 import Engine
 
 extension Reactor {
-  mutating func adjust(_ job: ControlConnection.Job, _ place: Int) {
+  mutating func adjust(
+    _ job: ControlConnection.Job, _ place: Int, skipDisk: Bool = false, skipNet: Bool = false
+  ) {
     let fresh: HostedResource
     do throws(ConfigurationError) {
       let read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
@@ -32,7 +34,14 @@ extension Reactor {
       return
     }
     setup.overrides = []
-    take(fresh, steps(to: fresh), job, place)
+    let steps = steps(to: fresh).filter { step in
+      switch step {
+      case .attach, .detach: !skipDisk
+      case .connect, .disconnect: !skipNet
+      default: true
+      }
+    }
+    take(fresh, steps, job, place)
   }
 
   /// From here on this is what counts.

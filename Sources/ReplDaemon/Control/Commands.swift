@@ -59,6 +59,7 @@ extension Reactor {
       control.connections[place].job = job
     case .watch: beginWatching(job, place)
     case .adjust: adjust(job, place)
+    case .adjustPart(let skipDisk, let skipNet): adjust(job, place, skipDisk: skipDisk, skipNet: skipNet)
     case .changeOptions(let section, let volume, let settings, let setDefaults):
       changeOptions(section, volume, settings, setDefaults: setDefaults, job, place)
     case .show(let json, let defaults):
@@ -154,7 +155,7 @@ extension Reactor {
     case .suspendIO: return .success([.suspendIO])
     case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
-    case .status, .resize, .waitConnect, .waitSync, .watch, .adjust, .metadata,
+    case .status, .resize, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .metadata,
       .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }

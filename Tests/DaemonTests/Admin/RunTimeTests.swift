@@ -125,6 +125,23 @@ import Testing
     #expect(try desk.a("-d net-options --timeout=30 r0").out.hasSuffix(" --timeout=30\n"))
   }
 
+  @Test func adjustCanLeaveAPartAlone() throws {
+    let desk = try Desk()
+    try desk.synced()
+    succeeds(try desk.a("secondary r0"))
+    succeeds(try desk.a("disconnect r0"))
+    succeeds(try desk.a("detach r0"))
+    succeeds(try desk.a("adjust --skip-net r0"))
+    #expect(try desk.bench.a.status().connections[0].state == .standAlone)
+    #expect(try desk.bench.a.status().devices[0].disk != .diskless)
+    succeeds(try desk.a("detach r0"))
+    succeeds(try desk.a("adjust --skip-disk r0"))
+    try desk.bench.connected()
+    #expect(try desk.bench.a.status().devices[0].disk == .diskless)
+    succeeds(try desk.a("adjust r0"))
+    try desk.bench.inSync()
+  }
+
   // MARK: The low-level names of things
 
   @Test func lowLevelCommandsFindTheirObjects() throws {
