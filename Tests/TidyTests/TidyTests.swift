@@ -31,7 +31,10 @@ private func lines(_ path: String) throws -> [Substring] {
   /// The pure targets with what they may import, as Package.swift declares them: `pure("Engine", ["Base", ...])`.
   private func pureTargets() throws -> [String: Set<String>] {
     var targets: [String: Set<String>] = [:]
-    for line in try lines("Package.swift") {
+    // A call may be broken after its bracket.
+    let text = try lines("Package.swift").joined(separator: "\n").replacingOccurrences(
+      of: "pure\\(\n *\"", with: "pure(\"", options: .regularExpression)
+    for line in text.split(separator: "\n") {
       let parts = line.split(separator: "\"", omittingEmptySubsequences: false).map(String.init)
       guard parts.count >= 2, parts[0].trimmingCharacters(in: .whitespaces) == "pure(" else { continue }
       targets[parts[1]] = Set(stride(from: 3, to: parts.count, by: 2).map { parts[$0] })
