@@ -31,7 +31,6 @@ import Testing
   /// Steps of other programs, and the two that need the kernel's file.
   private func isOurs(_ command: String) -> Bool {
     (command.hasPrefix("drbdadm ") || command.hasPrefix("drbdsetup ")) && !command.contains("|")
-      && !command.contains(" verify ")
   }
 
   private func steps() throws -> [Step] {
