@@ -1,10 +1,15 @@
 """Resynchronisation: beside the application, paused, ordered by the operator, by checksums; disks that come and go."""
 
+import os
+
 from lab.pair import KiB, MiB, Options, digest
 from scenarios import scenario
 
 # The kernel as the target would make room for the application, down to a quarter of a MiB each second.
 SLOW = "resync-rate 6M; c-min-rate 0;"
+
+
+CHECKSUM_REQUEST = 0x21
 
 
 def full_sync_begun(p, options=None):
@@ -132,13 +137,17 @@ def diskless_primary(p):
 
 @scenario("csums-alg: a resync of equal blocks sends digests instead of data")
 def csums(p):
-    p.synced(Options(net="csums-alg crc32c; "))
+    p.synced(Options(net="csums-alg crc32c;", proxy=""))
+    p.rules(f"delay {p.second.kind} {CHECKSUM_REQUEST} 0.001")
     p.first.primary()
     p.write(p.first, [(0, 8 * MiB, 0)])
     p.first.adm("invalidate-remote r0")
     p.first.wait(test=lambda s: s.connection == "SyncSource" or s.peer_disk == "UpToDate")
     p.settled()
     p.judge()
+    asked = p.proxy_log().count("delay:")
+    p.check(asked > 0, "no checksum was sent")
+    return f"{asked} checksum requests"
 
 
 def damage(path, offset, data):
@@ -178,6 +187,9 @@ def thin(p):
     p.write(p.first, [(8 * MiB, 2 * MiB, 0)])
     p.settled()
     p.judge()
+    taken = os.stat(p.second.disks[0]).st_blocks // 2
+    p.check(taken < 16 * 1024, f"{taken} KiB of the target's disk are written")
+    return f"{taken} KiB of the target's disk are written"
 
 
 @scenario("two volumes: both sync, both are written, both are resynced", quick=True)
