@@ -147,10 +147,11 @@ extension Engine {
   }
 
   /// The target has said that it is done. Its word can be ahead of its last ack, as the two travel on different
-  /// sockets: it is remembered until our own bits agree (K5).
+  /// sockets: it is remembered until our own bits agree (K5). What was refused does not count: it may have been a block of
+  /// an earlier resync, and a target that lacks one does not call itself UpToDate.
   mutating func checkSourceEnd(_ v: Int) {
     guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS, volumes[v].resync.noticed,
-      volumes[v].resync.ending == .none, volumes[v].outOfSync <= volumes[v].resync.failed
+      volumes[v].resync.ending == .none, volumes[v].outOfSync == 0
     else { return }
     volumes[v].resync.ending = .pinging
     sendPing(.resyncSource(volume: v))
@@ -160,14 +161,11 @@ extension Engine {
     guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS,
       volumes[v].resync.ending == .pinging
     else { return }
-    if volumes[v].resync.failed == 0 {
-      volumes[v].generations.finishAsSource()
-      rememberOwnAsPeers(v)
-    }
-    let complete = volumes[v].resync.failed == 0
+    volumes[v].generations.finishAsSource()
+    rememberOwnAsPeers(v)
     change(v) {
       $0.conn = .connected
-      $0.peerDisk = complete ? .upToDate : .inconsistent
+      $0.peerDisk = .upToDate
     }
     if volumes[v].hasDisk {
       flushBitmap(v, lazy: true, then: .nothing)
