@@ -52,6 +52,8 @@ public enum Effect: Equatable, Sendable {
   // Disks. Every one but `.closeDisk` is answered once; `.closeDisk` is answered by `.diskClosed`.
   case openDisk(VolumeNumber)
   case closeDisk(VolumeNumber)
+  /// How large are its devices now? Answered by `.diskMeasured` before anything else happens to the disk.
+  case measureDisk(VolumeNumber)
   case disk(WorkID, VolumeNumber, DiskOperation)
   /// Reads a range and looks at what was read; it lies in `into` afterwards where that is given. Answered by `.examined`.
   case examine(WorkID, VolumeNumber, BlockRange, Examination, into: PayloadRef?)

@@ -84,6 +84,7 @@ public struct Engine: ~Copyable {
     case .diskOpened(let volume, let facts): diskOpened(volume, facts)
     case .diskRefused(let volume, let number, let why): diskRefused(volume, number, why)
     case .diskClosed(let volume): diskClosed(volume)
+    case .diskMeasured(let volume, let facts): diskMeasured(volume, facts)
     case .diskDone(let id, let fault): diskDone(id, fault)
     case .examined(let id, let finding): examined(id, finding)
     case .metaDone(let id, let fault): metaDone(id, fault)

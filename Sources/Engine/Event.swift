@@ -82,6 +82,8 @@ public enum Event: Sendable {
   /// The sentence says what is wrong with the device and names it; `number` is DRBD's (111, 114, ...).
   case diskRefused(VolumeNumber, number: Int, why: String)
   case diskClosed(VolumeNumber)
+  /// Answers `.measureDisk`.
+  case diskMeasured(VolumeNumber, DiskFacts)
   /// Answers `.disk`.
   case diskDone(WorkID, DiskFault?)
   /// Answers `.examine`.

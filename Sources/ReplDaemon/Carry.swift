@@ -22,6 +22,7 @@ extension Reactor {
 
     case .openDisk(let volume): inbox.append(disks.open(volume, &ring))
     case .closeDisk(let volume): disks.close(volume, &ring)
+    case .measureDisk(let volume): inbox.append(.diskMeasured(volume, disks.measure(volume)))
     case .metaRead(let id, let volume, let offset, let bytes):
       disks.readMetadata(id, volume, offset: offset, bytes: bytes, &pool, &ring)
     case .metaWrite(let id, let volume, let what, let offset, let barrier):

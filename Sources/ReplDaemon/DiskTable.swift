@@ -125,12 +125,25 @@ struct DiskTable: ~Copyable {
         return .diskRefused(number, number: DiskTable.number(error, isMeta: true), why: error.text)
       }
     }
+    return .diskOpened(number, facts(v))
+  }
+
+  private func facts(_ v: Int) -> DiskFacts {
     let meta = volumes[v].meta < 0 ? volumes[v].data : volumes[v].meta
-    return .diskOpened(
-      number,
-      DiskFacts(
-        dataBytes: devices[volumes[v].data].bytes, metaBytes: devices[meta].bytes,
-        logicalBlock: devices[volumes[v].data].logicalBlock, canDiscard: devices[volumes[v].data].canDiscard))
+    return DiskFacts(
+      dataBytes: devices[volumes[v].data].bytes, metaBytes: devices[meta].bytes,
+      logicalBlock: devices[volumes[v].data].logicalBlock, canDiscard: devices[volumes[v].data].canDiscard)
+  }
+
+  /// The sizes of now; of a volume without disk: nothing.
+  mutating func measure(_ number: VolumeNumber) -> DiskFacts {
+    let v = index(number)
+    guard volumes[v].data >= 0 else {
+      return DiskFacts(dataBytes: 0, metaBytes: 0, logicalBlock: 512, canDiscard: false)
+    }
+    devices[volumes[v].data].measure()
+    if volumes[v].meta >= 0 { devices[volumes[v].meta].measure() }
+    return facts(v)
   }
 
   private mutating func put(_ device: consuming BackingDevice) -> Int {

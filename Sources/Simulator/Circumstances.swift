@@ -184,6 +184,9 @@ public struct Circumstances: Sendable {
     all.diskLatency = 10_000 << random.below(8)
     all.encodesPackets = random.oneIn(12)
     all.startsWithFullSync = random.oneIn(5)
+    all.net.verifyAlgorithm = "crc32c"
+    if random.oneIn(3) { all.net.checksumAlgorithm = "sha1" }
+    if random.oneIn(4) { all.resync.discardGranularity = 4096 << UInt32(random.below(9)) }
     return all
   }
 }

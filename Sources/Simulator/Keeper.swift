@@ -327,8 +327,9 @@ extension World {
       }
     case .pause: command(random.oneIn(2) ? p : q, .pauseSync(number))
     default:
-      switch random.below(3) {
+      switch random.below(4) {
       case 0: command(p, .attach(number))
+      case 3: command(random.oneIn(2) ? p : q, .verify(number, start: nil, stop: nil))
       case 1: command(q, .secondary)
       default: command(p, .connect(discardMyData: false))
       }

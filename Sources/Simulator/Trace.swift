@@ -37,6 +37,7 @@ enum Trace {
     case .diskOpened(let v, let facts): "disk \(v.value) opened, \(facts.dataBytes) bytes"
     case .diskRefused(let v, let number, _): "disk \(v.value) refused (\(number))"
     case .diskClosed(let v): "disk \(v.value) closed"
+    case .diskMeasured(let v, let facts): "disk \(v.value) measured, \(facts.dataBytes) bytes"
     case .diskDone(let id, let fault): "disk done \(work(id)) \(self.fault(fault))"
     case .examined(let id, .fault(let fault)): "examined \(work(id)) \(self.fault(fault))"
     case .examined(let id, .isZero(let zero)): "examined \(work(id)) \(zero ? "zeroes" : "data")"
@@ -66,6 +67,7 @@ enum Trace {
     switch copy effect {
     case .openDisk(let v): "open disk \(v.value)"
     case .closeDisk(let v): "close disk \(v.value)"
+    case .measureDisk(let v): "measure disk \(v.value)"
     case .disk(let id, let v, let operation): "disk \(v.value) \(self.operation(operation)) \(work(id))"
     case .examine(let id, let v, let range, let what, let payload):
       "disk \(v.value) examine \(self.range(range)) \(what)\(payload.map { " payload \($0.page)" } ?? "") \(work(id))"
@@ -152,6 +154,7 @@ enum Trace {
     case .resumeSync(let v): "resume-sync \(v.value)"
     case .verify(let v, let start, let stop):
       "verify \(v.value)\(start.map { " --start \($0.value)" } ?? "")\(stop.map { " --stop \($0.value)" } ?? "")"
+    case .resize(let v, _, let clean): "resize \(v.value)\(clean ? " --assume-clean" : "")"
     case .suspendIO: "suspend-io"
     case .resumeIO: "resume-io"
     case .down: "down"

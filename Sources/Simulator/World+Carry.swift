@@ -8,6 +8,7 @@ import Protocol
 extension World {
   func carry(_ n: Int, _ effect: consuming Effect) {
     switch effect {
+    case .measureDisk: breakLaw("\(name(n)) measures a disk, and no disk here grows")
     case .disk(let id, let volume, let operation): startDisk(n, id, nodes[n].volumeIndex(volume), operation)
     case .examine(let id, let volume, let range, let what, let payload):
       startExamination(n, id, nodes[n].volumeIndex(volume), range, what, payload)

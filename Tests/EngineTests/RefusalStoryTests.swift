@@ -98,6 +98,8 @@ struct RefusalStoryTests {
     pair.order(.connect(discardMyData: false), on: pair.beta)
     pair.pass(.seconds(20))
     #expect(pair.alpha.engine.connectionRefusal?.contains("too small") == true)
+    #expect(pair.beta.engine.connectionRefusal?.contains("this disk is too small for r0/0: 4056 KiB here") == true)
+    for node in pair.both { #expect(node.state.hasPrefix("StandAlone")) }
     #expect(pair.alpha.volume().size == SectorCount(16304))
   }
 

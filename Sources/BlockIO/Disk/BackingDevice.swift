@@ -3,7 +3,7 @@
 import Base
 
 public struct BackingDevice: ~Copyable {
-  private let device: OpenDevice
+  private var device: OpenDevice
   public let file: RingFile
 
   /// Blocks while the kernel opens the device: at attach time only.
@@ -14,6 +14,9 @@ public struct BackingDevice: ~Copyable {
 
   /// The way to end it: the ring lets go too, and with that the claim ends. No request may be under way.
   public consuming func close(_ ring: inout Ring) { ring.unregister(file) }
+
+  /// Looks at the size again.
+  public mutating func measure() { device.measure() }
 
   public var path: String { device.path }
   public var bytes: UInt64 { device.size }

@@ -18,7 +18,7 @@ public enum DeviceAccess: Sendable {
 struct OpenDevice: ~Copyable {
   let descriptor: Int32
   let path: String
-  let size: UInt64
+  private(set) var size: UInt64
   let logicalBlock: UInt32
   let isBlockDevice: Bool
   /// Opened with O_DIRECT: a completed write has left our memory and the page cache.
@@ -27,6 +27,20 @@ struct OpenDevice: ~Copyable {
   let canZero: Bool
 
   deinit { close(descriptor) }
+
+  /// The size of now: devices grow while they are open. What cannot be measured keeps the size it had.
+  mutating func measure() {
+    let unit = UInt64(logicalBlock)
+    var bytes: UInt64 = 0
+    if isBlockDevice {
+      guard cu_device_bytes(descriptor, &bytes) == 0 else { return }
+    } else {
+      var status = stat()
+      guard fstat(descriptor, &status) == 0 else { return }
+      bytes = UInt64(status.st_size)
+    }
+    size = bytes - bytes % unit
+  }
 
   init(path: String, access: DeviceAccess) throws(DeviceRefusal) {
     var status = stat()

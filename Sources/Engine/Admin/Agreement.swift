@@ -236,6 +236,11 @@ extension Engine {
 
   private mutating func startFullSource(_ v: Int) {
     setAllBits(v)
+    startGrownSource(v)
+  }
+
+  /// What is marked, and nothing else.
+  mutating func startGrownSource(_ v: Int) {
     change(v) { $0.conn = .startingSyncS }
     startSource(v)
   }
@@ -243,10 +248,14 @@ extension Engine {
   private mutating func startFullTarget(_ v: Int) {
     setAllBits(v)
     let wasGood = volumes[v].state.disk == .upToDate
+    startGrownTarget(v, canBeUndone: wasGood)
+  }
+
+  mutating func startGrownTarget(_ v: Int, canBeUndone: Bool = false) {
     volumes[v].backing.bitsAreComplete = true
     change(v) { $0.conn = .startingSyncT }
     change(v) { $0.conn = .wfSyncUUID }
-    volumes[v].invalidateCanBeUndone = wasGood
+    volumes[v].invalidateCanBeUndone = canBeUndone
     if let sync = volumes[v].earlySync {
       volumes[v].earlySync = nil
       syncUUIDReceived(v, sync)

@@ -17,6 +17,8 @@ public enum Command: Equatable, Sendable {
   case resumeSync(VolumeNumber)
   /// Compares the data of both nodes, from where the last one was broken off, or as said.
   case verify(VolumeNumber, start: Sector?, stop: Sector?)
+  /// Adopts the new size of grown devices; `limit`: not more than this.
+  case resize(VolumeNumber, limit: SectorCount?, assumeClean: Bool)
   /// Holds back the requests of the application, of all volumes.
   case suspendIO
   case resumeIO

@@ -20,6 +20,8 @@ extension Engine {
     case .resumeSync(let volume): if let v = known(volume, reply) { pauseSync(v, false, reply) }
     case .verify(let volume, let start, let stop):
       if let v = known(volume, reply) { verify(v, start: start, stop: stop, reply) }
+    case .resize(let volume, let limit, let assumeClean):
+      if let v = known(volume, reply) { resize(v, limit: limit, assumeClean: assumeClean, reply) }
     case .suspendIO: suspend(true, reply)
     case .resumeIO: suspend(false, reply)
     case .down: down(reply)

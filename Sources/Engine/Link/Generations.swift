@@ -119,6 +119,8 @@ public struct GenerationVerdict: Equatable, Sendable {
   public var splitBrain = false
   /// A policy or discard-my-data has decided who loses.
   public var splitBrainResolved = false
+  /// A policy has decided against this Primary, which cannot step down now: the handler is to be called.
+  public var losesAsPrimary = false
   /// This Primary has to step down before it becomes the target (call-pri-lost-after-sb).
   public var mustDemote = false
 }
@@ -202,7 +204,10 @@ extension GenerationVerdict {
     case .callPrimaryLost:
       let decided = Self.loser(input.afterSplitBrain0, input)
       guard decided == .target, isPrimary else { return decided }
-      guard input.canDemote else { return .unknown }
+      guard input.canDemote else {
+        losesAsPrimary = true
+        return .unknown
+      }
       mustDemote = true
       return .target
     default: return .unknown

@@ -167,8 +167,9 @@ extension Engine {
     link.phase = .up
     link.state = .wfReportParams
     link.peerOffer = nil
-    link.verifyAlgorithm = settings.net.verifyAlgorithm
-    link.checksumAlgorithm = settings.net.checksumAlgorithm
+    // Old versions have no field for their names.
+    link.verifyAlgorithm = link.version >= 88 ? settings.net.verifyAlgorithm : ""
+    link.checksumAlgorithm = link.version >= 89 ? settings.net.checksumAlgorithm : ""
     link.pingTimer = now
     sendData(.protocolOffer(ownOffer()))
     for v in 0..<volumes.count {
@@ -255,9 +256,9 @@ extension Engine {
       link.checksumAlgorithm = peer.checksumAlgorithm
       return
     }
-    if peer.verifyAlgorithm != settings.net.verifyAlgorithm {
+    if peer.verifyAlgorithm != link.verifyAlgorithm {
       giveUpLink("incompatible settings: verify-alg; make the files of both nodes equal")
-    } else if peer.checksumAlgorithm != settings.net.checksumAlgorithm {
+    } else if peer.checksumAlgorithm != link.checksumAlgorithm {
       giveUpLink("incompatible settings: csums-alg; make the files of both nodes equal")
     }
   }

@@ -90,6 +90,8 @@ extension Engine {
         }
       }
       takeCorrections(v, decided)
+      if decided.splitBrain, old.conn == .wfReportParams { call(.initialSplitBrain, v) }
+      if decided.losesAsPrimary { call(.primaryLostAfterSplitBrain, v) }
       switch decided.action {
       case .noSync: conn = .connected
       case .source: conn = .wfBitMapS
@@ -99,6 +101,7 @@ extension Engine {
         return
       }
     }
+    if old.conn == .wfReportParams, isTooSmallForPeer(v, packed) { return }
     if old.conn < .connected, packed.role == .primary, role == .primary {
       giveUpLink("both nodes are Primary: demote one of them, then: repladm connect \(settings.name)")
       return
@@ -115,7 +118,12 @@ extension Engine {
     }
     if old.conn < .connected { connectionStands(v) }
 
-    if let verdict { startFrom(v, verdict) }
+    if let verdict {
+      if case .target = verdict.action, role == .primary, old.disk >= .consistent, !wasNegotiating {
+        warn("\(name(v)): Becoming SyncTarget, violating the stable-data assumption!")
+      }
+      startFrom(v, verdict)
+    }
     let answersAttach = packed.disk == .negotiating && old.conn >= .connected
     if old.conn == .wfReportParams || answersAttach
       || (old.conn > .wfReportParams && verdict != nil && conn > .connected && theirConn <= .connected)
@@ -235,6 +243,7 @@ extension Engine {
       change(v) { $0.peerDisk = .diskless }
       return
     }
+    if reason == .primaryWouldLose, settings.net.roleConflict == .callPrimaryLost { call(.primaryLost, v) }
     if reason == .splitBrain {
       fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
       call(.splitBrain, v)

@@ -25,11 +25,24 @@ extension Engine {
     if !volumes[v].isAttached { .zero } else { volumes[v].backing.usable }
   }
 
-  mutating func sendSizes(_ v: Int) {
+  /// The peer's volume in use does not fit on this disk. It sees so as well, and no packet would say it (K9).
+  mutating func isTooSmallForPeer(_ v: Int, _ packed: PackedState) -> Bool {
+    guard volumes[v].isAttached, let peer = volumes[v].peerSizes, peer.backing > 0, packed.disk >= .outdated,
+      peer.current > volumes[v].size.value, volumes[v].backing.usable.value < peer.current
+    else { return false }
+    giveUpLink(
+      "this disk is too small for \(name(v)): \(volumes[v].backing.usable.bytes >> 10) KiB here, "
+        + "\(peer.current >> 1) KiB in use on \(settings.peerName); give this node a disk of at least this size")
+    return true
+  }
+
+  /// `asks`: the peer is to look at its disk and to answer.
+  mutating func sendSizes(_ v: Int, asks: Bool = false, flags: UInt16 = 0) {
     var own = Sizes()
     own.backing = usableSize(v).value
     own.userLimit = volumes[v].settings.sizeLimit.value
-    own.current = volumes[v].size.value
+    own.current = asks ? 0 : volumes[v].size.value
+    own.resizeFlags = flags
     own.maxRequest = longestBlock
     if volumes[v].isAttached {
       let block = volumes[v].backing.facts.logicalBlock
@@ -40,7 +53,29 @@ extension Engine {
     sendData(.sizes(own), volumes[v].number)
   }
 
+  /// New blocks are out of sync, unless both nodes are said to hold the same there.
+  mutating func adoptSize(_ v: Int, _ size: SectorCount, assumeClean: Bool) {
+    let old = volumes[v].size
+    log("\(name(v)): size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
+    volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: size > old && !assumeClean)
+    volumes[v].size = size
+    writeSuperblock(v, then: .nothing)
+    announceSize(v)
+  }
+
   mutating func sizesReceived(_ v: Int, _ peer: Sizes) {
+    if peer.current == 0, peer.backing > 0, volumes[v].isAttached, volumes[v].state.conn == .connected,
+      volumes[v].resize.phase == .idle
+    {
+      // It has grown and asks for our size: our disk may have, too.
+      volumes[v].resize.phase = .answering(peer)
+      fx.append(.measureDisk(volumes[v].number))
+      return
+    }
+    takeSizes(v, peer)
+  }
+
+  mutating func takeSizes(_ v: Int, _ peer: Sizes) {
     volumes[v].peerSizes = peer
     let first = volumes[v].state.conn == .wfReportParams
     guard peer.backing <= 1 << 41, peer.current <= 1 << 41, peer.userLimit <= 1 << 41 else {
@@ -71,14 +106,12 @@ extension Engine {
           + "give the peer a disk of at least this size")
       return
     }
-    if size != old {
-      log("\(name(v)): size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
-      let grown = old.bits..<max(old.bits, size.bits)
-      volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: !grown.isEmpty && peer.resizeFlags & 2 == 0)
-      volumes[v].size = size
-      writeSuperblock(v, then: .nothing)
-      announceSize(v)
+    if size != old { adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0) }
+    if first { return }
+    if peer.current != volumes[v].size.value { sendSizes(v, flags: peer.resizeFlags) }
+    if size > old || volumes[v].resize.awaitsPeer {
+      volumes[v].resize.awaitsPeer = false
+      resyncGrown(v, assumeClean: peer.resizeFlags & 2 != 0)
     }
-    if !first, peer.current != volumes[v].size.value { sendSizes(v) }
   }
 }

@@ -96,6 +96,7 @@ struct Volume: ~Copyable {
   /// Target: the end was announced, the source has not pinged since (K6).
   var awaitsSourcePing = false
   var verify = Verify()
+  var resize = Resize()
   /// Where the next verify begins: the last one was broken off here.
   var verifyFrom: UInt64 = 0
   var exchange = Exchange()

@@ -65,8 +65,6 @@ extension Reactor {
     case .show(let json, let defaults):
       let hosted = setup.hosted
       reply(.text(json ? Show.json(of: hosted, defaults: defaults) : Show.text(of: hosted, defaults: defaults)), place)
-    case .resize:
-      reply(.refused(.notBuilt(request.command.name)), place)
     default:
       if let refusal = standsAgainst(request.command) { return reply(.refused(refusal), place) }
       switch steps(request.command) {
@@ -152,10 +150,12 @@ extension Reactor {
     case .resumeSync(let volume): return each(volume) { .resumeSync($0) }
     case .verify(let volume, let start, let stop):
       return each(volume) { .verify($0, start: start.map { Sector($0) }, stop: stop.map { Sector($0) }) }
+    case .resize(let volume, let sectors, let assumeClean):
+      return each(volume) { .resize($0, limit: sectors.map { SectorCount($0) }, assumeClean: assumeClean) }
     case .suspendIO: return .success([.suspendIO])
     case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
-    case .status, .resize, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .metadata,
+    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .metadata,
       .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }
@@ -299,10 +299,5 @@ extension ControlRefusal {
   static func leaving(_ resource: String) -> ControlRefusal {
     ControlRefusal(
       .inTransientState, why: "the repld of \(resource) is going down", next: "repeat the command in a moment")
-  }
-
-  static func notBuilt(_ command: String) -> ControlRefusal {
-    ControlRefusal(
-      .invalidRequest, why: "'\(command)' is not built yet", next: "there is no replacement in this version")
   }
 }

@@ -6,7 +6,7 @@ import MetaDisk
 @testable import Engine
 
 final class FakeDisk {
-  let facts: DiskFacts
+  var facts: DiskFacts
   let location: MetaLocation
   /// Sectors that cannot be read or written, and what else fails.
   var badForReading: Range<UInt64> = 0..<0
@@ -31,10 +31,11 @@ final class FakeDisk {
 
   /// What create-md leaves.
   static func created(
-    _ format: MetaFormat = .v09, bytes: UInt64 = 8 << 20, peers: UInt32 = 1
+    _ format: MetaFormat = .v09, bytes: UInt64 = 8 << 20, peers: UInt32 = 1, metaBytes: UInt64? = nil,
+    location: MetaLocation = .internal
   ) throws -> FakeDisk {
-    let disk = FakeDisk(bytes: bytes)
-    let placement = try Placement(location: .internal, deviceBytes: bytes, peers: peers)
+    let disk = FakeDisk(bytes: bytes, metaBytes: metaBytes, location: location)
+    let placement = try Placement(location: location, deviceBytes: metaBytes ?? bytes, peers: peers)
     let superblock = Superblock(creating: format, at: placement, deviceUUID: 0x1234_5678_9abc_def0)
     var page = empty
     page.withUnsafeMutableBytes { superblock.write(to: $0) }

@@ -132,6 +132,8 @@ final class Node {
       let left = underWay.filter { self.volume(of: $0.value.effect) == volume }
       if !left.isEmpty { Issue.record("\(name): disk \(volume.value) closed with \(left.count) operations under way") }
       inbox.append(.event(.diskClosed(volume)))
+    case .measureDisk(let volume):
+      inbox.append(.event(.diskMeasured(volume, disks[volume]!.facts)))
     case .disk(let id, let volume, let operation):
       checkOverlap(volume, operation)
       begin(id, Work(effect: effect))

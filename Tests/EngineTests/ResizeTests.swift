@@ -1,0 +1,145 @@
+// Online grow: both nodes tell their sizes, the smaller one wins, what is new is resynced; and what is never done.
+import Base
+import Protocol
+import Testing
+
+@testable import Engine
+
+@Suite("Online grow")
+struct ResizeTests {
+  private static let small: UInt64 = 8 << 20
+  private static let large: UInt64 = 16 << 20
+
+  /// External metadata with room for the larger size; only the data devices grow.
+  private func pair(_ sizes: [UInt64] = [small, small]) throws -> Pair {
+    let pair = try Pair(diskBytes: [Self.small]) { settings, _ in settings.volumes[0].metaLocation = .external }
+    for (node, bytes) in zip(pair.both, sizes) {
+      node.disks[.zero] = try FakeDisk.external(bytes: bytes, metaBytes: 1 << 20)
+    }
+    pair.synced()
+    pair.alpha.write(40, stamp: 1)
+    pair.settle()
+    return pair
+  }
+
+  private func grow(_ node: Node) { node.disks[.zero]!.facts.dataBytes = Self.large }
+  private let resize = Command.resize(.zero, limit: nil, assumeClean: false)
+
+  @Test("grown on both, the new blocks are resynced from the Primary", arguments: [true, false])
+  func grows(commandOnPrimary: Bool) throws {
+    let pair = try pair()
+    for node in pair.both { grow(node) }
+    pair.beta.disks[.zero]!.spoil(20000, 8, with: 9)
+    pair.order(resize, on: commandOnPrimary ? pair.alpha : pair.beta)
+    pair.waitSync()
+    for node in pair.both {
+      #expect(node.volume().size == SectorCount(bytes: Self.large))
+      #expect(node.sizes[.zero] == SectorCount(bytes: Self.large))
+      #expect(try node.disks[.zero]!.superblock().effectiveSize == SectorCount(bytes: Self.large))
+      #expect(node.log.contains { $0.contains("will sync 8192 KiB") })
+    }
+    pair.wait(pair.alpha, [pair.alpha.write(32000, stamp: 7)])
+    pair.expectEqual()
+    pair.expectRest()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+  }
+
+  @Test("the smaller node decides: grown on one only, nothing changes until the other grows, too")
+  func oneSide() throws {
+    let pair = try pair()
+    grow(pair.alpha)
+    pair.order(resize, on: pair.alpha)
+    pair.waitSync()
+    for node in pair.both { #expect(node.volume().size == SectorCount(bytes: Self.small)) }
+    grow(pair.beta)
+    pair.order(resize, on: pair.beta)
+    pair.waitSync()
+    for node in pair.both { #expect(node.volume().size == SectorCount(bytes: Self.large)) }
+    pair.expectEqual()
+  }
+
+  @Test("--size bounds it, --assume-clean resyncs nothing")
+  func options() throws {
+    let pair = try pair()
+    for node in pair.both { grow(node) }
+    pair.order(.resize(.zero, limit: SectorCount(20480), assumeClean: true), on: pair.alpha)
+    pair.waitSync()
+    for node in pair.both {
+      #expect(node.volume().size == SectorCount(20480))
+      #expect(node.volume().outOfSync == .zero)
+      #expect(!node.log.contains { $0.contains("Resync of new storage after") })
+    }
+  }
+
+  @Test("a volume in use never shrinks; internal metadata stay where they are; and DRBD's other refusals")
+  func refusals() throws {
+    let pair = try pair()
+    pair.refuse(.resize(.zero, limit: SectorCount(800), assumeClean: false), on: pair.alpha, 111)
+    pair.alpha.disks[.zero]!.facts.dataBytes = 4 << 20
+    pair.refuse(resize, on: pair.alpha, 111)
+    pair.alpha.disks[.zero]!.facts.dataBytes = Self.small
+    pair.order(.secondary, on: pair.alpha)
+    pair.refuse(resize, on: pair.alpha, 131)
+    let other = try Pair()
+    other.synced()
+    other.alpha.disks[.zero]!.facts = DiskFacts(
+      dataBytes: Self.large, metaBytes: Self.large, logicalBlock: 512, canDiscard: true)
+    other.refuse(resize, on: other.alpha, 111)
+    #expect(other.alpha.volume().size == SectorCount(16304))
+  }
+
+  @Test("a kernel that has grown asks for our size; as its target we wait for the sync UUID")
+  func kernelGrows() throws {
+    let bench = try Bench { $0.volumes[0].sizeLimit = .zero }
+    bench.attach()
+    bench.makeGood()
+    bench.node.engine.volumes[0].generations.bitmap = 0
+    bench.node.engine.volumes[0].backing.bitmap.clearAll()
+    // Our disk is larger than what both have agreed on so far.
+    let usable = bench.node.engine.volumes[0].backing.usable
+    bench.node.engine.volumes[0].size = SectorCount(8000)
+    bench.node.engine.volumes[0].backing.bitmap.resize(bits: 1000, newBitsSet: false)
+    bench.handshake(role: .primary)
+    var sizes = Sizes()
+    sizes.backing = 1 << 20
+    bench.say(.sizes(sizes))
+    #expect(bench.node.volume().size == usable)
+    #expect(bench.node.volume().replication == .wfSyncUUID)
+    let answers: [UInt64] = bench.node.sent.compactMap {
+      if case .sizes(let own) = $0.packet { own.current } else { nil }
+    }
+    #expect(answers == [usable.value])
+  }
+}
+
+@Suite("suspend-io")
+struct SuspendTests {
+  @Test("requests wait while I/O is suspended, and go on afterwards; a node that goes down answers them")
+  func suspends() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.order(.suspendIO, on: pair.alpha)
+    #expect(pair.alpha.engine.snapshot().isSuspended)
+    let write = pair.alpha.write(0, stamp: 3)
+    let (read, _) = pair.alpha.read(0)
+    let flush = pair.alpha.flush()
+    pair.pass(.seconds(5))
+    #expect(!pair.alpha.isAnswered(write) && !pair.alpha.isAnswered(read) && !pair.alpha.isAnswered(flush))
+    pair.order(.resumeIO, on: pair.alpha)
+    pair.wait(pair.alpha, [write, read, flush])
+    pair.expectEqual()
+    pair.order(.suspendIO, on: pair.alpha)
+    let late = pair.alpha.write(0, stamp: 4)
+    pair.settle()
+    pair.order(.down, on: pair.alpha)
+    #expect(pair.alpha.isAnswered(late))
+    pair.expectRest()
+  }
+}
+
+extension FakeDisk {
+  /// External flexible metadata of their own device.
+  static func external(bytes: UInt64, metaBytes: UInt64) throws -> FakeDisk {
+    try created(bytes: bytes, metaBytes: metaBytes, location: .external)
+  }
+}
