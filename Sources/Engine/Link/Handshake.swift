@@ -269,8 +269,8 @@ extension Engine {
     var own = SyncParameters()
     let resync = volumes[v].settings.resync
     own.resyncRate = resync.rate
-    own.verifyAlgorithm = settings.net.verifyAlgorithm
-    own.checksumAlgorithm = settings.net.checksumAlgorithm
+    own.verifyAlgorithm = link.verifyAlgorithm
+    own.checksumAlgorithm = link.checksumAlgorithm
     own.planAhead = resync.planAhead
     own.delayTarget = resync.delayTarget
     own.fillTarget = resync.fillTarget
