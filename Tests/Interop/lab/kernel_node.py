@@ -11,7 +11,7 @@ FIO = "LD_LIBRARY_PATH=$(echo /share/usr/lib/* /share/usr/lib/*/* | tr ' ' :) /s
 # Lines of level error that say nothing about the peer's behaviour.
 HARMLESS = re.compile(r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|connect failed, err = -104"
                       r"|meta connection shut down by peer|sock was shut down by peer|PingAck did not arrive in time"
-                      r"|The peer's disk size is too small|Method to ensure write ordering")
+                      r"|drbd_send_block\(\) failed|The peer's disk size is too small|Method to ensure write ordering")
 
 
 class KernelNode(Node):
