@@ -7,6 +7,7 @@
 #   interop.sh migrate       from the kernel to repl and back with a file system in use (scripts/migrate-demo.sh)
 #   interop.sh SCENARIO...   those whose names are given, or contain what is given; `list` prints the names
 #   interop.sh --if-possible ...   where machines cannot run or their kernel cannot be had: one sentence, and success
+#   interop.sh --tries 2 ...  what fails is played once more, and said so
 # Options go to Tests/Interop/run.py: --kernel stable|backports|both, --direction kernel|repl (who acts), --seed N,
 # --control (a second kernel in the place of repld), --verbose. `all` keeps its table in docs/interop.md.
 # Images are cached in ${XDG_CACHE_HOME:-~/.cache}/repl-interop; the files of a failure are kept there too.
@@ -14,11 +15,11 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 
-tolerant='' kernel_nbd='' migrate='' kernel=stable table=() arguments=() scenarios='' before=
+tolerant='' kernel_nbd='' migrate='' kernel=stable table=() arguments=() scenarios='' tries=1 before=
 for word in "$@"; do
   case $word in
   -h | --help)
-    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
   list) exec python3 "$root/Tests/Interop/run.py" list ;;
@@ -29,7 +30,12 @@ for word in "$@"; do
     kernel_nbd=yes migrate=yes table=(--table "$root/docs/interop.md")
     arguments+=("$word") scenarios=yes
     ;;
+  --tries) ;;
   *)
+    if [ "$before" = --tries ]; then
+      tries=$word before=
+      continue
+    fi
     arguments+=("$word")
     case $word:$before in
     -*) ;;
@@ -85,17 +91,20 @@ fi
 export REPL_PROGRAMS PYTHONDONTWRITEBYTECODE=1
 
 status=0
-if [ -n "$kernel_nbd" ]; then
-  for flavour in "${flavours[@]}"; do
-    python3 "$root/Tests/Interop/kernel_nbd.py" --flavour "$flavour" "${table[@]}" || status=1
-  done
-fi
-if [ -n "$migrate" ]; then
-  for flavour in "${flavours[@]}"; do
-    python3 "$root/Tests/Interop/migrate.py" "$flavour" || status=1
-  done
-fi
+# A machine on a busy host may miss a time limit: with --tries 2 what fails is played once more, and said so.
+play() {
+  python3 "$@" && return
+  if [ "$tries" = 2 ]; then
+    echo "${0##*/}: ${1##*/} failed: once more"
+    python3 "$@" && return
+  fi
+  status=1
+}
+for flavour in "${flavours[@]}"; do
+  if [ -n "$kernel_nbd" ]; then play "$root/Tests/Interop/kernel_nbd.py" --flavour "$flavour" "${table[@]}"; fi
+  if [ -n "$migrate" ]; then play "$root/Tests/Interop/migrate.py" "$flavour"; fi
+done
 if [ -n "$scenarios" ] || [ -z "$kernel_nbd$migrate" ]; then
-  python3 "$root/Tests/Interop/run.py" "${table[@]}" "${arguments[@]}" || status=1
+  python3 "$root/Tests/Interop/run.py" "${table[@]}" --tries "$tries" "${arguments[@]}" || status=1
 fi
 exit $status

@@ -140,7 +140,9 @@ extension World {
       keeper.lost[n] = false
       let lives = client.node == 1 - n && nodes[1 - n].isPrimary
       for v in histories.indices where keeper.truth[n][v] {
-        histories[v].loseUnflushed(applicationGoesOnWith: lives ? node.disks[v] : nil)
+        // A Primary that has just ended its resync has it all, although the other has not heard of it yet.
+        let goesOnHere = lives && nodes[1 - n].view.volumes[v].disk != .upToDate
+        histories[v].loseUnflushed(applicationGoesOnWith: goesOnHere ? node.disks[v] : nil)
       }
     }
     say(n, "repladm up")

