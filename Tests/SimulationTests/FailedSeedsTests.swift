@@ -18,6 +18,7 @@ let failedSeeds = [
   FailedSeed(79, "two volumes: the nodes never connected again"),
   FailedSeed(1005, "a disk that was given up stayed Failed for ever"),
   FailedSeed(679, "a block of an earlier resync was refused, and the source took the next resync for incomplete"),
+  FailedSeed(695, "the power of a resync's source went when the Primary, its target, had it all: nothing was owed"),
   FailedSeed(2004, "the world looked at the end while a fail-over had just started the application anew"),
   FailedSeed(5020, "a write waited behind a barrier while bitmaps were exchanged without it"),
   FailedSeed(6002, "an ack of one piece of a large write during a resync cleared all of its blocks"),
