@@ -43,12 +43,7 @@ struct IntegrityTests {
   func unknown() throws {
     let bench = try Bench { $0.net.integrityAlgorithm = "whirlpool" }
     bench.attach()
-    _ = bench.order(.connect(discardMyData: false))
-    bench.node.inbox.append(.event(.connected(bench.data)))
-    bench.settle()
-    bench.node.inbox.append(.event(.accepted(bench.meta)))
-    bench.node.inbox.append(.event(.packet(bench.meta, .zero, .initialMeta, nil)))
-    bench.pass(.seconds(1))
+    bench.meet()
     bench.say(.features(Features()))
     #expect(bench.node.engine.connectionRefusal?.contains("whirlpool") == true)
   }

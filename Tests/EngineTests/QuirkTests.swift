@@ -9,27 +9,9 @@ import Testing
 
 @Suite("Quirks of the kernel")
 struct QuirkTests {
-  /// Connected once, parted, and met again by a peer that is ahead by these blocks.
   private func behind(_ blocks: [UInt64], _ adjust: (inout ResourceSettings) -> Void = { _ in }) throws -> Bench {
     let bench = try Bench(adjust)
-    bench.primary()
-    _ = bench.order(.secondary)
-    bench.node.inbox.append(.event(.socketClosed(bench.data)))
-    bench.settle()
-    _ = bench.order(.disconnect(force: true))
-    let own = bench.node.volume()
-    var slots = GenerationIdentifiers()
-    slots.current = 0x1000
-    slots.bitmap = own.current & ~1
-    slots.history0 = own.history0
-    slots.history1 = own.history1
-    slots.dirtyBits = UInt64(blocks.count)
-    bench.handshake(slots: slots)
-    let bytes = (Int(bench.node.volume().size.bits) + 63) / 64 * 8
-    var plain = [UInt8](repeating: 0, count: bytes)
-    for block in blocks { plain[Int(block / 8)] |= 1 << UInt8(block % 8) }
-    bench.say(.bitmap(plain))
-    bench.say(.bitmap([]))
+    bench.fallBehind(blocks)
     return bench
   }
 
@@ -58,12 +40,7 @@ struct QuirkTests {
     let bench = try Bench()
     bench.attach()
     bench.makeGood()
-    _ = bench.order(.connect(discardMyData: false))
-    bench.node.inbox.append(.event(.connected(bench.data)))
-    bench.settle()
-    bench.node.inbox.append(.event(.accepted(bench.meta)))
-    bench.node.inbox.append(.event(.packet(bench.meta, .zero, .initialMeta, nil)))
-    bench.pass(.seconds(1))
+    bench.meet()
     var features = Features()
     features.flags = [.trim, .thinResync, .writeSame, .writeZeroes]
     bench.say(.features(features))
@@ -91,12 +68,7 @@ struct QuirkTests {
     let bench = try Bench()
     bench.attach()
     bench.makeGood()
-    _ = bench.order(.connect(discardMyData: false))
-    bench.node.inbox.append(.event(.connected(bench.data)))
-    bench.settle()
-    bench.node.inbox.append(.event(.accepted(bench.meta)))
-    bench.node.inbox.append(.event(.packet(bench.meta, .zero, .initialMeta, nil)))
-    bench.pass(.seconds(1))
+    bench.meet()
     bench.say(.features(Features()))
     bench.node.forgetTrace()
     bench.say(.ping)
@@ -181,12 +153,7 @@ struct QuirkTests {
   func offer() throws {
     let bench = try Bench()
     bench.attach()
-    _ = bench.order(.connect(discardMyData: false))
-    bench.node.inbox.append(.event(.connected(bench.data)))
-    bench.settle()
-    bench.node.inbox.append(.event(.accepted(bench.meta)))
-    bench.node.inbox.append(.event(.packet(bench.meta, .zero, .initialMeta, nil)))
-    bench.pass(.seconds(1))
+    bench.meet()
     let features = bench.node.sent.compactMap { if case .features(let one) = $0.packet { one } else { nil } }
     #expect(features.first?.maximum == 101)
     #expect(features.first?.flags.contains(.trim) == true)

@@ -25,22 +25,7 @@ struct ResyncTests {
   /// A peer whose bitmap UUID is our current: it is ahead of us by these blocks.
   private func target(_ blocks: [UInt64], _ adjust: (inout ResourceSettings) -> Void = { _ in }) throws -> Bench {
     let bench = try Bench(adjust)
-    bench.primary()
-    _ = bench.order(.secondary)
-    bench.node.inbox.append(.event(.socketClosed(bench.data)))
-    bench.settle()
-    _ = bench.order(.disconnect(force: true))
-    let own = bench.node.volume()
-    var slots = GenerationIdentifiers()
-    slots.current = 0x1000
-    slots.bitmap = own.current & ~1
-    slots.history0 = own.history0
-    slots.history1 = own.history1
-    slots.dirtyBits = UInt64(blocks.count)
-    bench.handshake(slots: slots)
-    #expect(bench.node.volume().replication == .wfBitMapT)
-    bench.say(.bitmap(plain(blocks)))
-    bench.say(.bitmap([]))
+    bench.fallBehind(blocks)
     #expect(bench.node.volume().replication == .wfSyncUUID)
     bench.node.forgetTrace()
     return bench

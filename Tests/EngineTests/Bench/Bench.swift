@@ -71,17 +71,44 @@ final class Bench {
     _ = order(.secondary)
   }
 
-  /// Both sockets stand, and the peer has said its parameters. Its slots are ours unless given.
-  func handshake(
-    role: Role = .secondary, disk: DiskState = .upToDate, slots: GenerationIdentifiers? = nil,
-    at location: SourceLocation = #_sourceLocation
-  ) {
+  /// Both sockets stand; the peer has not spoken yet.
+  func meet() {
     _ = order(.connect(discardMyData: false))
     node.inbox.append(.event(.connected(data)))
     settle()
     node.inbox.append(.event(.accepted(meta)))
     node.inbox.append(.event(.packet(meta, .zero, .initialMeta, nil)))
     pass(.seconds(1))
+  }
+
+  /// Connected once, parted, and met again by a peer that is ahead by these blocks: both bitmaps are exchanged.
+  func fallBehind(_ blocks: [UInt64], at location: SourceLocation = #_sourceLocation) {
+    primary(at: location)
+    _ = order(.secondary)
+    node.inbox.append(.event(.socketClosed(data)))
+    settle()
+    _ = order(.disconnect(force: true))
+    let own = node.volume()
+    var slots = GenerationIdentifiers()
+    slots.current = 0x1000
+    slots.bitmap = own.current & ~1
+    slots.history0 = own.history0
+    slots.history1 = own.history1
+    slots.dirtyBits = UInt64(blocks.count)
+    handshake(slots: slots, at: location)
+    #expect(node.volume().replication == .wfBitMapT, sourceLocation: location)
+    var plain = [UInt8](repeating: 0, count: (Int(node.volume().size.bits) + 63) / 64 * 8)
+    for block in blocks { plain[Int(block / 8)] |= 1 << UInt8(block % 8) }
+    say(.bitmap(plain))
+    say(.bitmap([]))
+  }
+
+  /// Both sockets stand, and the peer has said its parameters. Its slots are ours unless given.
+  func handshake(
+    role: Role = .secondary, disk: DiskState = .upToDate, slots: GenerationIdentifiers? = nil,
+    at location: SourceLocation = #_sourceLocation
+  ) {
+    meet()
     say(.features(Features()))
     say(.protocolOffer(node.settings.offer))
     var parameters = SyncParameters()
