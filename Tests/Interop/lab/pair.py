@@ -99,7 +99,10 @@ class Pair:
         program = os.path.join(os.path.dirname(__file__), "proxy.py")
         with open(self.rules_path + ".log", "w") as log:
             self.proxy = subprocess.Popen(self.network.command([sys.executable, program, self.rules_path]), stdout=log)
+        deadline = time.monotonic() + 30
         while "ready" not in self.proxy_log():
+            if self.proxy.poll() is not None or time.monotonic() > deadline:
+                raise CheckFailed(f"the proxy did not come up: {self.proxy_log()[-400:]}")
             time.sleep(0.05)
 
     def proxy_log(self):

@@ -3,11 +3,11 @@
 import hashlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import threading
-import time
 
 from .nbd import Client, NBDError
 from .network import HOST
@@ -143,9 +143,13 @@ class ReplNode(Node):
         pid = self.pid
         if pid is None:
             raise ReplError("repld does not run")
-        os.kill(pid, signal.SIGKILL)
-        while os.path.exists(f"/proc/{pid}") and not self.is_zombie(pid):
-            time.sleep(0.02)
+        handle = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            if not select.select([handle], [], [], 30)[0]:
+                raise ReplError("repld does not die")
+        finally:
+            os.close(handle)
         self.hang_up()
 
     @staticmethod
