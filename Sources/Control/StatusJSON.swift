@@ -117,26 +117,12 @@ private struct JSONLines {
   mutating func raw(_ key: String, _ value: String) { members.append("\(margin)  \"\(key)\": \(value),") }
 
   mutating func string(_ key: String, _ value: String, blankAfter: Bool = false) {
-    members.append("\(margin)  \"\(key)\": \"\(escaped(value))\"," + (blankAfter ? " " : ""))
+    members.append("\(margin)  \"\(key)\": \"\(value.escapedForJSON)\"," + (blankAfter ? " " : ""))
   }
 
   mutating func list(_ key: String, _ objects: [String]) {
     let body = objects.isEmpty ? "" : objects.joined(separator: ",\n") + " "
     members.append("\(margin)  \"\(key)\": [\n\(body)],")
-  }
-
-  private func escaped(_ value: String) -> String {
-    var result = ""
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case _ where scalar.value < 0x20:
-        result += "\\u00" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
   }
 }
 

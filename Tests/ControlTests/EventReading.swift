@@ -75,15 +75,7 @@ enum EventReading {
       device.disk = word
       device.backingDevice = fields["backing_dev"] == "none" ? "" : fields["backing_dev"] ?? ""
     }
-    if fields["size"] != nil {
-      device.size = UInt64(fields.number("size"))
-      device.read = UInt64(fields.number("read"))
-      device.written = UInt64(fields.number("written"))
-      device.activityLogWrites = UInt64(fields.number("al-writes"))
-      device.bitmapWrites = UInt64(fields.number("bm-writes"))
-      device.upperPending = UInt64(fields.number("upper-pending"))
-      device.lowerPending = UInt64(fields.number("lower-pending"))
-    }
+    if fields["size"] != nil { Recording.readCounters(fields, into: &device) }
     if let suspended = fields["al-suspended"] { device.activityLogSuspended = suspended == "yes" }
   }
 

@@ -55,6 +55,12 @@ enum Recording {
       volume: VolumeNumber(UInt16(fields.number("volume"))), minor: UInt32(fields.number("minor")),
       disk: DiskState(word: fields["disk"] ?? "") ?? .unknown)
     device.backingDevice = fields["backing_dev"] ?? ""
+    readCounters(fields, into: &device)
+    device.activityLogSuspended = fields["al-suspended"] == "yes"
+    return device
+  }
+
+  static func readCounters(_ fields: Fields, into device: inout DeviceStatus) {
     device.size = UInt64(fields.number("size"))
     device.read = UInt64(fields.number("read"))
     device.written = UInt64(fields.number("written"))
@@ -62,8 +68,6 @@ enum Recording {
     device.bitmapWrites = UInt64(fields.number("bm-writes"))
     device.upperPending = UInt64(fields.number("upper-pending"))
     device.lowerPending = UInt64(fields.number("lower-pending"))
-    device.activityLogSuspended = fields["al-suspended"] == "yes"
-    return device
   }
 
   private static func connection(_ name: String, _ fields: Fields) -> ConnectionStatus {
