@@ -1,3 +1,4 @@
+// The escape that every JSON text of the tools goes through.
 import Testing
 
 @testable import Base
