@@ -25,6 +25,10 @@ public enum Examination: Equatable, Sendable {
 /// carried out, before the next event is handled.
 public enum MetaBlock: Hashable, Sendable {
   case superblock
+  /// While the rest of the metadata is on its way to the same place.
+  case sealedSuperblock
+  /// Zeroes.
+  case erased
   /// The activity-log transaction in flight.
   case transaction
   /// An empty activity-log block, at this position of the ring.

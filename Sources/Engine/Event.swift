@@ -26,7 +26,7 @@ public struct WorkID: Hashable, Sendable {
   public enum Kind: UInt8, Sendable {
     case appWrite, appRead, appFlush, peerWrite, peerRead, resyncRead, resyncWrite, epochFlush
     case checksum, verify
-    case attach, superblock, activityLog, bitmapPage, bracket
+    case attach, superblock, activityLog, bitmapPage, bracket, move
     case exchange, auth, handler
   }
   public var kind: Kind

@@ -193,6 +193,11 @@ public struct ActivityLog: ~Copyable {
   /// has blocks build the ring anew, for instance at another place or after a time without log (`al-updates no`).
   public mutating func prepareContext() -> Transaction? { start() }
 
+  /// So many transactions in a row name every slot.
+  public var transactionsForContext: Int {
+    (slotCount + ActivityLogBlock.contextEntries - 1) / ActivityLogBlock.contextEntries
+  }
+
   private mutating func start() -> Transaction? {
     guard !inFlight else { return nil }
     var evicted: [ExtentNumber] = []

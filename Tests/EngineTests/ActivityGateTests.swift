@@ -15,6 +15,7 @@ struct ActivityGateTests {
       case .superblock: return "superblock"
       case .transaction: return barrier ? "transaction" : "transaction without barrier"
       case .emptyTransaction: return "empty"
+      case .sealedSuperblock, .erased: return "move"
       case .bitmapPage(let page): return "page \(page)"
       }
     }

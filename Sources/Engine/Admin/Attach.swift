@@ -116,7 +116,9 @@ extension Engine {
       case .absent:
         giveUpAttach(
           v, 119, "no DRBD metadata was found where that of \(name(v)) belongs",
-          next: "if the disk is new, write some with repladm create-md \(name(v)), then run repladm adjust "
+          next: (volumes[v].settings.metaLocation == .internal
+            ? "if the device has grown, move them to its new end: repladm check-resize \(name(v)); " : "")
+            + "if the disk is new, write some with repladm create-md \(name(v)), then run repladm adjust "
             + settings.name)
       case .noFreeSlot:
         giveUpAttach(
@@ -299,7 +301,8 @@ extension Engine {
         log("\(name(v)): marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
       }
     } catch {
-      if flags.contains(.primaryIndicator) {
+      // A log that nothing depends on: all blocks are marked already.
+      if flags.contains(.primaryIndicator), !volumes[v].attach.setAll {
         giveUpAttach(
           v, 165, "the activity log cannot be replayed: \(clause(error))",
           next: "this node was Primary, its last writes are unknown: get the data from the peer "

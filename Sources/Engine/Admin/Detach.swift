@@ -111,6 +111,7 @@ extension Engine {
       }
     }
     releaseHeld(v)
+    moveLost(v)
   }
 
   mutating func diskClosed(_ number: VolumeNumber) {
@@ -130,6 +131,7 @@ extension Engine {
   func localIO(_ v: Int) -> Int {
     volumes[v].ioInFlight + volumes[v].writesForDisk + volumes[v].pages.inFlight
       + (volumes[v].superblock.inFlight ? 1 : 0) + (volumes[v].transaction.isWriting ? 1 : 0)
+      + volumes[v].move.outstanding
   }
 
   /// An error of the backing device (on-io-error). True: the disk has been given up.

@@ -1,6 +1,5 @@
 // Online grow (wire spec 6): the disk is measured anew, both nodes tell their sizes, the smaller one wins, and what is new is
-// resynced without an exchange of bitmaps. Laws: a volume in use never shrinks; metadata that lie at the end of the device
-// are not moved while it is in use.
+// resynced without an exchange of bitmaps. Laws: a volume in use never shrinks; what held metadata is never taken for equal.
 import Base
 import MetaDisk
 import Protocol
@@ -11,11 +10,13 @@ struct Resize {
     /// `repladm resize`: waits for the measure of the own disk.
     case measuring(ReplyTo, assumeClean: Bool)
     /// The peer's P_SIZES waits for it.
-    case answering(Sizes)
+    case answering(Sizes, connection: UInt32)
   }
   var phase = Phase.idle
   /// Grown here by a command: the peer's answer starts the resync.
   var awaitsPeer = false
+  /// Blocks that held metadata before these moved: no two nodes have the same there.
+  var freed: Range<UInt64> = 0..<0
 }
 
 extension Engine {
@@ -62,44 +63,74 @@ extension Engine {
   /// Answers `.measureDisk`.
   mutating func diskMeasured(_ number: VolumeNumber, _ facts: DiskFacts) {
     let v = index(number)
+    guard volumes[v].isAttached, volumes[v].detach.phase == .none else {
+      endMeasure(v, nil)
+      return
+    }
+    do throws(SizeRefusal) {
+      try takeMeasure(v, facts)
+    } catch {
+      endMeasure(v, error.refusal)
+      return
+    }
+    if volumes[v].move.phase == .idle { endMeasure(v, nil) }
+  }
+
+  /// The disk's size is known, and usable, or will not be.
+  mutating func endMeasure(_ v: Int, _ problem: Refusal?) {
     let phase = volumes[v].resize.phase
     volumes[v].resize.phase = .idle
     // Gone meanwhile: the command fails, the peer gets the answer of a node without disk.
-    let problem = volumes[v].isAttached ? takeMeasure(v, facts) : nil
+    let hasDisk = volumes[v].isAttached && volumes[v].detach.phase == .none
     switch phase {
     case .idle: break
     case .measuring(let reply, let assumeClean):
       if let problem {
         refuse(reply, problem)
-      } else if volumes[v].isAttached {
+      } else if hasDisk {
         resizeMeasured(v, assumeClean: assumeClean, reply)
       } else {
         refuseChange(reply, -18, why: "\(name(v)) has lost its disk")
       }
-    case .answering(let peer):
+    case .answering(let peer, let connection):
       if let problem { warn("\(name(v)): \(problem.what): \(problem.why); \(problem.next)") }
-      if volumes[v].state.conn >= .connected { takeSizes(v, peer) }
+      if connection == link.generation, volumes[v].state.conn >= .connected { takeSizes(v, peer) }
     }
   }
 
-  /// The new size of the device becomes usable, or why it does not.
-  private mutating func takeMeasure(_ v: Int, _ facts: DiskFacts) -> Refusal? {
-    let old = volumes[v].backing.facts
-    if facts == old { return nil }
-    if volumes[v].settings.metaLocation == .internal {
-      return .request(
-        111, "Can not resize while the device is in use",
-        why: "the metadata of \(name(v)) lie at the end of the device, and are not moved while it is in use",
-        next: "on this node: repladm down \(settings.name), repladm check-resize \(settings.name), repladm up "
-          + settings.name)
+  private struct SizeRefusal: Error { var refusal: Refusal }
+
+  /// The new size of the device becomes usable, at once or (metadata at its end) when those have moved.
+  private mutating func takeMeasure(_ v: Int, _ facts: DiskFacts) throws(SizeRefusal) {
+    if facts == volumes[v].backing.facts { return }
+    let back = "give the device its former size back"
+    guard volumes[v].settings.metaLocation == .internal else {
+      let usable = volumes[v].backing.placement.usableSectors(dataDeviceBytes: facts.dataBytes)
+      if usable < volumes[v].size { throw SizeRefusal(refusal: shrinks(v, to: usable, next: back)) }
+      if usable < SectorCount(bytes: facts.dataBytes) {
+        warn(
+          "\(name(v)): the metadata have room for \(usable.bytes >> 10) KiB of data, the device is larger; use a larger "
+            + "device for the metadata")
+      }
+      volumes[v].backing.facts.dataBytes = facts.dataBytes
+      volumes[v].backing.usable = usable
+      return
     }
-    let usable = volumes[v].backing.placement.usableSectors(dataDeviceBytes: facts.dataBytes)
-    if usable < volumes[v].size {
-      return shrinks(v, to: usable, next: "give the device its former size back")
+    let plan: MetadataMove
+    do throws(MetaFault) {
+      plan = try MetadataMove(
+        of: volumes[v].backing.placement, to: facts.dataBytes, keeping: volumes[v].size)
+    } catch {
+      throw SizeRefusal(
+        refusal: .request(
+          111, "Low.dev. smaller than requested DRBD-dev. size.",
+          why:
+            "the device of \(name(v)) has \(facts.dataBytes >> 10) KiB now, too few for the data in use and the metadata",
+          next: back))
     }
-    volumes[v].backing.facts.dataBytes = facts.dataBytes
-    volumes[v].backing.usable = usable
-    return nil
+    // Less than one block more, and no other place.
+    if plan.isNothing { return }
+    beginMove(v, plan, facts)
   }
 
   private mutating func resizeMeasured(_ v: Int, assumeClean: Bool, _ reply: ReplyTo) {

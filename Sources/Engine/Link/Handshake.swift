@@ -29,7 +29,8 @@ extension Engine {
 
   /// A kernel wants a digest in front of P_ZEROES that no sender appends (K2): with digests zeroes travel as P_TRIM.
   private var ownFeatures: FeatureFlags {
-    settings.net.integrityAlgorithm.isEmpty ? .all : FeatureFlags.all.subtracting(.writeZeroes)
+    let known = FeatureFlags.all.union(.resyncsGrown)
+    return settings.net.integrityAlgorithm.isEmpty ? known : known.subtracting(.writeZeroes)
   }
 
   mutating func featuresReceived(_ peer: Features) {
@@ -176,6 +177,7 @@ extension Engine {
       volumes[v].sequence = 0
       volumes[v].peerGenerations = nil
       volumes[v].peerSizes = nil
+      volumes[v].grewApart = false
       volumes[v].compareAgain = false
       volumes[v].earlySync = nil
       sendParameters(v)

@@ -78,7 +78,9 @@ extension Engine {
     if theirConn == .ahead, conn >= .connected { conn = .behind }
     var verdict: GenerationVerdict?
     if comparisonIsDue(v, packed, theirConn) {
-      let decided = decideGenerations(comparison(v, packed))
+      let input = comparison(v, packed)
+      var decided = decideGenerations(input)
+      resyncGrownApart(v, input, &decided)
       volumes[v].compareAgain = false
       report(v, decided)
       verdict = decided
@@ -136,10 +138,23 @@ extension Engine {
     if conn == .connected, verdict != nil, volumes[v].outOfSync > 0, volumes[v].state.disk == .upToDate,
       volumes[v].state.peerDisk == .upToDate
     {
-      warn("\(name(v)): no resync, but \(volumes[v].outOfSync) bits in bitmap!")
+      warn(
+        "\(name(v)): no resync, but \(volumes[v].outOfSync) bits in bitmap!"
+          + (volumes[v].grewApart
+            ? " Make the new blocks equal: repladm invalidate \(name(v)) on the node without the application" : ""))
     }
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
     lookAgain = true
+  }
+
+  /// Equal generations, and blocks that came into being on each node by itself (both nodes judge alike).
+  private mutating func resyncGrownApart(_ v: Int, _ input: GenerationInput, _ verdict: inout GenerationVerdict) {
+    guard volumes[v].grewApart, verdict.action == .noSync, link.features.contains(.resyncsGrown),
+      volumes[v].state.conn == .wfReportParams, min(input.ownDisk, input.peerDisk) > .inconsistent
+    else { return }
+    log("\(name(v)): Resync of storage that was new when the nodes met")
+    let isSource = input.ownRole != input.peerRole ? input.ownRole == .primary : input.resolveConflicts
+    verdict.action = isSource ? .source(full: false) : .target(full: false)
   }
 
   /// Without a disk of our own the peer's is what there is, unless a Primary has already shown something else.

@@ -59,6 +59,16 @@ extension Engine {
     log("\(name(v)): size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
     volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: size > old && !assumeClean)
     volumes[v].size = size
+    if size > old {
+      let freed = volumes[v].resize.freed.clamped(to: old.bits..<size.bits)
+      if assumeClean, !freed.isEmpty {
+        _ = volumes[v].backing.bitmap.set(freed)
+        log("\(name(v)): \(freed.count * 4) KiB that held metadata are out of sync until the next resync")
+      }
+      // The superblock that calls the new blocks part of the volume must not be durable before their bits are.
+      volumes[v].superblock.waitsForPages = true
+      flushBitmap(v, lazy: false, then: .superblock)
+    }
     writeSuperblock(v, then: .nothing)
     announceSize(v)
   }
@@ -68,7 +78,7 @@ extension Engine {
       volumes[v].resize.phase == .idle
     {
       // It has grown and asks for our size: our disk may have, too.
-      volumes[v].resize.phase = .answering(peer)
+      volumes[v].resize.phase = .answering(peer, connection: link.generation)
       fx.append(.measureDisk(volumes[v].number))
       return
     }
@@ -107,7 +117,10 @@ extension Engine {
       return
     }
     if size != old { adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0) }
-    if first { return }
+    if first {
+      volumes[v].grewApart = size.value > min(old.value, peer.current)
+      return
+    }
     if peer.current != volumes[v].size.value { sendSizes(v, flags: peer.resizeFlags) }
     if size > old || volumes[v].resize.awaitsPeer {
       volumes[v].resize.awaitsPeer = false

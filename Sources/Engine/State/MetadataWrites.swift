@@ -19,6 +19,8 @@ enum AfterMetadata: Equatable {
   case fullSyncStored
   case superblock
   case transaction
+  case movedBitmap
+  case moved
 }
 
 struct SuperblockWrites {
@@ -84,7 +86,7 @@ extension Engine {
     if volumes[v].backing.superblock != before { writeSuperblock(v, then: .nothing) }
   }
 
-  private mutating func refreshSuperblock(_ v: Int) {
+  mutating func refreshSuperblock(_ v: Int) {
     let flags = deviceFlags(v, keeping: volumes[v].backing.superblock.flags)
     let state = volumes[v].state
     let generations = volumes[v].generations
@@ -121,6 +123,7 @@ extension Engine {
 
   mutating func issueSuperblock(_ v: Int) {
     if volumes[v].superblock.inFlight || volumes[v].superblock.waitsForPages { return }
+    if volumes[v].move.holdsSuperblock { return }
     if volumes[v].superblock.wanted == volumes[v].superblock.issued { return }
     // The block on disk may claim less protection only when the bitmap pages behind the claim are durable.
     if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil,
@@ -145,6 +148,7 @@ extension Engine {
     case .bitmapPage: pageDone(v, UInt32(id.slot.raw >> 8), fault)
     case .activityLog: transactionDone(v, fault)
     case .attach: attachDone(v, page: UInt32(id.slot.raw >> 8), fault)
+    case .move: moveDone(v, fault)
     default: preconditionFailure("metadata answer to something that is no metadata work")
     }
   }
@@ -156,6 +160,7 @@ extension Engine {
       advanceDetach(v)
       return
     }
+    advanceMove(v)
     volumes[v].superblock.durable = volumes[v].superblock.issued
     runSuperblockWaiters(v)
     if volumes[v].isAttached { issueSuperblock(v) }
@@ -186,6 +191,7 @@ extension Engine {
   }
 
   private mutating func scanPages(_ v: Int) {
+    if volumes[v].move.holdsPages { return }
     while volumes[v].pages.inFlight < 32, let from = volumes[v].pages.scanning {
       let lazy = volumes[v].pages.includeLazy
       if let page = volumes[v].backing.bitmap.nextDirtyPage(from: from, includeLazy: lazy) {
@@ -242,6 +248,7 @@ extension Engine {
     if fault == nil {
       evictPages(v)
       scanPages(v)
+      advanceMove(v)
     }
     advanceDetach(v)
   }
@@ -265,6 +272,8 @@ extension Engine {
       volumes[v].superblock.waitsForPages = false
       issueSuperblock(v)
     case .transaction: break
+    case .movedBitmap: movedBitmap(v)
+    case .moved: moved(v)
     }
   }
 
@@ -296,6 +305,8 @@ extension Engine {
     precondition(volumes[v].isAttached, "a metadata block of a volume without disk")
     switch block {
     case .superblock: volumes[v].backing.superblock.write(to: bytes)
+    case .sealedSuperblock: volumes[v].backing.superblock.sealed.write(to: bytes)
+    case .erased: for i in 0..<4096 { bytes[i] = 0 }
     case .transaction: volumes[v].backing.log.render(into: bytes)
     case .emptyTransaction: ActivityLogBlock.initialize(bytes)
     case .bitmapPage(let page): volumes[v].backing.bitmap.render(page: page, into: bytes)

@@ -54,6 +54,8 @@ struct Volume: ~Copyable {
   // The peer's view of this volume.
   var peerGenerations: GenerationIdentifiers?
   var peerSizes: Sizes?
+  /// Both disks have grown since the nodes met last: the new blocks may differ although the generations are equal.
+  var grewApart = false
   /// The peer became Primary while both disks were Inconsistent: compare again at its next P_STATE (4.5 rule 7.3).
   var compareAgain = false
   /// P_SYNC_UUID that overtook the answer to our invalidate, as the two travel on different sockets.
@@ -97,6 +99,7 @@ struct Volume: ~Copyable {
   var awaitsSourcePing = false
   var verify = Verify()
   var resize = Resize()
+  var move = MetadataMoveStep()
   /// Where the next verify begins: the last one was broken off here.
   var verifyFrom: UInt64 = 0
   var exchange = Exchange()

@@ -195,6 +195,7 @@ extension Engine {
   mutating func dropGate(_ v: Int) { lookAgain = true }
 
   mutating func startTransaction(_ v: Int) {
+    if volumes[v].move.holdsPages { return }
     guard volumes[v].transaction == .idle, volumes[v].backing.log.hasPending else { return }
     guard let transaction = volumes[v].backing.log.prepare() else { return }
     volumes[v].transaction = .evicting(transaction.evicted, ring: transaction.blockIndex)
@@ -215,7 +216,7 @@ extension Engine {
     if !waits { writeTransaction(v, ring) }
   }
 
-  private mutating func writeTransaction(_ v: Int, _ block: UInt32) {
+  mutating func writeTransaction(_ v: Int, _ block: UInt32) {
     volumes[v].transaction = .writing
     volumes[v].counters.activityLogWrites += 1
     let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
@@ -237,6 +238,8 @@ extension Engine {
     volumes[v].backing.log.committed()
     volumes[v].gate.mayFit = true
     lookAgain = true
+    moveContext(v)
+    advanceMove(v)
     advanceDetach(v)
   }
 

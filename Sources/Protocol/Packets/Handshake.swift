@@ -9,6 +9,8 @@ public struct FeatureFlags: OptionSet, Hashable, Sendable {
   public static let thinResync = FeatureFlags(rawValue: 2)
   public static let writeSame = FeatureFlags(rawValue: 4)
   public static let writeZeroes = FeatureFlags(rawValue: 8)
+  /// Ours alone; DRBD passes over flags it does not know. What has grown while the nodes were apart is resynced when they meet.
+  public static let resyncsGrown = FeatureFlags(rawValue: 1 << 31)
   /// What a node of version 101 offers.
   public static let all: FeatureFlags = [.trim, .thinResync, .writeSame, .writeZeroes]
 }

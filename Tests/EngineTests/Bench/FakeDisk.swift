@@ -124,6 +124,20 @@ final class FakeDisk {
     for at in stride(from: 0, to: tail.count, by: 4096) { pages[start + UInt64(at)] = Array(tail[at..<at + 4096]) }
   }
 
+  /// What check-resize leaves of metadata without a set bit.
+  func move(_ superblock: Superblock) throws {
+    let placement = try Placement(
+      location: .internal, deviceBytes: facts.metaBytes, peers: superblock.maxPeers, alStripes: superblock.alStripes,
+      alStripeSize4k: superblock.alStripeSize4k)
+    var moved = superblock
+    moved.place(at: placement)
+    var page = FakeDisk.empty
+    page.withUnsafeMutableBytes { moved.write(to: $0) }
+    pages[placement.superblockOffset] = page
+    page.withUnsafeMutableBytes { ActivityLogBlock.initialize($0) }
+    for i in 0..<UInt64(placement.activityLogBlocks) { pages[placement.activityLogOffset + i * 4096] = page }
+  }
+
   // MARK: What the metadata say
 
   func superblock() throws -> Superblock {
