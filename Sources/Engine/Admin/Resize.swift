@@ -15,6 +15,8 @@ struct Resize {
   var phase = Phase.idle
   /// Grown here by a command: the peer's answer starts the resync.
   var awaitsPeer = false
+  /// The command is answered when the peer has said how large its disk is.
+  var reply: ReplyTo?
   /// Blocks that held metadata before these moved: no two nodes have the same there.
   var freed: Range<UInt64> = 0..<0
 }
@@ -40,7 +42,7 @@ extension Engine {
         .request(
           138, "Device does not have a disk-config", why: "\(name(v)) has no disk",
           next: "repladm attach \(name(v))"))
-    } else if volumes[v].resize.phase != .idle || !pending.isNone {
+    } else if volumes[v].resize.phase != .idle || volumes[v].resize.reply != nil || !pending.isNone {
       refuseChange(reply, -18, why: "another change is under way")
     } else if let limit, limit < volumes[v].size {
       refuse(reply, shrinks(v, to: limit, next: "name at least \(volumes[v].size.bytes >> 10)K, or nothing"))
@@ -152,7 +154,19 @@ extension Engine {
       sendGenerations(v)
       sendSizes(v, asks: true, flags: assumeClean ? 2 : 0)
     }
-    writeSuperblock(v, then: .replied(reply))
+    volumes[v].resize.reply = reply
+    if !isConnected { answerResize(v) }
+  }
+
+  /// The size is what it will be for now: the peer has answered, or is out of reach.
+  mutating func answerResize(_ v: Int) {
+    guard let reply = volumes[v].resize.reply else { return }
+    volumes[v].resize.reply = nil
+    if volumes[v].isAttached {
+      writeSuperblock(v, then: .replied(reply))
+    } else {
+      refuseChange(reply, -18, why: "\(name(v)) has lost its disk")
+    }
   }
 
   /// The new blocks: from the Primary, or from the node that breaks ties, without an exchange of bitmaps.

@@ -87,6 +87,7 @@ extension Engine {
 
   mutating func takeSizes(_ v: Int, _ peer: Sizes) {
     volumes[v].peerSizes = peer
+    defer { answerResize(v) }
     let first = volumes[v].state.conn == .wfReportParams
     guard peer.backing <= 1 << 41, peer.current <= 1 << 41, peer.userLimit <= 1 << 41 else {
       giveUpLink("the peer announces a device larger than 1 PiB")

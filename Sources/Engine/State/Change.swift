@@ -109,7 +109,10 @@ extension Engine {
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
-    if old.conn >= .connected, new.conn < .connected { volumes[v].compareAgain = false }
+    if old.conn >= .connected, new.conn < .connected {
+      volumes[v].compareAgain = false
+      answerResize(v)
+    }
 
     // A generation ends where the two copies part (wire spec 5.1).
     let separated = VolumeState.lostPeerData(old, new)

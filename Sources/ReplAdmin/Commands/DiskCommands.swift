@@ -157,7 +157,12 @@ struct ResumeIO: AdminCommand {
 
 struct Resize: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "resize", abstract: "Adopt the new size of grown backing devices.")
+    commandName: "resize", abstract: "Adopt the new size of grown backing devices.",
+    discussion: """
+      Grow the devices of both nodes first, then say this on the Primary. Metadata at the end of a device move to its new end. \
+      The smaller device decides. A block device by the kernel's nbd grows at once; one by nbdfuse, and clients of the \
+      export, have the new size when they are connected again.
+      """)
   @Option(help: ArgumentHelp("The size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
   @Flag(help: "Do not resync the part that is new.") var assumeClean = false
   @Flag(help: .hidden) var assumePeerHasSpace = false
@@ -171,8 +176,22 @@ struct Resize: AdminCommand {
       }
       return sectors
     }
-    return admin.tell(objects.names, .volume, low: Admin.onMinors("resize")) {
-      .resize(volume: $0.namedVolume, sizeSectors: sectors, assumeClean: assumeClean)
+    return admin.forEach(objects.names, .volume) { target in
+      if admin.instead(Admin.onMinors("resize")(target)) { return }
+      let deadline = general.deadline(60)
+      try admin.daemon(target.resource).ask(
+        .resize(volume: target.namedVolume, sizeSectors: sectors, assumeClean: assumeClean), deadline: deadline)
+      for volume in target.volumes { admin.rememberGrown(volume) }
+      let numbers = Set(target.volumes.map(\.number))
+      for device in try admin.devices(target.resource) where numbers.contains(device.volume) {
+        do throws(DeviceFault) {
+          if let said = try device.grow(deadline: deadline) { admin.console.out("\(target.resource.name): \(said).\n") }
+        } catch {
+          admin.remark(
+            target.resource,
+            ["\(device.path) keeps its size (\(error.text)) until repladm secondary and then repladm primary"])
+        }
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 // crash that damaged them.
 import ArgumentParser
 import Base
+import BlockIO
 import Config
 import Control
 import MetaDisk
@@ -110,6 +111,17 @@ extension Admin {
     guard daemon.isRunning else { return false }
     let snapshot = try daemon.status(deadline: options.deadline(10))
     return snapshot.devices.contains { $0.volume == volume.number && $0.disk != .diskless }
+  }
+
+  /// A device whose metadata have moved while it was in use.
+  func rememberGrown(_ volume: HostedVolume) {
+    guard volume.metaDisk == .internal, let path = volume.disk else { return }
+    do throws(DeviceRefusal) {
+      let disk = try PlainDisk(path: path, access: .readOnly)
+      LastKnownSize(bytes: disk.bytes).remember(minor: volume.minor, device: path, surroundings.environment)
+    } catch {
+      // Only a help for later.
+    }
   }
 
   /// For check-resize, when the device has another size one day.

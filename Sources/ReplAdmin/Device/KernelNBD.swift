@@ -58,6 +58,15 @@ struct KernelNBD {
     try control.reconnect(index, connection, backend: backend, deadline: deadline)
   }
 
+  /// Gives the device the size that the export has now.
+  func resize(_ record: DeviceRecord, to export: borrowing ExportConnection) throws(DeviceFault) {
+    guard let index = record.nbdIndex, let backend = record.backend else {
+      throw .cannot("resize the device", "it was never complete")
+    }
+    var control = try NBDControl.open()
+    try control.resize(index, to: export.size, blockSize: export.blockSize, backend: backend)
+  }
+
   /// Whether the kernel still has the device of this record.
   static func exists(_ record: DeviceRecord) -> Bool {
     guard let index = record.nbdIndex, access("/sys/block/nbd\(index)/pid", F_OK) == 0 else { return false }

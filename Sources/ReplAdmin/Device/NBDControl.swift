@@ -92,6 +92,17 @@ struct NBDControl: ~Copyable {
     }
   }
 
+  /// The device has this many bytes from now on.
+  mutating func resize(_ index: UInt32, to bytes: UInt64, blockSize: UInt32, backend: String) throws(DeviceFault) {
+    var attributes: [UInt8] = []
+    attributes.attribute(Attribute.index, index)
+    attributes.attribute(Attribute.size, bytes)
+    attributes.attribute(Attribute.blockSize, UInt64(blockSize))
+    attributes.attribute(Attribute.backend, text: backend)
+    let code = try ask(Command.reconfigure.rawValue, attributes).code
+    guard code == 0 else { throw .cannot("resize nbd\(index)", systemWords(code)) }
+  }
+
   mutating func disconnect(_ index: UInt32) throws(DeviceFault) {
     var attributes: [UInt8] = []
     attributes.attribute(Attribute.index, index)

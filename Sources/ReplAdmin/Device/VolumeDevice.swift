@@ -77,6 +77,26 @@ struct VolumeDevice {
     }
   }
 
+  /// After the volume has grown: gives the device the new size where the kernel can, else tells what has to be done.
+  func grow(deadline: Deadline) throws(DeviceFault) -> String? {
+    guard let record, works(record) else { return nil }
+    let connection = try ExportConnection.open(files.exportSocket(resource, volume), deadline: deadline)
+    let wanted = connection.size
+    guard let was = size(of: record), was != wanted else { return nil }
+    if record.means == .kernelNBD {
+      try KernelNBD(resource: resource, volume: volume, surroundings: surroundings).resize(record, to: connection)
+      if size(of: record) == wanted { return "\(path) has \(wanted >> 10) KiB now" }
+    }
+    return "\(path) keeps the \(was >> 10) KiB it had until repladm secondary \(resource) and then repladm primary "
+      + "\(resource); it will have \(wanted >> 10) KiB"
+  }
+
+  /// In bytes, as the kernel shows it.
+  private func size(of record: DeviceRecord) -> UInt64? {
+    guard let number = number(of: record) else { return nil }
+    return smallFile("/sys/dev/block/\(number.major):\(number.minor)/size").flatMap { UInt64($0) }.map { $0 * 512 }
+  }
+
   /// Who uses the device now; empty also when there is none that works: then demotion takes nothing away from them.
   func holders() -> [String] {
     guard let record, works(record) else { return [] }

@@ -44,19 +44,25 @@ final class Bench {
   let b: Node
   private let ports: (UInt16, UInt16)
   private let volumes: Int
+  private let hasExternalMetadata: Bool
 
-  init(net: String = "", disk: String = "", handlers: String = "", volumes: Int = 1, mebibytes: (Int, Int) = (32, 32))
-    throws
-  {
+  init(
+    net: String = "", disk: String = "", handlers: String = "", volumes: Int = 1, mebibytes: (Int, Int) = (32, 32),
+    external: Bool = false
+  ) throws {
     directory = FileManager.default.temporaryDirectory.path + "/repld-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
     self.volumes = volumes
+    hasExternalMetadata = external
     ports = (try freePort(), try freePort())
     let config = directory + "/test.res"
     a = Node("a", directory, config)
     b = Node("b", directory, config)
     for (node, size) in [(a, mebibytes.0), (b, mebibytes.1)] {
       try FileManager.default.createDirectory(atPath: node.runDirectory, withIntermediateDirectories: true)
-      for volume in 0..<volumes { try makeDisk(node.disk(volume), mebibytes: size) }
+      for volume in 0..<volumes {
+        try makeDisk(node.disk(volume), mebibytes: size)
+        if external { try makeDisk(node.disk(volume) + ".meta", mebibytes: 1) }
+      }
     }
     try configure(net: net, disk: disk, handlers: handlers)
   }
@@ -72,7 +78,8 @@ final class Bench {
   ) throws {
     func host(_ node: Node, _ port: UInt16) -> String {
       let lines = (0..<volumes).map {
-        "volume \($0) { device /dev/drbd\(90 + $0); disk \(node.disk($0)); meta-disk internal; }"
+        let place = hasExternalMetadata ? node.disk($0) + ".meta" : "internal"
+        return "volume \($0) { device /dev/drbd\(90 + $0); disk \(node.disk($0)); meta-disk \(place); }"
       }
       return "on \(node.name) { address 127.0.0.1:\(port); \(lines.joined(separator: " ")) }"
     }
@@ -99,8 +106,8 @@ final class Bench {
     try #require(ftruncate(file, mebibytes << 20) == 0)
   }
 
-  func createMetadata() throws {
-    for node in [a, b] { try node.createMetadata() }
+  func createMetadata(_ format: String = "v09") throws {
+    for node in [a, b] { try node.createMetadata(format) }
   }
 
   /// Both nodes up, attached and connected; both disks Inconsistent when they are new.
@@ -118,8 +125,8 @@ final class Bench {
   }
 
   /// New metadata, up, and `a` is the Primary with equal data on both.
-  func synced() throws {
-    try createMetadata()
+  func synced(_ format: String = "v09") throws {
+    try createMetadata(format)
     try up()
     try a.done(.primary(force: true))
     try inSync()

@@ -30,7 +30,10 @@ final class Node {
   private var environment: [String] {
     let inherited = ProcessInfo.processInfo.environment
     let kept = ["PATH", "LD_LIBRARY_PATH", "HOME"].compactMap { name in inherited[name].map { "\(name)=\($0)" } }
-    return kept + ["REPL_CONFIG=\(config)", "REPL_RUN_DIR=\(runDirectory)", "__DRBD_NODE__=\(name)"]
+    return kept + [
+      "REPL_CONFIG=\(config)", "REPL_RUN_DIR=\(runDirectory)", "REPL_STATE_DIR=\(runDirectory)",
+      "__DRBD_NODE__=\(name)",
+    ]
   }
 
   // MARK: The process
@@ -84,12 +87,19 @@ final class Node {
 
   var isRunning: Bool { child != nil && child?.reap() == nil }
 
-  func createMetadata() throws {
+  func createMetadata(_ format: String = "v09") throws {
+    try repladm(["create-md", "--force", "--format", format, "r0"])
+  }
+
+  func repladm(_ arguments: [String]) throws {
+    var process = try start(repladm: arguments)
+    #expect(try end(&process) == .status(0), "repladm \(arguments) failed: \(log)")
+  }
+
+  func start(repladm arguments: [String]) throws -> Child {
     let output = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     defer { close(output) }
-    var process = try Child(
-      program: [try program("repladm"), "create-md", "--force", "r0"], environment: environment, log: output)
-    #expect(try end(&process) == .status(0), "create-md failed: \(log)")
+    return try Child(program: [try program("repladm")] + arguments, environment: environment, log: output)
   }
 
   // MARK: The control socket

@@ -18,7 +18,8 @@ class CheckFailed(Exception):
 class Options:
     """What a scenario wants in the configuration, over the defaults of slow machines."""
 
-    def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None, proxy=None):
+    def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None, proxy=None, external=False):
+        self.external = external  # repl's metadata lie in a file of their own
         self.protocol, self.net, self.disk, self.volumes = protocol, net, disk, volumes
         self.proxy = proxy  # rules of lab/proxy.py: the nodes meet through it
         self.per_host = per_host or {}  # name of the host -> its own net section
@@ -46,8 +47,9 @@ def configuration(options, nodes, reader):
         text.append(f"  on {node.name} {{")
         for volume in range(options.volumes):
             disk = node.disks[volume] if node.kind == "repl" else f"/dev/vd{'abcdef'[volume]}"
+            place = f"{disk}.meta" if options.external and node.kind == "repl" else "internal"
             text.append(f"    volume {volume} {{ device /dev/drbd{volume} minor {volume}; disk {disk}; "
-                        f"meta-disk internal; }}")
+                        f"meta-disk {place}; }}")
         seen = PROXIED[node.kind] if options.proxy is not None and node.name != reader else node.address
         text.append(f"    address {seen}:7789;")
         text.append("  }")

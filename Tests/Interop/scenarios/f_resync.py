@@ -247,10 +247,8 @@ def options_change(p):
     p.judge()
 
 
-@scenario("online grow: both disks grow, the device with them", kernel_sizes=(32 << 20,), repl_sizes=(32 << 20,))
-def grow(p):
-    import os
-    p.synced()
+def grow_online(p, options=None):
+    p.synced(options)
     p.first.primary()
     p.write(p.first, p.some_extents(6))
     was = p.size()
@@ -260,8 +258,24 @@ def grow(p):
     p.settled(timeout=120)
     size = p.kernel.size()
     p.check(size > was + 15 * MiB, f"the size is still {size}")
+    p.check(p.repl.states()[0].size in (None, size), f"the sizes differ: {p.repl.states()[0].size} and {size}")
     grown = bytearray(size)
     grown[:was] = p.expected[0]
     p.expected[0] = grown
-    p.write(p.first, [(size - MiB, MiB, 0)])
+    # The source's old metadata are data now.
+    p.uncertain[0].append((was, 32 * MiB - was))
+    p.write(p.first, [(size - MiB, MiB, 0), (was - MiB, 2 * MiB, 0)])
     p.judge()
+
+
+@scenario("online grow: both disks grow, the device with them", kernel_sizes=(32 << 20,), repl_sizes=(32 << 20,))
+def grow(p):
+    grow_online(p)
+    p.check("successfully moved" in p.repl.log(), "repld has not moved its metadata")
+
+
+@scenario("online grow: repl's metadata lie elsewhere", kernel_sizes=(32 << 20,), repl_sizes=(32 << 20,))
+def grow_external(p):
+    with open(p.repl.disks[0] + ".meta", "w") as file:
+        file.truncate(MiB)
+    grow_online(p, Options(external=True))
