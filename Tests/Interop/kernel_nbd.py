@@ -25,6 +25,7 @@ CACHE = os.environ.get("REPL_INTEROP_CACHE") or os.path.join(
 ONE, TWO = "one", "two"
 # XFS takes no device under 300 MiB.
 SIZES = [320 * MiB, 320 * MiB, 16 * MiB, 16 * MiB]
+GROWN = 384 * MiB
 CONFIG = """resource r0 {
   protocol C;
   net { ping-timeout 50; timeout 100; connect-int 3; }
@@ -232,6 +233,36 @@ class Story:
         self.adm(ONE, "secondary r0")
         self.no_device(ONE)
 
+    def growing(self):
+        """The disks of both nodes grow under a mounted file system that is written, and the device with them."""
+        self.adm(ONE, "primary r0")
+        self.run("mount -t xfs /dev/drbd0 /mnt")
+        self.start_writer()
+        was = self.number("/sys/block/nbd0/size")
+        for disk in ("d0", "d1"):
+            self.machine.monitor("block_resize", device=disk, size=GROWN)
+        self.wait(f"[ $(cat /sys/block/vda/size) = {GROWN // 512} ] && [ $(cat /sys/block/vdb/size) = {GROWN // 512} ]",
+                  20, "the machine sees larger disks")
+        said = self.adm(ONE, "resize r0/0")
+        now = self.number("/sys/block/nbd0/size")
+        check(now > was + (GROWN - SIZES[0] - MiB) // 512, f"the device has {now} sectors still, it had {was}")
+        check(f"/dev/drbd0 has {now // 2} KiB now" in said, "the command does not say so")
+        self.adm(ONE, "wait-sync r0")
+        held = self.number("/run/durable")
+        self.wait(f"[ $(cat /run/durable) -ge {held + 5} ]", 60, "the writer goes on")
+        self.stop_writer()
+        check(self.run("[ -e /run/failed ] && echo yes; true") == "", "a write failed")
+        self.run("cmp /run/noise /mnt/taken; umount /mnt")
+        self.run(f"dd if=/run/noise of=/dev/drbd0 bs=64k count=16 seek={now // 128 - 16} conv=fsync 2>/dev/null")
+        self.adm(ONE, "secondary r0")
+        self.adm(TWO, "primary r0")
+        self.run("set -e; [ $(cat /sys/block/nbd0/size) = %d ]; dd if=/run/noise bs=64k count=16 of=/run/one.piece 2>/dev/null; "
+                 "dd if=/dev/drbd10 bs=64k count=16 skip=%d of=/run/piece 2>/dev/null; cmp /run/one.piece /run/piece"
+                 % (now, now // 128 - 16))
+        self.adm(TWO, "secondary r0")
+        for node in (ONE, TWO):
+            check("successfully moved" in self.run(f"cat /run/{node}/r0.log"), f"{node} has not moved its metadata")
+
     def loading(self):
         """Where nobody has loaded the module, promotion does."""
         self.run("rmmod nbd")
@@ -280,7 +311,7 @@ def main():
         machine.start()
         story = Story(machine)
         for chapter in (story.prepare, story.promotion, story.file_system, story.death, story.give_up, story.take_over,
-                        story.loading, story.end):
+                        story.growing, story.loading, story.end):
             say(f"== {chapter.__name__}")
             chapter()
         failed, trouble = False, None
