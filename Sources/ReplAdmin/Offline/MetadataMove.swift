@@ -1,6 +1,6 @@
 // Internal metadata of a device that has grown lie where its end was; this brings them to where it is (metadata spec 5.6). Laws: bit i
 // stays bit i of the same peer; the superblock at the new place is written when everything it vouches for is durable, and
-// only then is the old one erased.
+// only then is the old one erased. Where the places overlap the new one is sealed first: a crash costs a full resync there.
 import Base
 import BlockIO
 import Control
@@ -36,14 +36,16 @@ extension OfflineMetadata {
         next: "grow the device a little more, then repeat check-resize", exitCode: 20)
     }
     console.out("Moving the internal meta data to its proper location\n")
+    var moved = found
+    moved.place(at: placement)
+    let isOutside = oldPlacement.superblockOffset + UInt64(Superblock.bytes) <= placement.bitmapOffset
+    // The old place is about to be overwritten: from here on the new one counts, and calls everything out of sync.
+    if !isOutside { try write(moved.sealed, at: placement) }
     try initializeActivityLog(at: placement)
     try zeroBitmap(at: placement)
     bitmap.markAllDirty()
     try write(&bitmap, at: placement)
-    var moved = found
-    moved.place(at: placement)
     try write(moved, at: placement)
-    let isOutside = oldPlacement.superblockOffset + UInt64(Superblock.bytes) <= placement.bitmapOffset
     if isOutside {
       metaBytes = oldBytes
       defer { metaBytes = disk.bytes }
