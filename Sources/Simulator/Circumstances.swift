@@ -35,6 +35,8 @@ public struct Actions: OptionSet, Hashable, Sendable {
   public static let pause = Actions(rawValue: 64)
   /// Commands that have to be refused.
   public static let nonsense = Actions(rawValue: 128)
+  /// The disks grow, and a node is told. In one life of five, without a change to the others.
+  public static let grow = Actions(rawValue: 256)
   public static let everything: Actions = [
     .switchOver, .failOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense,
   ]
@@ -65,6 +67,8 @@ public struct VolumeCircumstances: Sendable {
   public var location = MetaLocation.internal
   public var logicalBlock: UInt32 = 512
   public var alExtents: UInt32 = 67
+  /// So many bytes each device grows by in the end.
+  public var room: UInt64 = 0
   public init(bytes: UInt64) { deviceBytes = [bytes, bytes] }
 }
 

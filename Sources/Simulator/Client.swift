@@ -97,7 +97,9 @@ extension World {
 
   private func submit(_ n: Int) -> Bool {
     let v = histories.count == 1 ? 0 : Int(random.below(UInt64(histories.count)))
-    let size = Int(nodes[n].engine.exportedSize(nodes[n].settings.volumes[v].number).value)
+    var size = Int(nodes[n].engine.exportedSize(nodes[n].settings.volumes[v].number).value)
+    // The application stays where the volume was at first; what grows is looked at by itself.
+    if circumstances.volumes[v].room > 0 { size = min(size, histories[v].sectors) }
     if size < 16 || histories[v].isFull { return false }
     if size > histories[v].sectors {
       breakLaw("\(name(n)) exports \(size) sectors, which the smaller disk does not have")

@@ -5,7 +5,7 @@ import MetaDisk
 
 extension FakeDisk {
   /// A disk that create-md has just been run on.
-  static func created(_ one: VolumeCircumstances, node: Int, original: Stamp) -> FakeDisk {
+  static func created(_ one: VolumeCircumstances, node: Int, original: Stamp, room: UInt64) -> FakeDisk {
     let data = one.deviceBytes[node]
     let onOwnDevice = one.location != .internal
     let facts = DiskFacts(
@@ -14,11 +14,13 @@ extension FakeDisk {
       let placement = try Placement(location: one.location, deviceBytes: facts.metaBytes)
       let start = min(placement.superblockOffset, placement.bitmapOffset, placement.activityLogOffset)
       let end = max(
-        placement.superblockOffset + 4096, placement.bitmapOffset + placement.bitmapAreaBytes,
+        placement.superblockOffset + 4096 + (onOwnDevice ? 0 : (room + 4095) / 4096 * 4096),
+        placement.bitmapOffset + placement.bitmapAreaBytes,
         placement.activityLogOffset + placement.activityLogBytes)
       let usable = placement.usableSectors(dataDeviceBytes: data)
       let disk = FakeDisk(
-        facts: facts, dataSectors: Int(usable.value), metaStart: start, metaBytes: Int(end - start), original: original)
+        facts: facts, dataSectors: Int(usable.value), metaStart: start, metaBytes: Int(end - start), original: original,
+        room: room, hidden: Stamps.original(node))
       disk.logBlocks = disk.blocks(at: placement.activityLogOffset, placement.activityLogBytes)
       disk.bitmapBlocks = disk.blocks(at: placement.bitmapOffset, placement.bitmapAreaBytes)
       let image = Superblock(creating: one.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))
@@ -31,6 +33,27 @@ extension FakeDisk {
       return disk
     } catch {
       preconditionFailure("no metadata fits: \(error)")
+    }
+  }
+
+  /// What check-resize does before a disk is attached, seen from the other end: the device has the size again that the
+  /// metadata which count are for.
+  func findMetadata() {
+    if sizes.count == 1 || facts.metaBytes != facts.dataBytes { return }
+    for bytes in sizes.reversed() where hasMetadata(bytes) {
+      resize(to: bytes)
+      return
+    }
+  }
+
+  private func hasMetadata(_ bytes: UInt64) -> Bool {
+    do throws(MetaFault) {
+      let at = Int(try Placement.superblockOffset(location: .internal, deviceBytes: bytes) - metaStart)
+      let block = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(meta)[at..<at + 4096])
+      _ = try Placement(superblock: try Superblock(reading: block.bytes), location: .internal, deviceBytes: bytes)
+      return true
+    } catch {
+      return false
     }
   }
 

@@ -6,9 +6,12 @@ import Engine
 import MetaDisk
 
 final class FakeDisk {
-  let facts: DiskFacts
-  /// Sectors in front of the metadata.
+  private(set) var facts: DiskFacts
+  /// Sectors in front of the metadata, before the device grows.
   let dataSectors: Int
+  /// So many bytes it may still grow by, and the sizes it has had.
+  private(set) var room: UInt64
+  private(set) var sizes: [UInt64]
   /// The metadata area: position on its device, and length in 4 KiB blocks.
   let metaStart: UInt64
   let metaBlocks: Int
@@ -44,13 +47,20 @@ final class FakeDisk {
   private var blocks: [UInt8] = []
   private static let mostUnflushed = 768
 
-  init(facts: DiskFacts, dataSectors: Int, metaStart: UInt64, metaBytes: Int, original: Stamp) {
+  init(
+    facts: DiskFacts, dataSectors: Int, metaStart: UInt64, metaBytes: Int, original: Stamp, room: UInt64, hidden: Stamp
+  ) {
     self.facts = facts
     self.dataSectors = dataSectors
+    self.room = room
+    sizes = [facts.dataBytes]
     self.metaStart = metaStart
     metaBlocks = metaBytes / 4096
-    cache = StampMap(sectors: dataSectors, fill: original)
-    durable = StampMap(sectors: dataSectors, fill: original)
+    let reach = room == 0 ? dataSectors : Int((facts.dataBytes + room) / 512)
+    cache = StampMap(sectors: reach, fill: original)
+    durable = StampMap(sectors: reach, fill: original)
+    cache.fill(dataSectors, reach - dataSectors, with: hidden)
+    durable.fill(dataSectors, reach - dataSectors, with: hidden)
     meta = .allocate(byteCount: metaBytes, alignment: 4096)
     metaDurable = .allocate(byteCount: metaBytes, alignment: 4096)
     meta.initializeMemory(as: UInt8.self, repeating: 0)
@@ -71,6 +81,20 @@ final class FakeDisk {
 
   /// Everything completed so far lies in front of this mark.
   var mark: Int { completed + 1 }
+
+  /// The device is larger from now on.
+  func grow(by bytes: UInt64) {
+    precondition(bytes <= room, "no room to grow")
+    room -= bytes
+    resize(to: facts.dataBytes + bytes)
+    sizes.append(facts.dataBytes)
+  }
+
+  /// To one of the sizes it has had.
+  func resize(to bytes: UInt64) {
+    if facts.metaBytes == facts.dataBytes { facts.metaBytes = bytes }
+    facts.dataBytes = bytes
+  }
 
   // MARK: completion of operations
 

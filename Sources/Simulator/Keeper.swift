@@ -296,7 +296,8 @@ extension World {
 
   private func actAtRandom(_ p: Int) {
     let q = 1 - p
-    let choices: [Actions] = [.switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense].filter {
+    let choices: [Actions] = [.switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense, .grow].filter
+    {
       actions.contains($0)
     }
     guard !choices.isEmpty, nodes[q].isRunning, !commands.isBusy(0), !commands.isBusy(1) else { return }
@@ -327,6 +328,14 @@ extension World {
           .stopClient, .waitUntilIdle, .command(p, .secondary), .command(p, .down), .leave(p),
         ]
       }
+    case .grow:
+      guard bothGood else { return }
+      for n in 0...1 where !random.oneIn(4) {
+        let disk = nodes[n].disks[v]
+        let bytes = min(disk.room, random.oneIn(2) ? 4096 * (1 + random.below(12)) : 4096 * (1 + random.below(512)))
+        if bytes > 0 { disk.grow(by: bytes) }
+      }
+      command(random.oneIn(2) ? p : q, .resize(number, limit: nil, assumeClean: false))
     case .pause: command(random.oneIn(2) ? p : q, .pauseSync(number))
     default:
       switch random.below(4) {

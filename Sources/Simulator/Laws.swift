@@ -208,6 +208,22 @@ extension World {
     }
   }
 
+  /// Law: a volume that has grown is equally large on both nodes, and equal where no application has written yet.
+  func checkGrown(_ when: @autoclosure () -> String) {
+    for v in histories.indices where circumstances.volumes[v].room > 0 {
+      let sizes = nodes.map { Int($0.engine.snapshot().volumes[v].size.value) }
+      if sizes[0] != sizes[1] { return breakLaw("\(when()): volume \(v) has \(sizes[0]) and \(sizes[1]) sectors") }
+      let a = nodes[0].disks[v].cache
+      let b = nodes[1].disks[v].cache
+      for sector in min(histories[v].sectors, sizes[0])..<sizes[0]
+      where a[sector] != b[sector] && !World.maySitSideBySide(a[sector], b[sector]) {
+        return breakLaw(
+          "\(when()): volume \(v) sector \(sector), which came with growth, differs: alpha contains"
+            + " \(Trace.stamp(a[sector])), beta \(Trace.stamp(b[sector]))")
+      }
+    }
+  }
+
   /// One node's disk may discard where the other's writes zeroes.
   private static func maySitSideBySide(_ a: Stamp, _ b: Stamp) -> Bool {
     (a == Stamps.discarded || a == Stamps.zero) && (b == Stamps.discarded || b == Stamps.zero)

@@ -182,6 +182,7 @@ extension World {
   /// Idle, connected, up to date: nothing may be left over.
   func checkRest() {
     checkEqual("idle and UpToDate")
+    checkGrown("idle and UpToDate")
     let trusted = (0...1).first { keeper.truth[$0].allSatisfy { $0 } }
     if let trusted { checkImage(trusted, "idle and UpToDate") } else { breakLaw("nobody has the data: \(summary)") }
     for n in 0...1 {

@@ -8,7 +8,7 @@ import Protocol
 extension World {
   func carry(_ n: Int, _ effect: consuming Effect) {
     switch effect {
-    case .measureDisk: breakLaw("\(name(n)) measures a disk, and no disk here grows")
+    case .measureDisk(let volume): plan(.diskMeasured, after: 0, on: n, UInt64(nodes[n].volumeIndex(volume)))
     case .disk(let id, let volume, let operation): startDisk(n, id, nodes[n].volumeIndex(volume), operation)
     case .examine(let id, let volume, let range, let what, let payload):
       startExamination(n, id, nodes[n].volumeIndex(volume), range, what, payload)
@@ -81,6 +81,7 @@ extension World {
 
   private func openDisk(_ n: Int, _ v: Int) {
     guard nodes[n].openDisks.insert(v).inserted else { return breakLaw("\(name(n)) opens a disk twice") }
+    nodes[n].disks[v].findMetadata()
     let refused = nodes[n].disks[v].broken
     if refused { nodes[n].openDisks.remove(v) }
     plan(refused ? .diskRefused : .diskOpened, after: 100_000 + random.below(1_000_000), on: n, UInt64(v))
@@ -152,7 +153,7 @@ extension World {
   private func isSound(_ n: Int, _ v: Int, _ range: BlockRange, _ payload: PayloadRef?) -> Bool {
     let disk = nodes[n].disks[v]
     let unit = UInt64(disk.facts.logicalBlock) / 512
-    if range.count.value == 0 || range.end.value > UInt64(disk.dataSectors) {
+    if range.count.value == 0 || range.end.value > UInt64(disk.cache.sectors) {
       breakLaw("\(name(n)) reaches beyond the data area: \(Trace.range(range))")
       return false
     }

@@ -58,6 +58,12 @@ public final class World {
     let drawn = Circumstances.drawn(&random)
     var circumstances = given ?? drawn
     if let planting { circumstances.planted = planting }
+    // Drawn apart, so that the other lives stay what they are.
+    var apart = SeededGenerator(seed: seed &+ 0x67_726f_77)
+    if given == nil, planting == nil, apart.oneIn(5) {
+      circumstances.actions.insert(.grow)
+      for v in circumstances.volumes.indices { circumstances.volumes[v].room = (1 + apart.below(6)) << 19 }
+    }
     // Skipping the first resync needs version 90.
     if circumstances.maximumVersion.min()! < 90 { circumstances.startsWithFullSync = true }
     self.circumstances = circumstances
@@ -90,7 +96,8 @@ public final class World {
     settings.net.cramHMAC = all.cramHMAC
     settings.maxRequests = 64
     let disks = all.volumes.map { one in
-      FakeDisk.created(one, node: index, original: all.startsWithFullSync ? Stamps.original(index) : Stamps.zero)
+      FakeDisk.created(
+        one, node: index, original: all.startsWithFullSync ? Stamps.original(index) : Stamps.zero, room: one.room)
     }
     if all.planted == .forgottenFlush { for disk in disks { disk.forgetsFlushes = true } }
     return Node(index: index, settings: settings, disks: disks)
@@ -177,6 +184,8 @@ public final class World {
     case .diskDone, .metaDone: diskWorkDone(n, Int(it.argument))
     case .diskOpened:
       feed(n, .diskOpened(nodes[n].settings.volumes[Int(it.argument)].number, nodes[n].disks[Int(it.argument)].facts))
+    case .diskMeasured:
+      feed(n, .diskMeasured(nodes[n].settings.volumes[Int(it.argument)].number, nodes[n].disks[Int(it.argument)].facts))
     case .diskRefused:
       feed(
         n,

@@ -60,6 +60,11 @@ extension Engine {
     volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: size > old && !assumeClean)
     volumes[v].size = size
     if size > old {
+      // Of a block that was there in part the rest is new. A kernel does not think of it, and would not ask for it.
+      let isAgreed = volumes[v].state.conn < .wfReportParams || link.features.contains(.resyncsGrown)
+      if old.value % 8 != 0, !assumeClean, isAgreed {
+        _ = volumes[v].backing.bitmap.set(old.bits - 1..<old.bits)
+      }
       let freed = volumes[v].resize.freed.clamped(to: old.bits..<size.bits)
       if assumeClean, !freed.isEmpty {
         _ = volumes[v].backing.bitmap.set(freed)
