@@ -30,7 +30,7 @@ public enum Command: Codable, Equatable, Sendable {
 
   case attach(volume: VolumeNumber?)
   case detach(volume: VolumeNumber?, force: Bool)
-  case connect(peer: String?, discardMyData: Bool)
+  case connect(peer: String?, discardMyData: Bool, tentative: Bool = false)
   case disconnect(peer: String?, force: Bool)
 
   case invalidate(volume: VolumeNumber?, resetBitmap: Bool)

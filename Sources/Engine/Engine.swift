@@ -206,8 +206,8 @@ public struct Engine: ~Copyable {
     return next
   }
 
-  /// Takes over changed options (`adjust`). What both nodes have to agree on is told to the peer at the next connect,
-  /// the size of the activity log changes at the next attach; everything else holds at once.
+  /// Takes over changed options (`adjust`). What both nodes have to agree on is told to the peer by
+  /// `announceOptions` or at the next connect, the size of the activity log changes at the next attach; everything else holds at once.
   public mutating func adopt(_ new: ResourceSettings) {
     precondition(new.volumes.count == volumes.count, "volumes do not come and go while the engine lives")
     settings = new

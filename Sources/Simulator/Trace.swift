@@ -142,7 +142,9 @@ enum Trace {
     switch command {
     case .attach(let v): "attach \(v.value)"
     case .detach(let v, let force): "detach \(v.value)\(force ? " --force" : "")"
-    case .connect(let discard): "connect\(discard ? " --discard-my-data" : "")"
+    case .connect(let discard, let tentative):
+      "connect\(discard ? " --discard-my-data" : "")\(tentative ? " --tentative" : "")"
+    case .announceOptions: "announce options"
     case .disconnect(let force): "disconnect\(force ? " --force" : "")"
     case .primary(let force): "primary\(force ? " --force" : "")"
     case .secondary: "secondary"

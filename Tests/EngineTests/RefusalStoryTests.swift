@@ -26,6 +26,30 @@ struct RefusalStoryTests {
     pair.expectRest(at: location)
   }
 
+  @Test(
+    "a dry run moves nothing: the node that asked stays StandAlone, the other one waits, and both say what would follow",
+    arguments: [true, false])
+  func dryRun(byBeta: Bool) throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.order(.disconnect(force: false), on: byBeta ? pair.beta : pair.alpha)
+    pair.settle()
+    pair.wait(pair.alpha, [pair.alpha.write(64, stamp: 7)])
+    let marked = pair.alpha.volume().outOfSync
+    let (asking, other) = byBeta ? (pair.beta, pair.alpha) : (pair.alpha, pair.beta)
+    pair.order(.connect(discardMyData: false, tentative: true), on: asking)
+    pair.pass(.seconds(30))
+    #expect(asking.volume().replication == .standAlone)
+    #expect(other.volume().replication == .wfConnection)
+    #expect(pair.alpha.volume().outOfSync == marked)
+    #expect(pair.beta.disks[.zero]![64] != 7)
+    pair.order(.connect(discardMyData: false), on: asking)
+    pair.waitSync()
+    pair.pass(.seconds(2))
+    pair.expectEqual()
+    pair.expectRest()
+  }
+
   @Test("another protocol letter")
   func letter() throws {
     let pair = try Pair { settings, isAlpha in settings.net.wireProtocol = isAlpha ? .c : .b }

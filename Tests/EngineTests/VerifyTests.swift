@@ -135,6 +135,25 @@ struct VerifyTests {
     pair.expectRest()
   }
 
+  @Test("an algorithm that one node takes over at run time counts for both, on the same connection")
+  func announced() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.refuse(verify, on: pair.alpha, -14)
+    let before = pair.both.map { $0.engine.link.generation }
+    var settings = pair.beta.engine.settings
+    settings.net.verifyAlgorithm = "sha1"
+    pair.beta.engine.adopt(settings)
+    pair.order(.announceOptions, on: pair.beta)
+    pair.settle()
+    pair.beta.disks[.zero]!.spoil(64, 8, with: 99)
+    pair.order(verify, on: pair.alpha)
+    pair.waitSync()
+    for node in pair.both { #expect(node.isOutOfSync(8)) }
+    #expect(pair.both.map { $0.engine.link.generation } == before)
+    pair.expectRest()
+  }
+
   @Test("a disk that fails meanwhile ends it", arguments: [true, false])
   func diskFails(ofAsker: Bool) throws {
     let pair = try pair()

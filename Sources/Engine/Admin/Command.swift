@@ -5,8 +5,10 @@ import Base
 public enum Command: Equatable, Sendable {
   case attach(VolumeNumber)
   case detach(VolumeNumber, force: Bool)
-  case connect(discardMyData: Bool)
+  case connect(discardMyData: Bool, tentative: Bool = false)
   case disconnect(force: Bool)
+  /// Tells the connected peer the options that both compare, as they were adopted (P_PROTOCOL_UPDATE).
+  case announceOptions
   case primary(force: Bool)
   case secondary
   case invalidate(VolumeNumber)

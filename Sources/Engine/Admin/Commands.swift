@@ -7,8 +7,11 @@ extension Engine {
     switch command {
     case .attach(let volume): if let v = known(volume, reply) { attach(v, reply) }
     case .detach(let volume, let force): if let v = known(volume, reply) { detach(v, force: force, reply) }
-    case .connect(let discard): connect(discardMyData: discard, reply)
+    case .connect(let discard, let tentative): connect(discardMyData: discard, tentative: tentative, reply)
     case .disconnect(let force): disconnect(force: force, reply)
+    case .announceOptions:
+      announceOptions()
+      fx.append(.reply(reply, .done))
     case .primary(let force): promote(force: force, reply)
     case .secondary: demote(reply)
     case .invalidate(let volume): if let v = known(volume, reply) { invalidate(v, remote: false, reply) }
@@ -38,7 +41,7 @@ extension Engine {
     return nil
   }
 
-  private mutating func connect(discardMyData: Bool, _ reply: ReplyTo) {
+  private mutating func connect(discardMyData: Bool, tentative: Bool, _ reply: ReplyTo) {
     guard case .down = link.phase else {
       refuse(
         reply,
@@ -57,6 +60,7 @@ extension Engine {
       return
     }
     link.discardMyData = discardMyData
+    link.tentative = tentative
     link.refusedBecause = nil
     fx.append(.reply(reply, .done))
     beginSearch()

@@ -195,7 +195,7 @@ extension Engine {
     offer.afterSplitBrain0 = settings.net.afterSplitBrain0.rawValue
     offer.afterSplitBrain1 = settings.net.afterSplitBrain1.rawValue
     offer.afterSplitBrain2 = settings.net.afterSplitBrain2.rawValue
-    offer.connectionFlags = link.discardMyData ? 1 : 0
+    offer.connectionFlags = (link.discardMyData ? 1 : 0) | (link.tentative ? 2 : 0)
     offer.integrityAlgorithm = settings.net.integrityAlgorithm
     return offer
   }
@@ -231,6 +231,21 @@ extension Engine {
       return
     }
     takeDigest(of: peer)
+  }
+
+  /// Whether split-brain policies and algorithms can change on this connection. What is under way keeps its algorithm.
+  public var canAnnounceOptions: Bool {
+    guard link.phase.isUp, link.version >= 100 else { return false }
+    for v in 0..<volumes.count where volumes[v].state.conn != .connected { return false }
+    return true
+  }
+
+  mutating func announceOptions() {
+    guard canAnnounceOptions else { return }
+    link.verifyAlgorithm = settings.net.verifyAlgorithm
+    link.checksumAlgorithm = settings.net.checksumAlgorithm
+    sendData(.protocolUpdate(ownOffer()))
+    for v in 0..<volumes.count { sendParameters(v) }
   }
 
   /// P_PROTOCOL_UPDATE: the peer's options were changed while it is connected.

@@ -67,8 +67,10 @@ struct Link {
   var checksumAlgorithm = ""
   /// Counts connections: what belongs to an earlier one is not answered.
   var generation: UInt32 = 0
-  /// One-shot option of `connect`.
+  /// One-shot options of `connect`.
   var discardMyData = false
+  /// A dry run: compare the generations, say what would follow, and end the connection.
+  var tentative = false
   var peerOffer: ProtocolOffer?
   /// The connection that ended last had been usable.
   var wasUp = false

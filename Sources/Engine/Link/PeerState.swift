@@ -104,6 +104,10 @@ extension Engine {
       }
     }
     if old.conn == .wfReportParams, isTooSmallForPeer(v, packed) { return }
+    if old.conn == .wfReportParams, verdict == nil, isDryRun {
+      endDryRun(v, .noSync)
+      return
+    }
     if old.conn < .connected, packed.role == .primary, role == .primary {
       giveUpLink("both nodes are Primary: demote one of them, then: repladm connect \(settings.name)")
       return
@@ -164,6 +168,9 @@ extension Engine {
     return peer.current & ~1 == volumes[v].exposed & ~1
   }
 
+  /// One of the two nodes connects with `--tentative`.
+  private var isDryRun: Bool { link.tentative || (link.peerOffer?.connectionFlags ?? 0) & 2 != 0 }
+
   /// The option of `connect` counts for one handshake, of all volumes.
   private mutating func forgetDiscardMyData() {
     for v in 0..<volumes.count where volumes[v].state.conn == .wfReportParams { return }
@@ -219,7 +226,7 @@ extension Engine {
     input.afterSplitBrain2 = settings.net.afterSplitBrain2
     input.alwaysAfterSplitBrain = settings.net.alwaysAfterSplitBrain
     input.rrConflict = settings.net.roleConflict
-    input.dryRun = (link.peerOffer?.connectionFlags ?? 0) & 2 != 0
+    input.dryRun = isDryRun
     return input
   }
 
@@ -258,12 +265,38 @@ extension Engine {
       change(v) { $0.peerDisk = .diskless }
       return
     }
+    if reason == .dryRun {
+      var real = comparison(v, packed)
+      real.dryRun = false
+      endDryRun(v, decideGenerations(real).action)
+      return
+    }
     if reason == .primaryWouldLose, settings.net.roleConflict == .callPrimaryLost { call(.primaryLost, v) }
     if reason == .splitBrain {
       fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
       call(.splitBrain, v)
     }
     giveUpLink("\(name(v)): \(reason.sentence)")
+  }
+
+  /// The node that was told `--tentative` stays StandAlone; the other one waits for the real connection.
+  private mutating func endDryRun(_ v: Int, _ action: GenerationAction) {
+    let outcome =
+      switch action {
+      case .source(let full): "this node would be the source of a \(full ? "full resync" : "resync by bitmap")"
+      case .target(let full): "this node would be the target of a \(full ? "full resync" : "resync by bitmap")"
+      case .noSync, .refuse: "nothing would be resynced"
+      }
+    warn("\(name(v)): \(GenerationRefusal.dryRun.sentence): \(outcome)")
+    endLink(.disconnecting, afterSending: true)
+    if !link.tentative {
+      beginSearch(after: .seconds(1))
+      return
+    }
+    link.phase = .down
+    link.state = .standAlone
+    setConnection(.standAlone)
+    advanceDown()
   }
 
   private mutating func startFrom(_ v: Int, _ verdict: GenerationVerdict) {

@@ -8,16 +8,17 @@ struct Connect: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "connect", abstract: "Connect to the peer, or begin to wait for it.")
   @Flag(help: "After a split brain: what was written here since is thrown away.") var discardMyData = false
-  @Flag(help: .hidden) var tentative = false
+  @Flag(help: "Log what a connection would resync, and stay StandAlone.") var tentative = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .connection, .needed) { target in
-      let flags = discardMyData ? ["--discard-my-data"] : []
+      let flags = (discardMyData ? ["--discard-my-data"] : []) + (tentative ? ["--tentative"] : [])
       if admin.instead(["replsetup", "connect", target.resource.name] + flags) { return }
       try admin.daemon(target.resource).ask(
-        .connect(peer: target.namedPeer, discardMyData: discardMyData), deadline: general.deadline(30))
+        .connect(peer: target.namedPeer, discardMyData: discardMyData, tentative: tentative),
+        deadline: general.deadline(30))
     }
   }
 }

@@ -40,7 +40,7 @@ extension SetupCall {
     let clear = words.flag("--clear-bitmap")
     let clean = words.flag("--assume-clean")
     _ = words.flag("--assume-peer-has-space")
-    _ = words.flag("--tentative")
+    let tentative = words.flag("--tentative")
     let reset = words.value("--reset-bitmap") != "no"
     let start = try number(words.value("--start"), "--start")
     let stop = try number(words.value("--stop"), "--stop")
@@ -66,7 +66,7 @@ extension SetupCall {
     case "primary": try ask(.primary(force: force))
     case "secondary": try ask(.secondary(force: force))
     case "down": try ask(.down)
-    case "connect": try ask(.connect(peer: object.peer?.name, discardMyData: discard))
+    case "connect": try ask(.connect(peer: object.peer?.name, discardMyData: discard, tentative: tentative))
     case "disconnect": try ask(.disconnect(peer: object.peer?.name, force: force))
     case "detach": try ask(.detach(volume: object.volumeNumber, force: force))
     case "outdate": try ask(.outdate(volume: object.volumeNumber))

@@ -76,6 +76,7 @@ extension Reactor {
     if reconnects { steps.append(.disconnect(force: false)) }
     steps += attaches
     if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: false)) }
+    if !isDown, !reconnects { steps.append(.announceOptions) }
     return steps
   }
 
@@ -84,14 +85,20 @@ extension Reactor {
       && mustAgreeAnew(setup.hosted.peers.first?.net, fresh.peers.first?.net)
   }
 
-  /// Options that both nodes compare, or that belong to the sockets: they count from the next connection on.
+  /// Options that count from the next connection on: those of the sockets, of the handshake, and of writes under way.
+  /// The others that both nodes compare can be told to a connected peer that is at rest.
   private func mustAgreeAnew(_ old: NetOptions?, _ new: NetOptions?) -> Bool {
     guard let old, let new else { return old != new }
-    return old.wireProtocol != new.wireProtocol || old.cramHmacAlg != new.cramHmacAlg
-      || old.sharedSecret != new.sharedSecret || old.afterSb0 != new.afterSb0 || old.afterSb1 != new.afterSb1
-      || old.afterSb2 != new.afterSb2 || old.dataIntegrityAlg != new.dataIntegrityAlg
-      || old.verifyAlg != new.verifyAlg || old.csumsAlg != new.csumsAlg
+    if old.wireProtocol != new.wireProtocol || old.cramHmacAlg != new.cramHmacAlg
+      || old.sharedSecret != new.sharedSecret || old.dataIntegrityAlg != new.dataIntegrityAlg
       || old.sndbufSize != new.sndbufSize || old.rcvbufSize != new.rcvbufSize
+    {
+      return true
+    }
+    let told =
+      old.afterSb0 != new.afterSb0 || old.afterSb1 != new.afterSb1 || old.afterSb2 != new.afterSb2
+      || old.verifyAlg != new.verifyAlg || old.csumsAlg != new.csumsAlg
+    return told && !engine.canAnnounceOptions
   }
 
   mutating func refuse(_ refusal: ControlRefusal, _ place: Int) {

@@ -140,7 +140,8 @@ extension Reactor {
     case .secondary: return .success([.secondary])
     case .attach(let volume): return each(volume) { .attach($0) }
     case .detach(let volume, let force): return each(volume) { .detach($0, force: force) }
-    case .connect(let peer, let discard): return toPeer(peer, .connect(discardMyData: discard))
+    case .connect(let peer, let discard, let tentative):
+      return toPeer(peer, .connect(discardMyData: discard, tentative: tentative))
     case .disconnect(let peer, let force): return toPeer(peer, .disconnect(force: force))
     case .invalidate(let volume, _): return each(volume) { .invalidate($0) }
     case .invalidateRemote(let volume, _): return each(volume) { .invalidateRemote($0) }

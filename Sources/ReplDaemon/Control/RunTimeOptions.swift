@@ -28,7 +28,8 @@ extension Reactor {
     }
     setup.overrides = changed.overrides
     let steps: [EngineCommand] =
-      mustReconnect(to: changed.hosted) ? [.disconnect(force: false), .connect(discardMyData: false)] : []
+      mustReconnect(to: changed.hosted)
+      ? [.disconnect(force: false), .connect(discardMyData: false)] : [.announceOptions]
     take(changed.hosted, steps, job, place)
   }
 
