@@ -13,7 +13,7 @@ import time
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, here)
 
-from lab.kernel_node import HARMLESS  # noqa: E402
+from lab.kernel_node import LEAVING  # noqa: E402
 from lab.machine import Machine, MachineError  # noqa: E402
 from lab.namespace_host import HostError, NamespaceHost  # noqa: E402
 from lab.network import Network  # noqa: E402
@@ -229,7 +229,7 @@ class Story:
         at(beta, "repladm down r0")
         at(alpha, "drbdadm down r0")
         complaints = [line for line in alpha.quiet("dmesg -r").splitlines()
-                      if re.match(r"<[0-3]>", line) and "drbd" in line and not HARMLESS.search(line)]
+                      if re.match(r"<[0-3]>", line) and "drbd" in line and not re.search(LEAVING, line)]
         check(not complaints, "the kernel complained:\n" + "\n".join(complaints[:10]))
         alpha.machine.kill()
         compared = subprocess.run(["cmp", "-n", str(size), alpha.machine.disks[0], self.loop], capture_output=True, text=True)

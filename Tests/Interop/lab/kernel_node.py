@@ -8,10 +8,13 @@ from .state import from_proc
 
 FIO = "LD_LIBRARY_PATH=$(echo /share/usr/lib/* /share/usr/lib/*/* | tr ' ' :) /share/usr/sbin/fio"
 
-# Lines of level error that say nothing about the peer's behaviour.
-HARMLESS = re.compile(r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|connect failed, err = -104"
-                      r"|meta connection shut down by peer|sock was shut down by peer|PingAck did not arrive in time"
-                      r"|drbd_send_block\(\) failed|The peer's disk size is too small|Method to ensure write ordering")
+# Lines of level error that say nothing about the peer's behaviour: what the kernel says when the peer leaves in good order
+# while something is under way,
+LEAVING = r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|meta connection shut down by peer|sock was shut down by peer"
+# when the cable is cut, or a node dies or stands still,
+SEVERED = r"PingAck did not arrive in time|drbd_send_block\(\) failed|got_Ping \S+ failed"
+# and when something in between accepts connections for a peer that does not.
+PROXIED = r"connect failed, err = -104"
 
 
 class KernelNode(Node):
@@ -106,6 +109,12 @@ class KernelNode(Node):
         self.former += self.kernel_log()
         self.machine.kill()
 
+    def pause(self):
+        self.machine.pause()
+
+    def resume(self):
+        self.machine.resume()
+
     def restart(self):
         """The machine boots again; the resource stays down."""
         self.machine.start()
@@ -118,14 +127,13 @@ class KernelNode(Node):
         return self.former + self.kernel_log()
 
     def complaints(self, allowed):
-        """Lines of level error and worse, and DRBD's own assertions."""
+        """Lines of level error and worse, and DRBD's own assertions, without those that a pattern of `allowed` takes out."""
         found = []
         for line in self.log().splitlines():
             level = re.match(r"<(\d+)>", line)
             bad = (level and int(level.group(1)) & 7 <= 3) or re.search(r"ASSERT|BUG|Oops|BAD!|Call Trace", line)
-            if bad and "drbd" in line.lower() and not HARMLESS.search(line):
-                if not any(re.search(pattern, line) for pattern in allowed):
-                    found.append(line)
+            if bad and "drbd" in line.lower() and not any(re.search(pattern, line) for pattern in allowed):
+                found.append(line)
         return found
 
     def handshakes(self):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from .kernel_node import LEAVING, PROXIED, SEVERED
 from .node import KiB, MiB, StateNotReached
 
 
@@ -25,7 +26,7 @@ class Options:
         self.per_host = per_host or {}  # name of the host -> its own net section
 
 
-PROXIED = {"kernel": "10.77.0.11", "repl": "10.77.0.12"}
+PROXIES = {"kernel": "10.77.0.11", "repl": "10.77.0.12"}
 DEFAULT_NET = {"ping-int": "10", "ping-timeout": "30", "connect-int": "3", "timeout": "25"}
 DEFAULT_DISK = {"resync-rate": "500M", "c-plan-ahead": "0"}
 
@@ -50,7 +51,7 @@ def configuration(options, nodes, reader):
             place = f"{disk}.meta" if options.external and node.kind == "repl" else "internal"
             text.append(f"    volume {volume} {{ device /dev/drbd{volume} minor {volume}; disk {disk}; "
                         f"meta-disk {place}; }}")
-        seen = PROXIED[node.kind] if options.proxy is not None and node.name != reader else node.address
+        seen = PROXIES[node.kind] if options.proxy is not None and node.name != reader else node.address
         text.append(f"    address {seen}:7789;")
         text.append("  }")
     return "\n".join([*text, "}", ""])
@@ -63,7 +64,7 @@ class Pair:
         self.direction, self.seed, self.random, self.say = direction, seed, random.Random(seed), say
         self.nodes = (self.first, self.second)
         self.options = Options()
-        self.allowed = []          # patterns of complaints a scenario brings about on purpose
+        self.allowed = [LEAVING]   # patterns of complaints a scenario brings about on purpose
         self.connects = 0          # how often the nodes should have shaken hands
         self.any_connects = False  # when a scenario cuts at random
         self.expected = {}         # volume -> bytearray
@@ -92,12 +93,12 @@ class Pair:
     # MARK: The proxy
 
     def begin_proxy(self):
-        for address in PROXIED.values():
+        for address in PROXIES.values():
             self.network.add_address(address)
         self.rules(self.options.proxy)
         # It accepts connections for a node that does not listen yet, and has to end them again.
         self.any_connects = True
-        self.allowed += [r"State change failed: In transient state", r"mask = 0x", r"old_conn:BrokenPipe"]
+        self.allowed += [PROXIED, r"State change failed: In transient state", r"mask = 0x", r"old_conn:BrokenPipe"]
         program = os.path.join(os.path.dirname(__file__), "proxy.py")
         with open(self.rules_path + ".log", "w") as log:
             self.proxy = subprocess.Popen(self.network.command([sys.executable, program, self.rules_path]), stdout=log)
@@ -147,6 +148,26 @@ class Pair:
 
     def size(self, volume=0):
         return self.kernel.size(volume)
+
+    # MARK: Failures
+
+    def cut(self):
+        """Unplugs the cable between the nodes."""
+        self.allowed += [SEVERED]
+        self.kernel.machine.plug(False)
+
+    def mend(self):
+        self.kernel.machine.plug(True)
+
+    def crash(self, node):
+        """A power cut of the machine, or the end of repld by SIGKILL."""
+        self.allowed += [SEVERED]
+        node.crash()
+
+    def pause(self, node):
+        """It stands still, and knows nothing of it afterwards."""
+        self.allowed += [SEVERED]
+        node.pause()
 
     # MARK: Waiting
 

@@ -9,6 +9,7 @@
                                        that other packet has passed in either direction
     drop NODE CODE                     swallow it, once
     corrupt NODE CODE                  deliver it with its last byte changed, once
+    watch NODE FLAGS                   log each write (P_DATA) with one of these flags
 """
 
 import os
@@ -56,6 +57,9 @@ class Rules:
                         low, flags, high = struct.unpack(">III", body[:12])
                         flags &= int(rule[2], 0) if len(rule) > 2 else flags
                         body = struct.pack(">III", low, flags, min(high, int(rule[1]))) + body[12:]
+                elif rule[0] == "watch":
+                    if rule[1] == node and code == 0 and struct.unpack(">I", body[20:24])[0] & int(rule[2], 0):
+                        self.log(f"watch: a write of {node} with flags 0x{struct.unpack('>I', body[20:24])[0]:x}")
                 elif rule[1] == node and int(rule[2], 0) == code:
                     if rule[0] == "delay":
                         wait = float(rule[3])

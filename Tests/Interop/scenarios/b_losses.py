@@ -13,7 +13,7 @@ def crash_primary(p):
     p.first.primary()
     load = p.load(p.first, REGION, tolerant=True)
     load.wait(6)
-    p.first.crash()
+    p.crash(p.first)
     load.stop()
     p.second.wait(connection="WFConnection", disks="UpToDate/DUnknown")
     p.first.restart()
@@ -32,7 +32,7 @@ def crash_failover(p):
     p.first.primary()
     load = p.load(p.first, REGION, tolerant=True)
     load.wait(6)
-    p.first.crash()
+    p.crash(p.first)
     load.stop()
     p.second.wait(connection="WFConnection")
     p.second.primary()
@@ -54,7 +54,7 @@ def crash_secondary(p):
     p.first.primary()
     load = p.load(p.first)
     load.wait(4)
-    p.second.crash()
+    p.crash(p.second)
     load.wait(load.count + 6)
     p.first.wait(connection="WFConnection", disks="UpToDate/DUnknown")
     load.stop()
@@ -75,8 +75,8 @@ def crash_both(p):
     p.first.primary()
     load = p.load(p.first, REGION, tolerant=True)
     load.wait(6)
-    p.second.crash()
-    p.first.crash()
+    p.crash(p.second)
+    p.crash(p.first)
     load.stop()
     for node in p.nodes:
         node.restart()
@@ -95,11 +95,11 @@ def cable_cut(p):
     p.first.primary()
     load = p.load(p.first)
     load.wait(4)
-    p.kernel.machine.plug(False)
+    p.cut()
     p.first.wait(connection="WFConnection", disks="UpToDate/DUnknown")
     p.second.wait(connection="WFConnection")
     load.wait(load.count + 4)
-    p.kernel.machine.plug(True)
+    p.mend()
     p.connected()
     load.wait(load.count + 4)
     load.stop()
@@ -134,7 +134,7 @@ def interrupted(p, interrupt, resume):
 
 @scenario("a resync is interrupted by a cut cable and goes on where it was")
 def resync_cut(p):
-    return interrupted(p, lambda: p.kernel.machine.plug(False), lambda: p.kernel.machine.plug(True))
+    return interrupted(p, p.cut, p.mend)
 
 
 @scenario("a resync is interrupted by the operator and goes on where it was", quick=True)
@@ -147,7 +147,7 @@ def resync_target_crash(p):
     def resume():
         p.second.restart()
         p.second.up()
-    return interrupted(p, p.second.crash, resume)
+    return interrupted(p, lambda: p.crash(p.second), resume)
 
 
 @scenario("the source of a resync, Primary, crashes and returns")
@@ -155,7 +155,7 @@ def resync_source_crash(p):
     def resume():
         p.first.restart()
         p.first.up()
-    return interrupted(p, p.first.crash, resume)
+    return interrupted(p, lambda: p.crash(p.first), resume)
 
 
 @scenario("a paused peer is noticed by ping, within the timeouts; it returns", quick=False)
@@ -163,11 +163,10 @@ def paused_peer(p):
     p.synced()
     p.first.primary()
     p.write(p.first, p.some_extents(4))
-    sleeper = p.second.machine if p.second is p.kernel else p.second
-    sleeper.pause()
+    p.pause(p.second)
     p.first.wait(timeout=45, connection="WFConnection", disks="UpToDate/DUnknown")
     p.write(p.first, p.some_extents(10))
-    sleeper.resume()
+    p.second.resume()
     p.connected()
     p.judge()
 
@@ -178,11 +177,10 @@ def paused_under_load(p):
     p.first.primary()
     load = p.load(p.first)
     load.wait(4)
-    sleeper = p.second.machine if p.second is p.kernel else p.second
-    sleeper.pause()
+    p.pause(p.second)
     p.first.wait(timeout=45, connection="WFConnection", disks="UpToDate/DUnknown")
     load.wait(load.count + 4, timeout=30)
-    sleeper.resume()
+    p.second.resume()
     p.connected()
     load.wait(load.count + 2)
     load.stop()

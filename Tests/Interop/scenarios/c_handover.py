@@ -57,7 +57,7 @@ def handover_crashed(p):
     p.first.primary()
     load = p.load(p.first, (8 * MiB, 16 * MiB), tolerant=True)
     load.wait(6)
-    p.first.crash()
+    p.crash(p.first)
     load.stop()
     p.second.wait(connection="WFConnection")
     p.second.down()
@@ -94,7 +94,7 @@ def drbdmeta_reads(p):
     p.first.wait(connection="WFConnection")
     load = p.load(p.first, (8 * MiB, 16 * MiB), tolerant=True)
     load.wait(3)
-    p.first.crash()
+    p.crash(p.first)
     load.stop()
 
     def drbdmeta(*words):

@@ -105,14 +105,14 @@ class Life:
         self.primary = other
 
     def unplug(self):
-        self.p.kernel.machine.plug(False)
+        self.p.cut()
         self.cut = True
         if self.random.random() < 0.7:
             for node in self.p.nodes:
                 node.wait(timeout=90, connection="WFConnection")
 
     def mend(self):
-        self.p.kernel.machine.plug(True)
+        self.p.mend()
         self.cut = False
         self.wait_link()
 
@@ -137,7 +137,7 @@ class Life:
         load = self.p.load(node, tolerant=True) if node is self.primary and self.random.random() < 0.7 else None
         if load:
             load.wait(2)
-        node.crash()
+        self.p.crash(node)
         if load:
             load.stop()
         other.wait(timeout=90, connection="WFConnection")

@@ -1,0 +1,157 @@
+"""What changes while both nodes are connected: options of each section, a dry run, a file system in use, a verify under load."""
+
+import re
+
+from lab.pair import MiB, Options
+from scenarios import scenario
+
+
+def take_over(p, node, options):
+    """`adjust` on one node; what the other one has stays."""
+    p.configure(options)
+    node.adm("adjust r0")
+
+
+def letter(p):
+    return re.search(r"ds:\S+ ([ABC]) ", p.kernel.machine.run("cat /proc/drbd")).group(1)
+
+
+@scenario("the protocol changes between A, B and C under load")
+def options_protocol(p):
+    # The kernel tells its peer (P_PROTOCOL_UPDATE), and repld, which follows, connects anew.
+    p.synced()
+    p.first.primary()
+    load = p.load(p.first)
+    load.wait(2)
+    for wanted in "ABCAC":
+        options = Options(protocol=wanted)
+        take_over(p, p.kernel, options)
+        load.wait(load.count + 2)
+        p.check(letter(p) == wanted, f"the kernel still has protocol {letter(p)}")
+        take_over(p, p.repl, options)
+        p.connected()
+        load.wait(load.count + 2)
+    load.stop()
+    p.judge()
+
+
+@scenario("algorithms and policies change on a connected pair, whoever changes them first")
+def options_algorithms(p):
+    p.synced()
+    p.first.primary()
+    p.write(p.first, [(0, 4 * MiB, 0)])
+    for net, command in (("verify-alg crc32c;", "verify r0"), ("verify-alg sha1;", "verify r0"),
+                         ("csums-alg crc32c; after-sb-0pri discard-zero-changes;", "invalidate-remote r0"),
+                         ("verify-alg sha1; after-sb-1pri discard-secondary;", "verify r0")):
+        options = Options(net=net)
+        for node in (p.first, p.second):
+            take_over(p, node, options)
+        p.check(p.first.state().connection == "Connected", "the change of options cost the connection")
+        p.first.adm(command)
+        p.settled()
+        p.write(p.first, p.some_extents(4))
+        p.judge()
+    p.second.disconnect()
+    p.first.wait(connection="WFConnection")
+    p.second.connect()
+    p.connected()
+    p.judge()
+
+
+@scenario("options of disks and of the flow change at run time, in a resync and under load")
+def options_flow(p):
+    p.bring_up(Options(disk="resync-rate 2M;"))
+    p.expect_blank()
+    p.first.primary(force=True)
+    p.first.wait(connection="SyncSource")
+    load = p.load(p.first)
+    load.wait(2)
+    for net, disk in (("max-buffers 8000; max-epoch-size 8000;", "resync-rate 4M; al-extents 67;"),
+                      ("max-buffers 1000; max-epoch-size 20; sndbuf-size 0;", "resync-rate 4M; al-extents 1237;"),
+                      ("ko-count 9; timeout 40;", "resync-rate 100M; al-extents 7;")):
+        for node in (p.second, p.first):
+            take_over(p, node, Options(net=net, disk=disk))
+        load.wait(load.count + 3)
+    p.first.wait(test=lambda s: s.connection == "Connected", timeout=120)
+    load.wait(load.count + 2)
+    load.stop()
+    p.judge()
+
+
+@scenario("a dry run says what a connection would do, and moves nothing")
+def dry_run(p):
+    p.allowed += [r"error receiving ReportState", r"dry-run"]
+    p.any_connects = True  # the one who was asked goes back to waiting, and may do so before it has been heard
+    p.synced()
+    p.first.primary()
+    p.second.disconnect()
+    p.first.wait(connection="WFConnection")
+    p.write(p.first, p.some_extents(12), flush=True)
+    marked = p.first.state().out_of_sync
+    p.second.adm("connect --tentative r0")
+    p.second.wait(connection="StandAlone")
+    p.first.wait(connection="WFConnection")
+    p.check(p.first.state().out_of_sync == marked, "blocks were resynced")
+    for node in p.nodes:
+        p.check("dry-run connect" in node.log(), f"{node.name} says nothing of a dry run")
+    p.check(not p.kernel.resynced(), "a resync began")
+    p.second.connect()
+    p.connected()
+    p.judge()
+    p.check(p.kernel.resynced()[-1] == marked, "something else was resynced than what was written")
+
+
+@scenario("verify beside the application: what is written meanwhile is not called different")
+def verify_under_load(p):
+    p.synced(Options(net="verify-alg crc32c;", disk="resync-rate 8M; c-min-rate 0;"))
+    p.first.primary()
+    p.write(p.first, [(0, 16 * MiB, 0)])
+    load = p.load(p.first)
+    load.wait(2)
+    p.first.adm("verify r0")
+    p.first.wait(connection="VerifyS")
+    p.second.wait(connection="VerifyT")
+    while p.first.state().connection == "VerifyS":
+        p.first.digest(4 * MiB, MiB)
+    load.wait(load.count + 2)
+    load.stop()
+    p.judge()
+    return f"{load.count} batches"
+
+
+@scenario("two volumes: one is resynced by checksums, both are verified, in each direction")
+def two_volumes_checked(p):
+    p.synced(Options(volumes=2, net="csums-alg sha1; verify-alg sha1;"))
+    p.first.primary()
+    for volume in (0, 1):
+        p.write(p.first, [(0, 4 * MiB, volume * MiB)], volume)
+    p.first.adm("invalidate-remote r0/1")
+    p.first.wait(volume=1, test=lambda s: s.connection == "SyncSource" or s.peer_disk == "UpToDate")
+    p.write(p.first, p.some_extents(6), 0)
+    p.settled()
+    for node in (p.first, p.second):
+        node.adm("verify r0")
+        p.settled()
+    p.judge()
+
+
+XFS = 320 << 20
+
+
+@scenario("XFS on the kernel's device: its log is written with a flush, in P_DATA", directions=("kernel",),
+          kernel_sizes=(XFS,), repl_sizes=(XFS,))
+def file_system(p):
+    p.synced(Options(proxy=""))
+    p.rules("watch kernel 0x20")
+    p.first.primary()
+    run = p.kernel.machine.run
+    run("mkfs.xfs -q -f /dev/drbd0 && mkdir -p /mnt && mount -t xfs /dev/drbd0 /mnt", timeout=240)
+    for number in range(12):
+        run(f"dd if=/share/noise of=/mnt/f{number} bs=4096 skip={number * 100} count={number * 3 + 1} conv=fsync 2>/dev/null")
+    run("umount /mnt")
+    p.first.secondary()
+    p.forget_expected()
+    p.judge()
+    seen = p.proxy_log().count("watch:")
+    p.check(seen > 0, "no write with a flush was seen")
+    return f"{seen} writes with the flush flag"
