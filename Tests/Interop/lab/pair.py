@@ -19,7 +19,9 @@ class CheckFailed(Exception):
 class Options:
     """What a scenario wants in the configuration, over the defaults of slow machines."""
 
-    def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None, proxy=None, external=False):
+    def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None, proxy=None, external=False,
+                 each_volume=None):
+        self.each_volume = each_volume or {}  # number of the volume -> more for its disk section
         self.external = external  # repl's metadata lie in a file of their own
         self.protocol, self.net, self.disk, self.volumes = protocol, net, disk, volumes
         self.proxy = proxy  # rules of lab/proxy.py: the nodes meet through it
@@ -50,7 +52,7 @@ def configuration(options, nodes, reader):
             disk = node.disks[volume] if node.kind == "repl" else f"/dev/vd{'abcdef'[volume]}"
             place = f"{disk}.meta" if options.external and node.kind == "repl" else "internal"
             text.append(f"    volume {volume} {{ device /dev/drbd{volume} minor {volume}; disk {disk}; "
-                        f"meta-disk {place}; }}")
+                        f"meta-disk {place}; disk {{ {options.each_volume.get(volume, '')} }} }}")
         seen = PROXIES[node.kind] if options.proxy is not None and node.name != reader else node.address
         text.append(f"    address {seen}:7789;")
         text.append("  }")

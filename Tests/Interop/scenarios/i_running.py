@@ -5,6 +5,8 @@ import re
 from lab.pair import MiB, Options
 from scenarios import scenario
 
+BARRIER_ACK, RS_CANCEL = 0x1c, 0x29
+
 
 def take_over(p, node, options):
     """`adjust` on one node; what the other one has stays."""
@@ -133,6 +135,41 @@ def two_volumes_checked(p):
         node.adm("verify r0")
         p.settled()
     p.judge()
+
+
+@scenario("resync-after: the second volume waits for the first")
+def resync_after(p):
+    # The kernel waits; repld, which has no such order of its own, is told so by the peer.
+    p.bring_up(Options(volumes=2, disk="resync-rate 8M; c-min-rate 0;", each_volume={1: "resync-after r0/0;"}))
+    p.expect_blank()
+    p.first.primary(force=True)
+    for node in p.nodes:
+        node.wait(volume=0, connection="SyncSource|SyncTarget")
+        node.wait(volume=1, connection="PausedSyncS|PausedSyncT")
+    marked = p.kernel.state(1).out_of_sync
+    p.kernel.wait(volume=0, test=lambda s: (s.done or 0) > 40)
+    p.check(p.kernel.state(1).out_of_sync == marked, "the second volume did not wait")
+    p.settled()
+    p.judge()
+
+
+@scenario("the kernel pulls ahead of a slow peer (protocol A), and resyncs what it left out", directions=("kernel",))
+def congestion(p):
+    p.synced(Options(protocol="A", per_host={p.first.name: "on-congestion pull-ahead; congestion-fill 128k;"},
+                     disk="resync-rate 2M;", proxy=""))
+    p.rules(f"delay repl {BARRIER_ACK} 0.4\ndelay kernel {RS_CANCEL} 0.001")
+    p.first.primary()
+    load = p.load(p.first, (0, 32 * MiB), batch=12, pause=0)
+    p.first.wait(connection="Ahead")
+    p.second.wait(connection="Behind")
+    for _ in range(4):
+        load.wait(load.count + 10)
+    load.stop()
+    p.rules("")
+    p.settled()
+    p.judge()
+    cancelled = p.proxy_log().count(f"delay: 0x{RS_CANCEL:x} of kernel")
+    return f"{cancelled} P_RS_CANCEL, {len(p.kernel.resynced())} resyncs"
 
 
 XFS = 320 << 20
