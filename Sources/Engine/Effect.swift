@@ -48,6 +48,9 @@ public enum Handler: String, Sendable {
   case primaryLostAfterSplitBrain = "pri-lost-after-sb"
   case primaryOnInconsistentDegraded = "pri-on-incon-degr"
   case outOfSync = "out-of-sync"
+  case fencePeer = "fence-peer"
+  case unfencePeer = "unfence-peer"
+  case disconnected
 }
 
 public enum LogLevel: Sendable { case info, warning, error }

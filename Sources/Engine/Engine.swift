@@ -40,6 +40,9 @@ public struct Engine: ~Copyable {
   var resyncNumber: UInt64 = 0
   /// `suspend-io`: requests of the application wait at the entrance.
   var isSuspended = false
+  var fencing = Fencing()
+  /// Somebody has a volume open: this Primary cannot step down.
+  var isOpen = false
 
   /// Requests of the peer under way at once; one that sends more breaks the protocol.
   static let maxPeerRequests = 4096
@@ -99,6 +102,7 @@ public struct Engine: ~Copyable {
     case .signed(let id, let digest): signed(id, digest)
     case .handlerDone(let id, let exit): handlerDone(id, exit)
     case .command(let command, let reply): execute(command, reply)
+    case .usageChanged(let open): isOpen = open
     case .tick: tick()
     }
   }
@@ -115,7 +119,7 @@ public struct Engine: ~Copyable {
   }
 
   /// A node on its way down answers everybody.
-  private var isHeldBack: Bool { isSuspended && acceptsWrites }
+  private var isHeldBack: Bool { (isSuspended || fencing.isFrozen) && acceptsWrites }
 
   private var hasRoom: Bool { writes.hasRoom && reads.hasRoom && flushes.hasRoom }
 

@@ -112,6 +112,8 @@ public enum Event: Sendable {
   /// Answers `.handler`: exit status of the command, 127 when it could not be started.
   case handlerDone(WorkID, exit: Int32)
   case command(Command, ReplyTo)
+  /// Somebody has a volume open, or nobody has any more.
+  case usageChanged(isOpen: Bool)
   /// `Engine.nextDeadline` has passed.
   case tick
 }

@@ -45,6 +45,10 @@ extension Refusal {
       Refusal(
         number: -6, exit: 11, what: "Refusing to be Outdated while Connected", why: why,
         next: "disconnect first: repladm disconnect \(resource)")
+    case -7:
+      Refusal(
+        number: -7, exit: 11, what: "Refusing to be Primary while peer is not outdated", why: why,
+        next: "connect \(peer), or make sure that it is down and then: repladm primary --force \(resource)")
     case -8:
       Refusal(
         number: -8, exit: 11, what: "Refusing to start while a resync is running", why: why,

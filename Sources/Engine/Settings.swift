@@ -26,6 +26,7 @@ public struct NetSettings: Sendable {
   public var afterSplitBrain2 = SplitBrainPolicy.disconnect
   public var alwaysAfterSplitBrain = false
   public var roleConflict = ResyncRolePolicy.disconnect
+  public var fencing = FencingPolicy.dontCare
   /// Digest in front of every payload (`data-integrity-alg`); empty: none.
   public var integrityAlgorithm = ""
   public var verifyAlgorithm = ""

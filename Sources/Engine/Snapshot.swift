@@ -8,6 +8,8 @@ public struct ResourceSnapshot: Equatable, Sendable {
   public var peerRole: Role
   /// `suspend-io` holds the application back.
   public var isSuspended: Bool
+  /// Frozen until the peer is fenced.
+  public var isFrozen: Bool
   public var volumes: [VolumeSnapshot]
 }
 

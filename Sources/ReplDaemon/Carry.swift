@@ -71,7 +71,8 @@ extension Reactor {
 
   private mutating func run(_ handler: EngineHandler, _ volume: VolumeNumber, _ id: WorkID) {
     let journal = journal
-    let state = engine.snapshot().connection
+    // Who is told of an end is told how it came.
+    let state = handler == .disconnected ? engine.lastLoss : engine.snapshot().connection
     tellWatchers(of: handler, volume, status: nil)
     if let exit = handlers.run(handler, volume, state, id, &ring, { journal.info($0) }) {
       tellWatchers(of: handler, volume, status: exit)

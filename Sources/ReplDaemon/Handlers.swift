@@ -30,7 +30,10 @@ struct Handlers: ~Copyable {
     _ handler: EngineHandler, _ volume: VolumeNumber, _ state: ConnectionState, _ id: WorkID, _ ring: inout Ring,
     _ log: (String) -> Void
   ) -> Int32? {
-    guard let command = resource.handlers[handler.rawValue] else { return 0 }
+    guard let command = resource.handlers[handler.rawValue] else {
+      if handler == .fencePeer { log("no fence-peer handler is configured: the peer is not fenced") }
+      return 0
+    }
     guard running.hasRoom else {
       log("handler \(handler.rawValue) was not run: too many handlers are running")
       return 127

@@ -31,6 +31,8 @@ struct Reactor: ~Copyable {
   var isDemoting = false
   /// `.stateChanged` was seen: those who wait for a state look again.
   var stateMoved = false
+  /// What the engine was told last about clients.
+  var isOpen = false
   var ending = Ending.running
   var downIsDone = false
 
@@ -91,6 +93,7 @@ struct Reactor: ~Copyable {
       where peers.sockets.contains(place) && peers.sockets[place].isStalled { pump(place) }
       exports.retryStalled()
       while let place = exports.popDirty() { service(place) }
+      tellUsage()
       if stateMoved {
         stateMoved = false
         refreshExports()
@@ -103,6 +106,13 @@ struct Reactor: ~Copyable {
       peers.sockets[place].submit(pool, &ring)
       peers.sockets[place].receive(pool, &ring)
     }
+  }
+
+  private mutating func tellUsage() {
+    let open = exports.users > 0
+    if open == isOpen { return }
+    isOpen = open
+    handle(.usageChanged(isOpen: open))
   }
 
   /// Answers that came while effects were carried out.

@@ -50,6 +50,7 @@ extension Reactor {
     let hosted = setup.hosted
     var status = StatusSnapshot(name: hosted.name, nodeID: hosted.nodeID, role: snapshot.role)
     status.suspendedByUser = snapshot.isSuspended
+    status.suspendedFencing = snapshot.isFrozen
     for volume in snapshot.volumes { status.devices.append(device(volume, hosted)) }
     if let peer = hosted.peers.first {
       var connection = ConnectionStatus(

@@ -55,6 +55,7 @@ enum Trace {
     case .signed(let id, _): "signed \(work(id))"
     case .handlerDone(let id, let exit): "handler \(work(id)) ended with \(exit)"
     case .command(let command, _): "command \(self.command(command))"
+    case .usageChanged(let isOpen): isOpen ? "a volume is open" : "no volume is open"
     case .tick: "tick"
     }
   }

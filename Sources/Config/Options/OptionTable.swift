@@ -97,9 +97,7 @@ public enum OptionTable {
       .promise(kept: ["block"], "a congested link always makes the application wait")),
     row(.net, "congestion-fill", .number(0...20_971_520, .sectors), "0", .t2, .noEffect("on-congestion is block")),
     row(.net, "congestion-extents", .number(67...65534, .extents), "1237", .t2, .noEffect("on-congestion is block")),
-    row(
-      .net, "fencing", .choice(["dont-care", "resource-only", "resource-and-stonith"]), "dont-care", .t1,
-      .promise(kept: ["dont-care"], "fencing is not built yet, so a lost peer would not be fenced")),
+    row(.net, "fencing", .choice(["dont-care", "resource-only", "resource-and-stonith"]), "dont-care", .t1),
     row(.net, "allow-remote-read", .boolean, "yes", .t2, .noEffect("a node without a good disk reads from its peer")),
     row(
       .net, "transport", .text(longest: 64), "tcp", .t3,
@@ -141,7 +139,7 @@ public enum OptionTable {
       .promise(kept: ["off"], "quorum is not built yet, so redundancy would not be enforced")),
     row(
       .resource, "on-suspended-primary-outdated", .choice(["disconnect", "force-secondary"]), "disconnect", .t2,
-      .noEffect("I/O is never suspended")),
+      .noEffect("a suspended Primary keeps its role")),
     row(.resource, "drbd8-api-compatibility", .boolean, "no", .t3, .noEffect("there is no kernel interface")),
   ]
 
@@ -159,8 +157,8 @@ public enum OptionTable {
   // MARK: handlers { }: command lines for /bin/sh
 
   static let handlers: [OptionDefinition] = [
-    handler("fence-peer", .noEffect("fencing is not built yet")),
-    handler("unfence-peer", .noEffect("fencing is not built yet")),
+    handler("fence-peer"),
+    handler("unfence-peer"),
     handler("split-brain"),
     handler("initial-split-brain"),
     handler("pri-lost"),
@@ -171,8 +169,8 @@ public enum OptionTable {
     handler("after-resync-target"),
     handler("before-resync-source"),
     handler("out-of-sync"),
-    handler("quorum-lost", .noEffect("quorum is off")),
-    handler("disconnected", .noEffect("it is not called yet")),
+    handler("quorum-lost", .noEffect("quorum is off, so it is never lost")),
+    handler("disconnected"),
   ]
 
   // MARK: global { }

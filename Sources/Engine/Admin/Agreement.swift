@@ -5,6 +5,8 @@ import Protocol
 
 /// A change of ours that waits: for the peer's answer, or for something local before the peer is asked.
 enum PendingChange {
+  /// Whose copy is Outdated when the connection has ended.
+  enum Outdating { case nobody, own, peer }
   case none
   /// Asking for volume after volume; `granted` counts them.
   case promote(force: Bool, ReplyTo?, volume: Int)
@@ -14,7 +16,7 @@ enum PendingChange {
   case detach(Int, ReplyTo?)
   case invalidate(Int, remote: Bool, ReplyTo)
   case verify(Int, start: UInt64, stop: UInt64, ReplyTo)
-  case disconnect(ReplyTo?, outdating: Bool)
+  case disconnect(ReplyTo?, outdating: Outdating)
 
   var isNone: Bool { if case .none = self { true } else { false } }
 }
@@ -28,9 +30,14 @@ extension Engine {
       volumes[v].number)
   }
 
-  mutating func askToDisconnect(outdating: Bool) {
-    let mask: UInt32 = outdating ? 0x1ff0 : 0x1f0
-    let value: UInt32 = outdating ? 0xa10 : 0x10
+  mutating func askToDisconnect(outdating: PendingChange.Outdating) {
+    let mask: UInt32
+    let value: UInt32
+    switch outdating {
+    case .nobody: (mask, value) = (0x1f0, 0x10)
+    case .own: (mask, value) = (0x1ff0, 0xa10)
+    case .peer: (mask, value) = (0x1e1f0, 0xa010)
+    }
     let request = StateChange(mask: PackedState(word: mask), value: PackedState(word: value))
     sendData(link.version >= 100 ? .connectionChangeRequest(request) : .stateChangeRequest(request))
   }
@@ -80,14 +87,31 @@ extension Engine {
     case .disconnect(let reply, let outdating):
       if granted {
         pending = .none
+        link.outdatesPeer = outdating == .peer
+        link.outdatesOwn = outdating == .own
         standAlone(reply)
-      } else if !outdating, role != .primary {
-        pending = .disconnect(reply, outdating: true)
-        askToDisconnect(outdating: true)
+      } else if code == -7, outdating == .nobody, role != .primary, !canBeOutdated {
+        // Nothing here that the peer, a Primary with fencing, would have to fear.
+        pending = .none
+        standAlone(reply)
+      } else if outdating == .nobody, role != .primary {
+        pending = .disconnect(reply, outdating: .own)
+        askToDisconnect(outdating: .own)
       } else {
         pending = .none
         refuseChange(reply, -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
       }
+    }
+  }
+
+  private var canBeOutdated: Bool {
+    for v in 0..<volumes.count where volumes[v].state.disk >= .outdated { return true }
+    return false
+  }
+
+  mutating func outdateSelf() {
+    for v in 0..<volumes.count where volumes[v].isAttached && volumes[v].state.disk > .outdated {
+      change(v) { $0.disk = .outdated }
     }
   }
 
@@ -202,6 +226,7 @@ extension Engine {
     let mask = request.mask.word
     var code: Int32 = 1
     let disconnects = mask & PackedState.connectionMask != 0 && request.value.connection == .disconnecting
+    let outdatesItself = mask & PackedState.diskMask != 0 && request.value.disk == .outdated
     if mask & PackedState.roleMask != 0, !disconnects {
       // DRBD 9 asks for role changes this way, for all volumes at once (14.2 number 7).
       for v in 0..<volumes.count where code >= 1 { code = judge(v, request) }
@@ -211,6 +236,8 @@ extension Engine {
         let state = volumes[v].state
         if role == .primary, state.disk != .upToDate, state.peerDisk == .upToDate { code = -2 }
       }
+      // A Primary with fencing wants to see the peer Outdated.
+      if code >= 1, !outdatesItself, wouldNeedFencing { code = -7 }
     }
     sendMeta(wide ? .connectionChangeReply(code) : .stateChangeReply(code))
     guard disconnects, code >= 1 else { return }
@@ -218,10 +245,9 @@ extension Engine {
     if case .disconnect = pending { isWantedHereToo = true }
     let outdates = mask & PackedState.peerDiskMask != 0 && request.value.peerDisk == .outdated
     link.state = .tearDown
+    link.outdatesPeer = outdatesItself
+    link.outdatesOwn = outdates && role != .primary
     endLink(.tearDown)
-    if outdates, role != .primary {
-      for v in 0..<volumes.count where volumes[v].state.disk > .outdated { change(v) { $0.disk = .outdated } }
-    }
     if isWantedHereToo {
       // Both asked at once: neither looks for the other again.
       link.state = .standAlone

@@ -387,6 +387,8 @@ extension Engine {
       volumes[v].backing.superblock.peers[peer].flags.remove(.fullSync)
     }
     if volumes[v].generations.current != justCreated { volumes[v].generations.setPrimary(role == .primary) }
+    // What was known about the peer stays known.
+    if fences, recordsOutdatedPeer(v), volumes[v].state.conn < .connected { change(v) { $0.peerDisk = .outdated } }
     writeSuperblock(v, then: .attached)
   }
 
@@ -394,8 +396,7 @@ extension Engine {
   mutating func attachDurable(_ v: Int) {
     let reply = volumes[v].attach.reply
     volumes[v].attach = AttachStep()
-    let flags = volumes[v].backing.superblock.flags
-    let state = recordedDiskState(flags)
+    let state = recordedDiskState(v)
     log(
       "\(name(v)): attached, \(volumes[v].size.bytes >> 10) KiB, \(volumes[v].outOfSync * 4) KiB out of sync, "
         + "current UUID \(hex(volumes[v].generations.current))")
@@ -421,10 +422,20 @@ extension Engine {
     advanceDown()
   }
 
-  /// Disk state recorded in the metadata (metadata spec 6.2 step 7, fencing dont-care).
-  func recordedDiskState(_ flags: DeviceFlags) -> DiskState {
+  /// Disk state recorded in the metadata (metadata spec 6.2 step 7). With fencing, only a peer that is known to be
+  /// Outdated proves that nobody has gone on without this disk.
+  func recordedDiskState(_ v: Int) -> DiskState {
+    let flags = volumes[v].backing.superblock.flags
     if !flags.contains(.consistent) { return .inconsistent }
-    return flags.contains(.wasUpToDate) ? .upToDate : .outdated
+    if !flags.contains(.wasUpToDate) { return .outdated }
+    return fences && !recordsOutdatedPeer(v) ? .consistent : .upToDate
+  }
+
+  func recordsOutdatedPeer(_ v: Int) -> Bool {
+    let superblock = volumes[v].backing.superblock
+    return superblock.format == .v08
+      ? superblock.flags.contains(.peerOutdated)
+      : superblock.peers[Int(settings.peerNodeID)].flags.contains(.outdated)
   }
 
   /// A fault's sentence as part of another.

@@ -82,8 +82,9 @@ extension Engine {
         return
       }
       closeEpoch()
-      pending = .disconnect(reply, outdating: false)
-      askToDisconnect(outdating: false)
+      let outdating = wouldNeedFencing ? PendingChange.Outdating.peer : .nobody
+      pending = .disconnect(reply, outdating: outdating)
+      askToDisconnect(outdating: outdating)
     }
   }
 
@@ -217,6 +218,13 @@ extension Engine {
   }
 
   private mutating func suspend(_ on: Bool, _ reply: ReplyTo) {
+    if !on, fencing.isFrozen {
+      if link.state == .wfReportParams {
+        refuseChange(reply, -18, why: "\(settings.peerName) is in a handshake")
+        return
+      }
+      thaw()
+    }
     if isSuspended != on {
       isSuspended = on
       log("\(settings.name): susp( \(on ? 0 : 1) -> \(on ? 1 : 0) )")

@@ -168,6 +168,7 @@ extension Engine {
       volumes[v].resync.preparing = nil
       return targetPrepared(v, exit)
     }
+    if id == fencing.running { return fencingAnswered(exit) }
     if exit != 0 { warn("\(settings.name): a handler ended with status \(exit)") }
   }
 }

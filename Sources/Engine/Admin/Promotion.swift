@@ -4,7 +4,7 @@ import Base
 import Protocol
 
 extension Engine {
-  mutating func promote(force: Bool, _ reply: ReplyTo?) {
+  mutating func promote(force: Bool, _ reply: ReplyTo?, afterFencing: Bool = false) {
     if role == .primary {
       if let reply { fx.append(.reply(reply, .done)) }
       return
@@ -23,16 +23,37 @@ extension Engine {
         refusePromotion(reply, -18, why: "\(name(v)) is in a handshake")
         return
       }
-      let good = state.disk == .upToDate || (state.conn >= .connected && state.peerDisk == .upToDate)
+      let couldBeGood = state.disk == .consistent && state.conn < .connected && !(afterFencing && state.isUnfenced)
+      let good = state.disk == .upToDate || couldBeGood || (state.conn >= .connected && state.peerDisk == .upToDate)
       let forcible = force && state.disk >= .inconsistent && state.disk != .unknown
       if !good, !forcible {
         refusePromotion(
           reply, -2,
           why: "the disk of \(name(v)) is \(state.disk.name) and "
             + (state.conn >= .connected
-              ? "the peer's is \(state.peerDisk.name)" : "\(settings.peerName) is not connected"))
+              ? "the peer's is \(state.peerDisk.name)" : "\(settings.peerName) is not connected")
+            + (afterFencing ? ", and fence-peer did not say that it is fenced" : ""))
         return
       }
+    }
+    if needsFencing {
+      if !afterFencing {
+        fencing.promotions.append(Fencing.Promotion(force: force, reply: reply))
+        fencing.isDue = true
+        fenceIfDue()
+        return
+      }
+      guard force else {
+        refusePromotion(
+          reply, -7, why: "\(settings.peerName) is not connected, and fence-peer did not say that it is fenced")
+        return
+      }
+      warn("\(settings.name): forced into split brain situation!")
+      for v in 0..<volumes.count where volumes[v].state.isUnfenced { change(v) { $0.peerDisk = .outdated } }
+    }
+    // Nobody has gone on without this disk.
+    for v in 0..<volumes.count where volumes[v].state.disk == .consistent && volumes[v].state.conn < .connected {
+      change(v) { $0.disk = .upToDate }
     }
     promotionGranted(force: force, reply, next: 0)
   }
@@ -88,6 +109,11 @@ extension Engine {
     }
   }
 
+  /// Its disk is declared good in the next step.
+  func isBeingForced(_ v: Int) -> Bool {
+    if case .promoting(_, _, _, let forced) = pending { forced & 1 << UInt64(v) != 0 } else { false }
+  }
+
   mutating func promotionDurable(_ v: Int) {
     guard case .promoting(let force, let reply, let left, let forced) = pending else { return }
     if left > 1 {
@@ -113,6 +139,7 @@ extension Engine {
       return
     }
     pending = .demoting(reply, left: nil)
+    endFreeze()
     requestsDrained()
   }
 
@@ -152,6 +179,36 @@ extension Engine {
       }
     }
     advanceDown()
+  }
+
+  /// Nobody uses a node that is demoted, so nobody waits for the end of a fencing. What was written meanwhile is a history
+  /// of its own.
+  private mutating func endFreeze() {
+    guard fencing.isFrozen else { return }
+    for v in 0..<volumes.count {
+      partIfNeeded(v)
+      volumes[v].owesGeneration = false
+    }
+    thaw()
+  }
+
+  /// The policy call-pri-lost-after-sb may take the role from this node: nobody uses it.
+  var canStepDown: Bool {
+    if role != .primary || isOpen || !pending.isNone || fencing.isFrozen || !entrance.isEmpty { return false }
+    for v in 0..<volumes.count where volumes[v].requests > 0 || volumes[v].attach.phase != .idle { return false }
+    return true
+  }
+
+  /// Gives up the role within a handshake. The metadata say so once the bitmap is written.
+  mutating func stepDown() {
+    precondition(canStepDown, "a Primary in use does not step down")
+    log("\(settings.name): gave up the primary role: the peer's data are kept")
+    for v in 0..<volumes.count where volumes[v].isAttached {
+      volumes[v].superblock.waitsForPages = true
+      flushBitmap(v, lazy: true, then: .superblock)
+    }
+    setRole(.secondary)
+    for v in 0..<volumes.count where volumes[v].isAttached { writeSuperblock(v, then: .nothing) }
   }
 
   private func firstWithDisk() -> Int? {

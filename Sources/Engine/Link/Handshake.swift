@@ -182,6 +182,7 @@ extension Engine {
       volumes[v].earlySync = nil
       sendParameters(v)
       sendSizes(v)
+      partIfNeeded(v)
       sendGenerations(v)
       // Sent before the state changes: the first P_STATE says WFConnection (wire spec 3).
       sendState(v, conn: .wfConnection)
@@ -306,7 +307,7 @@ extension Engine {
     if link.discardMyData { own.flags.insert(.discardMyData) }
     if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
     if volumes[v].state.disk == .negotiating,
-      recordedDiskState(volumes[v].backing.superblock.flags) == .inconsistent
+      recordedDiskState(v) == .inconsistent
     {
       own.flags.insert(.inconsistent)
     }
@@ -321,7 +322,8 @@ extension Engine {
       .state(
         PackedState(
           role: role, peer: state.peerRole, connection: conn ?? state.conn, disk: state.disk, peerDisk: state.peerDisk,
-          dependencyPaused: state.dependencyPaused, peerPaused: state.peerPaused, userPaused: state.userPaused)),
+          suspended: isSuspended, dependencyPaused: state.dependencyPaused, peerPaused: state.peerPaused,
+          userPaused: state.userPaused, frozen: fencing.isFrozen)),
       volumes[v].number)
   }
 

@@ -74,10 +74,18 @@ struct Link {
   var peerOffer: ProtocolOffer?
   /// The connection that ended last had been usable.
   var wasUp = false
+  /// Counts the connections that became usable.
+  var established: UInt32 = 0
+  var lastLoss = ConnectionState.standAlone
+  /// The peer has agreed to be Outdated from the end of this connection on, or has said so itself.
+  var outdatesPeer = false
+  /// The same for this node.
+  var outdatesOwn = false
   /// Why the connection was given up for good, for `status` and the log.
   var refusedBecause: String?
 
-  /// The meta socket ended during the handshake: until then the data socket may still tell why.
+  /// The meta socket ended during the handshake, or the data socket after a request to disconnect: until then the other
+  /// one may still tell why.
   var metaLost: Instant?
 
   // Keepalive (wire spec 11.1).

@@ -68,6 +68,11 @@ extension Engine {
   mutating func endLink(_ reason: ConnectionState, afterSending: Bool = false) {
     guard link.phase.isConnecting else { return }
     link.wasUp = link.state >= .connected
+    link.lastLoss = reason
+    let outdatesPeer = link.outdatesPeer
+    let outdatesOwn = link.outdatesOwn
+    link.outdatesPeer = false
+    link.outdatesOwn = false
     // An answer given just before (a disconnect granted) still has to get out.
     let afterSending = afterSending || reason == .tearDown
     if let data = link.data { fx.append(.close(data, afterSending: afterSending)) }
@@ -87,20 +92,28 @@ extension Engine {
     dropParkedPeer()
     for v in 0..<volumes.count {
       volumes[v].unacked = 0
-      change(v) { $0.conn = reason }
+      change(v) {
+        $0.conn = reason
+        if outdatesPeer, $0.peerDisk > .outdated || $0.peerDisk < .inconsistent { $0.peerDisk = .outdated }
+      }
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached {
         if isStale(v) {
           warn("\(name(v)): connection lost while the disk was being attached: it is older than the data in use")
           beginDetach(v, graceful: true, nil)
         } else {
-          let recorded = recordedDiskState(volumes[v].backing.superblock.flags)
+          let recorded = recordedDiskState(v)
           change(v) { $0.disk = recorded }
         }
       }
     }
+    if outdatesOwn { outdateSelf() }
     settleDropped()
     dropRemoteReads()
     pendingLost()
+    if link.wasUp { call(.disconnected, 0) }
+    // The last answer did not help, or was not for this loss.
+    if fencing.isFrozen { fencing.isDue = true }
+    fenceIfDue()
     lookAgain = true
   }
 

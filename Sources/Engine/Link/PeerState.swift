@@ -93,7 +93,11 @@ extension Engine {
       }
       takeCorrections(v, decided)
       if decided.splitBrain, old.conn == .wfReportParams { call(.initialSplitBrain, v) }
-      if decided.losesAsPrimary { call(.primaryLostAfterSplitBrain, v) }
+      if decided.losesAsPrimary {
+        warn("\(settings.name): this Primary loses, and cannot step down: a volume is in use")
+        call(.primaryLostAfterSplitBrain, v)
+      }
+      if decided.mustDemote, !isDryRun { stepDown() }
       switch decided.action {
       case .noSync: conn = .connected
       case .source: conn = .wfBitMapS
@@ -179,7 +183,7 @@ extension Engine {
 
   /// What the disk of this volume was when it was last in use; Diskless without one.
   func recordedDisk(_ v: Int) -> DiskState {
-    if !volumes[v].isAttached { .diskless } else { recordedDiskState(volumes[v].backing.superblock.flags) }
+    if !volumes[v].isAttached { .diskless } else { recordedDiskState(v) }
   }
 
   private func comparisonIsDue(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> Bool {
@@ -204,7 +208,7 @@ extension Engine {
     if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
     if link.discardMyData { own.flags.insert(.discardMyData) }
     var disk = volumes[v].state.disk
-    if disk == .negotiating { disk = recordedDiskState(volumes[v].backing.superblock.flags) }
+    if disk == .negotiating { disk = recordedDiskState(v) }
     var peerDisk = packed.disk
     if peerDisk == .negotiating {
       peerDisk = volumes[v].peerGenerations!.flags.contains(.inconsistent) ? .inconsistent : .consistent
@@ -226,6 +230,7 @@ extension Engine {
     input.afterSplitBrain2 = settings.net.afterSplitBrain2
     input.alwaysAfterSplitBrain = settings.net.alwaysAfterSplitBrain
     input.rrConflict = settings.net.roleConflict
+    input.canDemote = canStepDown
     input.dryRun = isDryRun
     return input
   }
@@ -322,6 +327,7 @@ extension Engine {
 
   /// The first P_STATE of a connection has been taken in.
   private mutating func connectionStands(_ v: Int) {
+    if link.state < .connected { link.established &+= 1 }
     link.state = .connected
     announceSize(v)
   }

@@ -148,6 +148,11 @@ extension Engine {
 
   mutating func socketClosed(_ socket: SocketID) {
     if socket == link.data {
+      if case .disconnect = pending, link.meta != nil {
+        // Whether the peer agreed, and to what, is said on the other socket.
+        link.metaLost = now + .milliseconds(500)
+        return
+      }
       link.data = nil
       peerHungUp(.brokenPipe)
     } else if socket == link.meta {

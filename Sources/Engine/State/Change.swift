@@ -64,6 +64,9 @@ extension VolumeState {
   /// The application is here, on a good disk, and the peer out of reach.
   var isPrimaryAlone: Bool { role == .primary && disk == .upToDate && conn < .connected }
 
+  /// Neither copy that the application here could reach is good.
+  var isPrimaryWithoutGoodData: Bool { role == .primary && disk < .upToDate && peerDisk < .upToDate }
+
   /// Also while paused: with nothing left to copy a resync ends all the same.
   var isSyncTarget: Bool { conn == .syncTarget || conn == .pausedSyncT }
 
@@ -97,6 +100,7 @@ extension Engine {
     }
     volumes[v].state = new
     logChange(v, old, new)
+    watchForLoss(old, new)
     consequences(v, old, new)
     fx.append(.stateChanged)
   }
@@ -123,7 +127,7 @@ extension Engine {
     if separated || beginsToServe || beginsAlone, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
       new.role == .primary || new.servesDisklessPrimary
     {
-      newGeneration(v)
+      if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
     }
     if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent { markUnacknowledged(v) }
     if new.conn >= .connected, new.disk == .upToDate, new.peerDisk == .upToDate {
@@ -133,6 +137,12 @@ extension Engine {
     let wasUsable = old.disk >= .consistent || old.peerDisk == .upToDate
     let isUsable = new.disk >= .consistent || new.peerDisk == .upToDate
     if wasUsable != isUsable { announceSize(v) }
+    if new.isPrimaryWithoutGoodData, !old.isPrimaryWithoutGoodData, !isBeingForced(v) {
+      call(.primaryOnInconsistentDegraded, v)
+    }
+    unfenceIfReunited(old, new)
+    thawIfReunited()
+    thawIfDiskless()
     lookAgain = true
   }
 

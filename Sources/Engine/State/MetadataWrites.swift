@@ -106,6 +106,7 @@ extension Engine {
         }
       }
       put(.connected, state.conn >= .connected)
+      put(.fencing, fences)
       put(.outdated, state.peerDisk >= .inconsistent && state.peerDisk <= .outdated)
       if state.conn >= .connected { put(.seen, true) }
     }

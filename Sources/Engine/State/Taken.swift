@@ -36,11 +36,15 @@ extension Engine {
           metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil))
     }
     return ResourceSnapshot(
-      role: role, connection: connection, peerRole: peerRole, isSuspended: isSuspended, volumes: all)
+      role: role, connection: connection, peerRole: peerRole, isSuspended: isSuspended,
+      isFrozen: fencing.isFrozen, volumes: all)
   }
 
   /// Why the connection was given up for good; nil: it was not.
   public var connectionRefusal: String? { link.refusedBecause }
+
+  /// How the last connection ended: what the `disconnected` handler is told.
+  public var lastLoss: ConnectionState { link.lastLoss }
 
   /// What must hold between two events.
   public func checkInvariants() {

@@ -158,7 +158,7 @@ extension Engine {
     let flush = flushes[id]
     if flush.diskPending { return }
     if let epoch = flush.epoch, !epochs.isAcknowledged(epoch) { return }
-    if volumes[flush.volume].superblock.isFenced { return }
+    if holdsAnswers(flush.volume) { return }
     let state = volumes[flush.volume].state
     let isSafe = state.disk >= .consistent || (state.conn >= .connected && state.peerDisk == .upToDate)
     let fault = flush.fault ?? (isSafe ? nil : Errno.io)

@@ -279,7 +279,7 @@ extension Engine {
       if write.needsBarrier { promise.insert(.epoch) }
       if write.legs.isDisjoint(with: promise) {
         // A write the peer does not have must not be answered before the new generation says so.
-        if !write.peerHasIt, volumes[v].superblock.isFenced {
+        if !write.peerHasIt, holdsAnswers(v) {
           if !write.isHeld {
             writes[id].isHeld = true
             volumes[v].held.append(id)

@@ -7,12 +7,14 @@ public struct PackedState: Hashable, Sendable {
 
   public init(
     role: Role, peer: Role, connection: ConnectionState, disk: DiskState, peerDisk: DiskState,
-    suspended: Bool = false, dependencyPaused: Bool = false, peerPaused: Bool = false, userPaused: Bool = false
+    suspended: Bool = false, dependencyPaused: Bool = false, peerPaused: Bool = false, userPaused: Bool = false,
+    frozen: Bool = false
   ) {
     word =
       UInt32(role.rawValue) | UInt32(peer.rawValue) << 2 | UInt32(connection.rawValue) << 4
       | UInt32(disk.rawValue) << 9 | UInt32(peerDisk.rawValue) << 13 | (suspended ? 1 << 17 : 0)
       | (dependencyPaused ? 1 << 18 : 0) | (peerPaused ? 1 << 19 : 0) | (userPaused ? 1 << 20 : 0)
+      | (frozen ? 1 << 22 : 0)
   }
 
   /// The number 3 is the mask, no role: it reads as unknown.
@@ -27,6 +29,8 @@ public struct PackedState: Hashable, Sendable {
   public var dependencyPaused: Bool { word & 1 << 18 != 0 }
   public var peerPaused: Bool { word & 1 << 19 != 0 }
   public var userPaused: Bool { word & 1 << 20 != 0 }
+  /// I/O waits for the end of a fencing.
+  public var frozen: Bool { word & 1 << 22 != 0 }
 
   public static let roleMask: UInt32 = 0x3
   public static let peerMask: UInt32 = 0xc

@@ -108,6 +108,12 @@ extension NetSettings {
       case .callPriLost: .callPrimaryLost
       case .violently: .violently
       }
+    fencing =
+      switch options.fencing {
+      case .dontCare: .dontCare
+      case .resourceOnly: .resourceOnly
+      case .resourceAndStonith: .resourceAndStonith
+      }
     integrityAlgorithm = options.dataIntegrityAlg ?? ""
     verifyAlgorithm = options.verifyAlg ?? ""
     checksumAlgorithm = options.csumsAlg ?? ""

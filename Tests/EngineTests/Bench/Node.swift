@@ -31,6 +31,11 @@ final class Node {
   private(set) var sent: [Sent] = []
   private(set) var log: [String] = []
   private(set) var handlers: [Handler] = []
+  /// What the handlers say; 0 unless written here.
+  var exits: [Handler: Int32] = [:]
+  /// They run until `endHandler`.
+  var heldHandlers: Set<Handler> = []
+  private var waitingHandlers: [(handler: Handler, id: WorkID)] = []
   private(set) var answers: [Ticket: DiskFault?] = [:]
   private(set) var replies: [ReplyTo: Outcome] = [:]
   private(set) var sizes: [VolumeNumber: SectorCount] = [:]
@@ -55,6 +60,12 @@ final class Node {
     self.disks = disks
     self.seed = seed
     engine = Engine(settings: settings, random: SeededGenerator(seed: seed), at: now)
+  }
+
+  /// The oldest of these that runs has ended.
+  func endHandler(_ handler: Handler, exit: Int32) {
+    let i = waitingHandlers.firstIndex { $0.handler == handler }!
+    inbox.append(.event(.handlerDone(waitingHandlers.remove(at: i).id, exit: exit)))
   }
 
   // MARK: Turns
@@ -164,7 +175,11 @@ final class Node {
     case .resized(let volume, let size): sizes[volume] = size
     case .handler(let id, let handler, _):
       handlers.append(handler)
-      inbox.append(.event(.handlerDone(id, exit: 0)))
+      if heldHandlers.contains(handler) {
+        waitingHandlers.append((handler, id))
+      } else {
+        inbox.append(.event(.handlerDone(id, exit: exits[handler] ?? 0)))
+      }
     case .reply(let to, let outcome):
       if replies.updateValue(outcome, forKey: to) != nil { Issue.record("\(name): \(to) replied to twice") }
     case .log(_, let text): log.append(text)

@@ -1,0 +1,203 @@
+// Fencing (admin spec 7): a Primary that loses sight of its peer's data asks the `fence-peer` handler for word that nobody
+// goes on with them. Laws: one handler at a time, and its word counts only for the loss it was asked about; while I/O
+// is frozen nothing is answered that the peer may not have, and no new generation is drawn; a node that could not fence
+// its peer is not promoted without force.
+import Base
+
+public enum FencingPolicy: Sendable { case dontCare, resourceOnly, resourceAndStonith }
+
+struct Fencing {
+  struct Promotion {
+    var force: Bool
+    var reply: ReplyTo?
+  }
+  /// Requests of the application wait for the end of a fencing (resource-and-stonith).
+  var isFrozen = false
+  /// The peer was lost, or a promotion wants to know.
+  var isDue = false
+  var running: WorkID?
+  /// `Link.established` when the handler was started.
+  var asked: UInt32 = 0
+  /// They wait for the answer.
+  var promotions: [Promotion] = []
+}
+
+extension VolumeState {
+  /// The application is here, and the peer might serve another one from its copy.
+  var isUnfencedPrimary: Bool { role == .primary && isUnfenced }
+
+  /// Out of reach, and not known to be Outdated or worse.
+  var isUnfenced: Bool { conn < .connected && peerDisk > .outdated }
+
+  /// What `isUnfenced` will be when the connection ends as it is.
+  var wouldBeUnfenced: Bool { peerDisk > .outdated || peerDisk < .inconsistent }
+}
+
+extension Engine {
+  var fences: Bool { settings.net.fencing != .dontCare }
+
+  /// Some volume needs word about the peer before its data may be used here.
+  var needsFencing: Bool {
+    if !fences { return false }
+    for v in 0..<volumes.count where volumes[v].state.disk >= .inconsistent && volumes[v].state.isUnfenced {
+      return true
+    }
+    return false
+  }
+
+  /// Ending the connection as it is would leave a peer that nobody has outdated.
+  var wouldNeedFencing: Bool {
+    if !fences || role != .primary { return false }
+    for v in 0..<volumes.count where volumes[v].state.disk >= .inconsistent && volumes[v].state.wouldBeUnfenced {
+      return true
+    }
+    return false
+  }
+
+  private var bestDisk: DiskState {
+    var best = DiskState.diskless
+    for v in 0..<volumes.count where volumes[v].state.disk != .unknown { best = max(best, volumes[v].state.disk) }
+    return best
+  }
+
+  /// A state changes (called before its consequences): has a Primary lost sight of its peer?
+  mutating func watchForLoss(_ old: VolumeState, _ new: VolumeState) {
+    guard fences, new.isUnfencedPrimary, !old.isUnfencedPrimary else { return }
+    fencing.isDue = true
+    if settings.net.fencing == .resourceAndStonith, new.disk >= .consistent { freeze() }
+  }
+
+  /// The connection has ended: now is the time to ask, once for all volumes.
+  mutating func fenceIfDue() {
+    guard fencing.isDue, fencing.running == nil else { return }
+    fencing.isDue = false
+    if role != .primary, fencing.promotions.isEmpty { return }
+    if !needsFencing || link.state >= .wfReportParams { return promoteFenced() }
+    guard bestDisk >= .consistent else {
+      warn("\(settings.name): not fencing \(settings.peerName): this node's own data are not even Consistent")
+      thaw()
+      return promoteFenced()
+    }
+    fencing.asked = link.established
+    fencing.running = call(.fencePeer, 0)
+  }
+
+  /// What the handler said (admin spec 7).
+  mutating func fencingAnswered(_ exit: Int32) {
+    fencing.running = nil
+    if link.established != fencing.asked || link.state >= .wfReportParams {
+      log("\(settings.name): ignoring the exit code of fence-peer: \(settings.peerName) has been connected meanwhile")
+    } else {
+      judgeAnswer(exit)
+      if fencing.isFrozen, !needsFencing { thaw() }
+      if fencing.isFrozen {
+        let next = "fence \(settings.peerName) by hand and then: repladm resume-io \(settings.name)"
+        fx.append(
+          .log(.error, "\(settings.name): I/O stays frozen: connect \(settings.peerName) again, or \(next)"))
+      }
+    }
+    promoteFenced()
+    fenceIfDue()
+  }
+
+  private mutating func judgeAnswer(_ exit: Int32) {
+    switch exit {
+    case 3: peerIsFenced(.inconsistent, "peer is inconsistent or worse")
+    case 4: peerIsFenced(.outdated, "peer was fenced")
+    case 5 where bestDisk == .upToDate: peerIsFenced(.outdated, "peer is unreachable, assumed to be dead")
+    case 5: warn("\(settings.name): peer unreachable, doing nothing since the own disk is not UpToDate")
+    case 6:
+      warn("\(settings.name): fence-peer returned 6: peer is Primary, outdating myself")
+      for v in 0..<volumes.count where volumes[v].isAttached && volumes[v].state.disk > .outdated {
+        change(v) { $0.disk = .outdated }
+      }
+    case 7:
+      if settings.net.fencing != .resourceAndStonith {
+        fx.append(.log(.error, "\(settings.name): fence-peer() = 7 && fencing != resource-and-stonith"))
+      }
+      peerIsFenced(.outdated, "peer was stonithed")
+    default:
+      fx.append(.log(.error, "\(settings.name): fence-peer helper broken, returned \(exit)"))
+    }
+  }
+
+  private mutating func peerIsFenced(_ disk: DiskState, _ how: String) {
+    log("\(settings.name): fence-peer: \(how)")
+    for v in 0..<volumes.count where volumes[v].state.isUnfenced { change(v) { $0.peerDisk = disk } }
+  }
+
+  private mutating func promoteFenced() {
+    let waiting = fencing.promotions
+    fencing.promotions = []
+    for one in waiting { promote(force: one.force, one.reply, afterFencing: true) }
+  }
+
+  // MARK: frozen I/O
+
+  private mutating func freeze() {
+    if fencing.isFrozen { return }
+    fencing.isFrozen = true
+    log("\(settings.name): susp_fen( 0 -> 1 )")
+    fx.append(.stateChanged)
+  }
+
+  /// Lets the application go on; generations that were not drawn in the meantime are drawn first.
+  mutating func thaw() {
+    guard fencing.isFrozen else { return }
+    fencing.isFrozen = false
+    log("\(settings.name): susp_fen( 1 -> 0 )")
+    for v in 0..<volumes.count {
+      drawOwedGeneration(v)
+      releaseHeld(v)
+    }
+    lookAgain = true
+    fx.append(.stateChanged)
+  }
+
+  private mutating func drawOwedGeneration(_ v: Int) {
+    guard volumes[v].owesGeneration else { return }
+    volumes[v].owesGeneration = false
+    let state = volumes[v].state
+    if state.disk == .upToDate, volumes[v].generations.bitmap == 0 { newGeneration(v) }
+  }
+
+  /// The generations are about to be told to the peer. If anything may differ already, or was begun, the histories have
+  /// parted: only then the marked blocks are copied.
+  mutating func partIfNeeded(_ v: Int) {
+    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 { drawOwedGeneration(v) }
+  }
+
+  /// The peer is there again, and knows what it lacks: a target has called itself one before it sent its bitmap.
+  mutating func thawIfReunited() {
+    guard fencing.isFrozen else { return }
+    for v in 0..<volumes.count {
+      let state = volumes[v].state
+      if state.conn < .connected || state.conn == .wfBitMapS || state.conn == .startingSyncS { return }
+    }
+    // A peer that came back without its disk has parted all the same.
+    for v in 0..<volumes.count where volumes[v].state.peerDisk >= .inconsistent { volumes[v].owesGeneration = false }
+    thaw()
+  }
+
+  /// No disk is left that the freeze could protect.
+  mutating func thawIfDiskless() {
+    if fencing.isFrozen, bestDisk <= .failed { thaw() }
+  }
+
+  /// An answer would claim what the peer may contradict.
+  func holdsAnswers(_ v: Int) -> Bool {
+    volumes[v].superblock.isFenced || (fencing.isFrozen && acceptsWrites)
+  }
+
+  /// The peer is good again, after a resync from here or for an application here: what the fencing put up can go.
+  mutating func unfenceIfReunited(_ old: VolumeState, _ new: VolumeState) {
+    guard fences, new.conn == .connected, new.peerDisk == .upToDate, new.disk == .upToDate else { return }
+    let wasSource = old.conn == .syncSource || old.conn == .pausedSyncS
+    guard wasSource || (role == .primary && old.conn < .connected) else { return }
+    for v in 0..<volumes.count {
+      let state = volumes[v].state
+      if state.conn < .connected || state.disk != .upToDate || state.peerDisk != .upToDate { return }
+    }
+    call(.unfencePeer, 0)
+  }
+}
