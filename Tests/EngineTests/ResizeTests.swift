@@ -44,6 +44,17 @@ struct ResizeTests {
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
   }
 
+  @Test("a volume that did not end with a whole block: what comes to that block is resynced, too")
+  func partOfABlock() throws {
+    let pair = try pair([Self.small + 512, Self.small + 512])
+    for node in pair.both { grow(node) }
+    pair.beta.disks[.zero]!.spoil(16385, 16, with: 9)
+    pair.order(resize, on: pair.alpha)
+    pair.waitSync()
+    for node in pair.both { #expect(node.volume().size == SectorCount(bytes: Self.large)) }
+    pair.expectEqual()
+  }
+
   @Test("the smaller node decides: grown on one only, nothing changes until the other grows, too")
   func oneSide() throws {
     let pair = try pair()

@@ -1,6 +1,7 @@
 """Resynchronisation: beside the application, paused, ordered by the operator, by checksums; disks that come and go."""
 
 import os
+import time
 
 from lab.pair import KiB, MiB, Options, digest
 from scenarios import scenario
@@ -254,7 +255,13 @@ def grow_online(p, options=None):
     was = p.size()
     os.truncate(p.repl.disks[0], 48 * MiB)
     p.kernel.machine.monitor("block_resize", device="d0", size=48 * MiB)
+    p.kernel.machine.run(f"n=0; while [ $(cat /sys/block/vda/size) != {48 * MiB // 512} ] && [ $n -lt 100 ]; do "
+                         "n=$((n + 1)); usleep 100000; done")
     p.first.adm("resize r0")
+    # The kernel's command does not wait for the peer's answer.
+    deadline = time.monotonic() + 30
+    while p.kernel.size() == was and time.monotonic() < deadline:
+        time.sleep(0.2)
     p.settled(timeout=120)
     size = p.kernel.size()
     p.check(size > was + 15 * MiB, f"the size is still {size}")
