@@ -290,6 +290,7 @@ struct FencingStoryTests {
     pair.synced()
     pair.order(.disconnect(force: false), on: pair.alpha)
     #expect(pair.alpha.state == "StandAlone Primary/Unknown UpToDate/Outdated")
+    #expect(pair.both.allSatisfy { $0.handlers.contains(.disconnected) })
     #expect(pair.beta.volume().disk == .outdated)
     #expect(calls(pair.alpha) == 0 && !pair.alpha.engine.snapshot().isFrozen)
     pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])

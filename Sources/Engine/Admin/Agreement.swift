@@ -244,7 +244,6 @@ extension Engine {
     var isWantedHereToo = false
     if case .disconnect = pending { isWantedHereToo = true }
     let outdates = mask & PackedState.peerDiskMask != 0 && request.value.peerDisk == .outdated
-    link.state = .tearDown
     link.outdatesPeer = outdatesItself
     link.outdatesOwn = outdates && role != .primary
     endLink(.tearDown)
