@@ -1,5 +1,7 @@
 """What the two nodes must agree on before they talk: secrets, protocols, sizes, algorithms."""
 
+import os
+
 from lab.pair import KiB, MiB, Options
 from scenarios import scenario
 
@@ -165,3 +167,36 @@ def integrity_corrupt(p):
         p.judge()
         p.check("corrupt:" in p.proxy_log(), "no payload was changed")
         node.secondary()
+
+
+def resize(p, node, size):
+    """A disk of another size in the place of the old one. Nothing uses it."""
+    if node is p.kernel:
+        node.machine.monitor("block_resize", device="d0", size=size)
+    else:
+        os.truncate(node.disks[0], size)
+
+
+@scenario("the data are larger than the peer's new disk: refused, and nothing is cut off")
+def size_shrunk(p):
+    p.allowed += [r"disk size is too small", r"giving up the connection", *LEAVING]
+    p.any_connects = True
+    p.synced()
+    size = os.path.getsize(p.second.disks[0])
+    p.first.primary()
+    p.write(p.first, p.some_extents(10))
+    p.second.down()
+    p.first.wait(connection="WFConnection")
+    resize(p, p.second, size // 2)
+    p.second.create_md()
+    p.second.up()
+    p.first.wait(connection="StandAlone")
+    p.check(p.first.state().disk == "UpToDate", "the refusal cost the disk")
+    p.write(p.first, [(len(p.expected[0]) - 64 * KiB, 64 * KiB, 0)])
+    p.second.down()
+    resize(p, p.second, size)
+    p.second.create_md()
+    p.second.up()
+    p.first.connect()
+    p.connected()
+    p.judge()
