@@ -422,22 +422,6 @@ extension Engine {
     advanceDown()
   }
 
-  /// Disk state recorded in the metadata (metadata spec 6.2 step 7). With fencing, only a peer that is known to be
-  /// Outdated proves that nobody has gone on without this disk.
-  func recordedDiskState(_ v: Int) -> DiskState {
-    let flags = volumes[v].backing.superblock.flags
-    if !flags.contains(.consistent) { return .inconsistent }
-    if !flags.contains(.wasUpToDate) { return .outdated }
-    return fences && !recordsOutdatedPeer(v) ? .consistent : .upToDate
-  }
-
-  func recordsOutdatedPeer(_ v: Int) -> Bool {
-    let superblock = volumes[v].backing.superblock
-    return superblock.format == .v08
-      ? superblock.flags.contains(.peerOutdated)
-      : superblock.peers[Int(settings.peerNodeID)].flags.contains(.outdated)
-  }
-
   /// A fault's sentence as part of another.
   private func clause(_ fault: MetaFault) -> String {
     let text = fault.text
