@@ -42,6 +42,12 @@ import Testing
     #expect(words.contains("DRBD_VOLUME=0 1") && words.contains("DRBD_MINOR=90 91"))
     let frozen = try bench.a.status()
     #expect(frozen.suspendedFencing && !frozen.suspendedByUser)
+    try bench.a.repladm(["status", "r0"])
+    #expect(bench.a.log.contains("r0 role:Primary suspended:fencing"))
+    try bench.a.repladm(["status", "r0", "--json"])
+    #expect(bench.a.log.contains("\"suspended-fencing\": true"))
+    try bench.a.repladm(["events2", "--now", "r0"])
+    #expect(bench.a.log.contains("exists resource name:r0 role:Primary suspended:fencing"))
     let ended = DispatchSemaphore(value: 0)
     let path = bench.a.exportPath
     Thread.detachNewThread {
