@@ -103,6 +103,7 @@ class Case:
                 with open(node.disks[0], "rb") as disk:
                     disk.seek(at)
                     p.check(not count or disk.read(4096) == p.noise[:4096], f"{node.name} lost what it had")
+            # A repld that loses stays, too: the application's connection of `part` is open still, and it steps down only idle.
             if "call-pri-lost" in self.net and self.wins == "loser stays" and loser is p.kernel:
                 # No role changes while a connection is being made: it does not step down, idle or not, and calls for help.
                 said = p.kernel.log()
