@@ -38,7 +38,7 @@ packages() {
 swift_tests() {
   local status=0 good bad
   swift build --build-tests --explicit-target-dependency-import-check error >"$log" 2>&1 || {
-    tail -20 "$log"
+    cat "$log"
     return 1
   }
   swift test --skip-build 2>&1 | tee "$log" | grep --line-buffered -vE '^◇|^✔ Test .*passed|^\[' || true
@@ -58,7 +58,7 @@ swift_tests() {
 simulate() {
   local seconds=${REPL_TEST_SIM_SECONDS:-60} seed=${REPL_TEST_SIM_SEED:-1}
   swift build -c release --static-swift-stdlib --product replsim >"$log" 2>&1 || {
-    tail -20 "$log"
+    cat "$log"
     return 1
   }
   echo "$seconds s of lives from seed $seed on"
