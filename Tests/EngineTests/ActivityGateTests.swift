@@ -45,6 +45,34 @@ struct ActivityGateTests {
     #expect(bench.sent() == ["P_DATA"])
   }
 
+  @Test("below version 96 a write that waits for its transaction waits for the bitmaps, too", arguments: [95, 96])
+  func exchange(_ version: UInt32) throws {
+    let bench = try Bench { $0.net.maximumVersion = version }
+    bench.primary()
+    bench.node.inbox.append(.event(.socketClosed(bench.data)))
+    bench.settle()
+    _ = bench.order(.disconnect(force: true))
+    bench.node.write(0, stamp: 1)
+    bench.settle()
+    bench.node.holding = [.activityLog]
+    let cold = bench.node.write(9000, stamp: 2)
+    bench.settle()
+    var slots = GenerationIdentifiers()
+    slots.current = bench.node.volume().bitmap & ~1
+    bench.handshake(slots: slots)
+    #expect(bench.node.volume().replication == .wfBitMapS)
+    bench.node.release(.activityLog)
+    bench.settle()
+    #expect(bench.sent().contains("P_OUT_OF_SYNC") == (version >= 96))
+    #expect(bench.node.isAnswered(cold) == (version >= 96))
+    bench.say(.bitmap([UInt8](repeating: 0, count: (Int(bench.node.volume().size.bits) + 63) / 64 * 8)))
+    bench.say(.bitmap([]))
+    #expect(bench.node.isOutOfSync(9000 / 8) == (version >= 96))
+    // Sent to the peer, now that the exchange has ended.
+    if version < 96 { bench.ackLastWrite() }
+    #expect(bench.node.isGood(cold))
+  }
+
   @Test("al-updates no: nothing is logged")
   func without() throws {
     let bench = try Bench { $0.volumes[0].alUpdates = false }

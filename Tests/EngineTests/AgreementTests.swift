@@ -81,6 +81,18 @@ struct AgreementTests {
     #expect(answer(old) == -2)
   }
 
+  @Test("a disk that goes while the peer is asked to let it go, goes once")
+  func goesMeanwhile() throws {
+    let bench = try Bench()
+    bench.primary()
+    let asked = bench.order(.detach(.zero, force: false))
+    _ = bench.order(.detach(.zero, force: true))
+    #expect(bench.node.volume().disk == .diskless)
+    bench.say(.stateChangeReply(1))
+    #expect(bench.node.replies[asked] == .done)
+    #expect(bench.node.volume().disk == .diskless)
+  }
+
   @Test("the peer may not disconnect while a Primary works on its data")
   func disconnect() throws {
     let bench = try Bench()

@@ -120,6 +120,10 @@ struct ResizeTests {
       if case .sizes(let own) = $0.packet { own.current } else { nil }
     }
     #expect(answers == [usable.value])
+    // It loses its disk before the resync begins: nobody has anything newer than this node.
+    #expect(bench.node.volume().disk == .outdated)
+    bench.say(.state(bench.state(.primary, .connected, .diskless, .outdated)))
+    #expect(bench.node.state() == "Connected Secondary/Primary UpToDate/Diskless")
   }
 }
 

@@ -93,6 +93,28 @@ struct VerifyTests {
     pair.expectRest()
   }
 
+  @Test("a disk slower than the peer's answers holds the asking back")
+  func slowDisk() throws {
+    let pair = try Pair(diskBytes: [8 << 20]) { settings, _ in
+      settings.net.verifyAlgorithm = "crc32c"
+      settings.net.maxBuffers = 64
+    }
+    pair.synced()
+    for node in pair.both { node.forgetTrace() }
+    pair.alpha.holding = [.verify]
+    pair.order(verify, on: pair.alpha)
+    pair.settle()
+    let asked = { pair.alpha.packets { if case .verifyRequest = $0 { true } else { false } }.count }
+    #expect(asked() == 32)
+    pair.alpha.release(.verify, count: 5)
+    pair.settle()
+    #expect(asked() == 37)
+    pair.alpha.holding = []
+    pair.alpha.release(.verify, count: 32)
+    pair.waitSync()
+    pair.expectRest()
+  }
+
   @Test("a part of the device, from a first sector to a last one")
   func part() throws {
     let pair = try pair()

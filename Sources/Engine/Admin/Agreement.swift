@@ -56,7 +56,10 @@ extension Engine {
       }
     case .detach(let v, let reply):
       pending = .none
-      if granted {
+      if granted, volumes[v].state.disk == .diskless || volumes[v].attach.phase != .idle {
+        // It failed and was closed while the peer was asked.
+        if let reply { fx.append(.reply(reply, .done)) }
+      } else if granted {
         beginDetach(v, graceful: true, reply)
       } else {
         refuseChange(reply, -10, why: "\(settings.peerName) needs this disk (answer \(code))")

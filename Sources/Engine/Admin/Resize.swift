@@ -179,6 +179,6 @@ extension Engine {
     }
     log("\(name(v)): Resync of new storage after online grow")
     let isSource = role != state.peerRole ? role == .primary : link.resolveConflicts
-    isSource ? startGrownSource(v) : startGrownTarget(v)
+    isSource ? startGrownSource(v) : startGrownTarget(v, canBeUndone: true)
   }
 }

@@ -59,7 +59,7 @@ extension Engine {
     askForWanted(v)
     let limit = window(v)
     let granularity = thinBlocks(v)
-    let longest = volumes[v].resync.usesChecksums ? min(longestBlock >> 12, 32) : longestBlock >> 12
+    let most = volumes[v].resync.usesChecksums ? min(longestBlock >> 12, 32) : longestBlock >> 12
     while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
       guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
         // The end of the bitmap: once more from the front when everything asked for has come.
@@ -73,8 +73,10 @@ extension Engine {
         }
         return
       }
+      // Of what was in use, a single block is free sooner than all of its neighbours at once.
+      let longest = volumes[v].resync.insists ? 1 : UInt64(most)
       var last = first + 1
-      while last < volumes[v].backing.bitmap.bits, last - first < UInt64(longest), last & 4095 != 0,
+      while last < volumes[v].backing.bitmap.bits, last - first < longest, last & 4095 != 0,
         granularity == 0 || last % granularity != 0,
         volumes[v].backing.bitmap.isSet(last)
       {

@@ -16,6 +16,8 @@ struct Verify {
   /// Blocks not yet compared.
   var total: UInt64 = 0
   var left: UInt64 = 0
+  /// VerifyS: asked for and not compared, whether the peer or the own disk is at work.
+  var underWay: UInt64 { (position - start / 8) - min(total - left, position - start / 8) }
   /// Blocks that differ, and those that could not be compared.
   var found: UInt64 = 0
   var skipped: UInt64 = 0
@@ -86,9 +88,9 @@ extension Engine {
 
   mutating func askToVerify(_ v: Int) {
     guard volumes[v].state.conn == .verifyS, let data = link.data, volumes[v].hasDisk else { return }
-    let limit = min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests)
+    let limit = UInt64(min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests))
     refillBudget(v)
-    while volumes[v].verify.asked.count < limit, volumes[v].verify.position * 8 < volumes[v].verify.stop {
+    while volumes[v].verify.underWay < limit, volumes[v].verify.position * 8 < volumes[v].verify.stop {
       guard hasBudget(v) else {
         volumes[v].verify.nextStep = now + .milliseconds(100)
         return
@@ -126,12 +128,9 @@ extension Engine {
   /// P_OV_REPLY.
   mutating func verifyReplied(_ v: Int, _ request: BlockRequest, _ digest: [UInt8]) {
     // Left over from one that was broken off.
-    guard volumes[v].state.conn == .verifyS else { return }
+    guard volumes[v].state.conn == .verifyS, hasRoomForPeer(nil) else { return }
     guard let asked = takeVerified(v, request.sector, request.size) else {
       breakLink(.protocolError, "P_OV_REPLY for sector \(request.sector) that was not asked for")
-      return
-    }
-    guard hasRoomForPeer(nil) else {
       return
     }
     let id = peerRequests.insert(

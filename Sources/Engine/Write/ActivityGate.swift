@@ -90,9 +90,7 @@ extension Engine {
   /// A write that owns its range: goes on when the log covers it. Writes to warm extents pass those that wait for a
   /// transaction, but not one that waits for a free slot.
   mutating func enterGate(_ v: Int, _ one: Parked) {
-    if waitsForBitmap(v, one) {
-      volumes[v].gate.exchanging.append(one)
-    } else if !usesLog(v) {
+    if waitsForBitmap(v, one) || !usesLog(v) {
       passGate(v, one)
     } else if !volumes[v].gate.starved.isEmpty {
       volumes[v].gate.starved.append(one)
@@ -111,7 +109,12 @@ extension Engine {
     return volumes[v].state.conn == .wfBitMapS && link.version < 96
   }
 
+  /// An exchange may have begun while it waited for the log.
   private mutating func passGate(_ v: Int, _ one: Parked) {
+    if waitsForBitmap(v, one) {
+      volumes[v].gate.exchanging.append(one)
+      return
+    }
     switch one {
     case .appWrite(let id): launch(v, id)
     case .peer(let id): launchPeerWrite(v, id)
@@ -170,7 +173,12 @@ extension Engine {
       var count = volumes[v].gate.exchanging.count
       while count > 0, let one = volumes[v].gate.exchanging.popFirst() {
         count -= 1
-        enterGate(v, one)
+        // What has its extents already must not stand behind one that may wait for them.
+        if usesLog(v), extentsTaken(one) == gatedRange(one).count {
+          volumes[v].gate.ready.append(one)
+        } else {
+          enterGate(v, one)
+        }
       }
     }
     if !usesLog(v) {
