@@ -111,7 +111,8 @@ public enum CommandLineRun {
     ordered = OptionWords.rewritten(ordered)
     if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {
-      console.err("repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n")
+      let unknown = "repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n"
+      console.err(AbsentCommands.refusal(of: word) ?? unknown)
       return 1
     }
     do {

@@ -106,11 +106,7 @@ struct PeerDeviceOptionsCommand: AdminCommand {
   @OptionGroup var objects: PeerVolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.changeOptions(.peerDevice, objects.names, .peerVolume, section) { target in
-      target.peers.flatMap { peer in
-        target.volumes.map { [target.resource.name, "\(peer.nodeID)", "\($0.number.value)"] }
-      }
-    }
+    admin.changePeerDeviceOptions(objects.names, section)
   }
 }
 
@@ -129,12 +125,19 @@ struct ResourceOptionsCommand: AdminCommand {
 /// 8.4's name for the options of a resync.
 struct Syncer: AdminCommand {
   static let configuration = CommandConfiguration(commandName: "syncer", shouldDisplay: false)
+  @OptionGroup var section: SectionOptions
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
-  func perform(_ admin: Admin) -> Int32 {
-    admin.changeOptions(.peerDevice, objects.names, .peerVolume, SectionOptions()) { target in
-      target.peers.map { [target.resource.name, "\($0.nodeID)"] }
+  func perform(_ admin: Admin) -> Int32 { admin.changePeerDeviceOptions(objects.names, section) }
+}
+
+extension Admin {
+  fileprivate func changePeerDeviceOptions(_ names: [String], _ section: SectionOptions) -> Int32 {
+    changeOptions(.peerDevice, names, .peerVolume, section) { target in
+      target.peers.flatMap { peer in
+        target.volumes.map { [target.resource.name, "\(peer.nodeID)", "\($0.number.value)"] }
+      }
     }
   }
 }

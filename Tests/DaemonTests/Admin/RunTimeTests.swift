@@ -82,6 +82,7 @@ import Testing
     #expect(!(try setup(desk, "show r0").out.contains("timeout ")))
     succeeds(try desk.a("net-options --timeout=30 --ko-count 3 r0"))
     succeeds(try desk.a("peer-device-options r0 --c-max-rate=512000k"))
+    succeeds(try desk.a("syncer r0"))
     succeeds(try desk.a("resource-options --no-auto-promote r0"))
     succeeds(try desk.a("disk-options --al-extents=127 r0/0"))
     let text = try setup(desk, "show r0").out

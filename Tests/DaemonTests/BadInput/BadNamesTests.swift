@@ -27,6 +27,7 @@ import Testing
   @Test func aWordThatIsNoCommandAndAnObjectOfTheWrongKind() throws {
     let desk = try Desk()
     refuses(try desk.a("primry r0"), 1, "there is no command 'primry', did you mean 'primary'")
+    refuses(try desk.a("new-minor r0 0 0"), 1, "'new-minor' does not exist here", "use repladm up RES")
     refuses(try desk.a("primary"), 1, "Name a resource, or all")
     refuses(try desk.a("up r0/0"), 1, "up operates on whole resources", "Write up r0")
     refuses(try desk.a("attach r0/7"), 1, "has no volume 7", "Its volumes are 0")

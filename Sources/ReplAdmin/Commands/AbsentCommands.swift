@@ -1,0 +1,23 @@
+// Commands of DRBD that there is nothing for here (tiers T2 and T3 of admin spec 4): each is refused with what does the job
+// instead, because whoever types one knows DRBD and would take "no such command" for a broken installation.
+
+enum AbsentCommands {
+  /// Nil: nothing of DRBD's either, as far as this program knows.
+  static func refusal(of word: String) -> String? {
+    guard let instead = instead[word] else { return nil }
+    return "repladm: '\(word)' does not exist here: \(instead).\n"
+  }
+
+  private static let oneStep = "a resource is set up in one step; use repladm up RES, or repladm adjust RES"
+  private static let oneEnd = "a resource is taken down in one step; use repladm down RES"
+  private static let noProxy = "there is no proxy; the daemon connects to the peer's address itself"
+
+  private static let instead = [
+    "new-resource": oneStep, "new-minor": oneStep, "new-peer": oneStep, "new-path": oneStep,
+    "del-minor": oneEnd, "del-peer": oneEnd, "del-path": oneEnd,
+    "forget-peer":
+      "a resource has one peer, and its slot in the metadata is used again by the next one; create-md begins anew",
+    "dump-superblock": "use repladm dump-md RES",
+    "proxy-up": noProxy, "proxy-down": noProxy,
+  ]
+}
