@@ -50,10 +50,7 @@ struct FencingStoryTests {
       #expect("\(volume.disk.name)/\(volume.peerDisk.name)" == disks)
     }
     #expect(pair.alpha.generations()[1] == before[0], "the histories have parted")
-    pair.mendLink()
-    pair.waitConnected()
-    pair.waitSync()
-    pair.expectEqual()
+    reunite(pair)
     #expect(pair.alpha.handlers.contains(.unfencePeer))
     #expect(!pair.beta.handlers.contains(.unfencePeer))
     pair.expectRest()
@@ -108,6 +105,14 @@ struct FencingStoryTests {
     pair.expectRest()
   }
 
+  /// The cable is whole again, and nothing differs after the resync.
+  private func reunite(_ pair: Pair) {
+    pair.mendLink()
+    pair.waitConnected()
+    pair.waitSync()
+    pair.expectEqual()
+  }
+
   @Test("resume-io lets a frozen Primary go on, as a history of its own")
   func resumed() throws {
     let pair = try pair(.resourceAndStonith)
@@ -121,10 +126,7 @@ struct FencingStoryTests {
     pair.order(.resumeIO, on: pair.alpha)
     pair.wait(pair.alpha, [write])
     #expect(pair.alpha.generations()[1] == before[0])
-    pair.mendLink()
-    pair.waitConnected()
-    pair.waitSync()
-    pair.expectEqual()
+    reunite(pair)
   }
 
   @Test("a frozen Primary can be demoted, and what it wrote is not lost sight of")
@@ -140,10 +142,7 @@ struct FencingStoryTests {
     pair.beta.stopHolding()
     pair.order(.secondary, on: pair.alpha)
     #expect(!pair.alpha.engine.snapshot().isFrozen)
-    pair.mendLink()
-    pair.waitConnected()
-    pair.waitSync()
-    pair.expectEqual()
+    reunite(pair)
     pair.expectRest()
   }
 
@@ -178,10 +177,7 @@ struct FencingStoryTests {
     pair.alpha.endHandler(.fencePeer, exit: Int32(exit))
     pair.settle()
     #expect(pair.alpha.volume().peerDisk == (exit == 4 ? .outdated : .unknown))
-    pair.mendLink()
-    pair.waitConnected()
-    pair.waitSync()
-    pair.expectEqual()
+    reunite(pair)
   }
 
   @Test("dont-care asks nobody; a Secondary asks nobody")

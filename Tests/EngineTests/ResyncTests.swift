@@ -305,4 +305,21 @@ struct ResyncTests {
     #expect(bench.node.volume().bitmap == bitmap)
     #expect(bench.node.lentPayloads == 0)
   }
+
+  @Test("target: of a stretch that is in use, all blocks but the one in use are asked for")
+  func partlyInUse() throws {
+    let bench = try Bench()
+    bench.fallBehind(Array(0..<16))
+    bench.node.forgetTrace()
+    let hold = bench.node.engine.volumes[0].ranges.insert(BlockRange(Sector(24), SectorCount(8)), .appWrite)
+    bench.say(.syncUUID(0x54))
+    bench.pass(.seconds(3))
+    func asked() -> [UInt64] {
+      bench.node.sent.compactMap { if case .resyncRequest(let one) = $0.packet { one.sector / 8 } else { nil } }
+    }
+    #expect(asked() == Array(0..<16).filter { $0 != 3 })
+    bench.node.engine.volumes[0].ranges.remove(hold)
+    bench.pass(.seconds(3))
+    #expect(asked().last == 3)
+  }
 }
