@@ -185,6 +185,7 @@ public struct Engine: ~Copyable {
   private mutating func tick() {
     linkTick()
     livenessTick()
+    fencingTick()
     epochTick()
     for v in 0..<volumes.count {
       resyncTick(v)
@@ -201,6 +202,7 @@ public struct Engine: ~Copyable {
       if next == nil || other < next! { next = other }
     }
     sooner(livenessDeadline)
+    sooner(fencingDeadline)
     sooner(epochDeadline)
     sooner(agreementDeadline)
     for v in 0..<volumes.count {

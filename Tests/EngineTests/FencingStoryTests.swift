@@ -310,6 +310,53 @@ struct FencingStoryTests {
     pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
   }
 
+  // MARK: options at run time
+
+  private func take(_ policy: FencingPolicy, on node: Node) {
+    var settings = node.engine.settings
+    settings.net.fencing = policy
+    node.engine.adopt(settings)
+  }
+
+  @Test(
+    "a frozen Primary that is told another policy goes on, as a history of its own",
+    arguments: [FencingPolicy.dontCare, .resourceOnly])
+  func anotherPolicyThaws(_ policy: FencingPolicy) throws {
+    let pair = try pair(.resourceAndStonith)
+    pair.synced()
+    let before = pair.alpha.generations()
+    pair.alpha.exits = [.fencePeer: 1]
+    pair.cutLink()
+    pair.pass(.seconds(3))
+    let write = pair.alpha.write(8, stamp: 2)
+    pair.settle()
+    #expect(!pair.alpha.isAnswered(write) && pair.alpha.engine.snapshot().isFrozen)
+    take(policy, on: pair.alpha)
+    pair.wait(pair.alpha, [write])
+    #expect(!pair.alpha.engine.snapshot().isFrozen)
+    #expect(pair.alpha.generations()[1] == before[0])
+    reunite(pair)
+    pair.expectRest()
+  }
+
+  @Test("a stricter policy counts at the next loss, and at the next promotion")
+  func stricterPolicy() throws {
+    let pair = try pair(.dontCare)
+    pair.synced()
+    for node in pair.both { take(.resourceAndStonith, on: node) }
+    pair.alpha.heldHandlers = [.fencePeer]
+    pair.cutLink()
+    pair.pass(.seconds(3))
+    let write = pair.alpha.write(8, stamp: 2)
+    pair.settle()
+    #expect(calls(pair.alpha) == 1 && !pair.alpha.isAnswered(write))
+    pair.alpha.endHandler(.fencePeer, exit: 4)
+    pair.wait(pair.alpha, [write])
+    pair.beta.exits = [.fencePeer: 1]
+    pair.refuse(.primary(force: false), on: pair.beta, -7)
+    reunite(pair)
+  }
+
   // MARK: call-pri-lost-after-sb
 
   /// Alpha is Primary, and beta's changes win.

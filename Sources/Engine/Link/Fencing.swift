@@ -179,6 +179,13 @@ extension Engine {
     thaw()
   }
 
+  /// The freeze was for an option that has been changed (`adjust`).
+  private var isFrozenInVain: Bool { fencing.isFrozen && settings.net.fencing != .resourceAndStonith }
+
+  var fencingDeadline: Instant? { isFrozenInVain ? now : nil }
+
+  mutating func fencingTick() { if isFrozenInVain { thaw() } }
+
   /// No disk is left that the freeze could protect.
   mutating func thawIfDiskless() {
     if fencing.isFrozen, bestDisk <= .failed { thaw() }

@@ -117,6 +117,106 @@ import Testing
     #expect(try !bench.a.status().suspendedFencing)
   }
 
+  @Test func theCallAndItsAnswerAreOnTheEventStream() throws {
+    let bench = try Bench()
+    try bench.configure(net: "fencing resource-and-stonith;", handlers: try handler(bench, waits: true))
+    try answer(bench, 7)
+    try bench.synced()
+    let follower = try Follower(
+      try program("repladm"), ["events2", "r0"], on: bench.a, directory: bench.directory)
+    defer { follower.end() }
+    try follower.sees("exists -")
+    let peer = try bench.b.status().nodeID
+    bench.b.kill()
+    let helper = "helper name:r0 peer-node-id:\(peer) conn-name:b helper:fence-peer"
+    try follower.sees("call \(helper)")
+    try follower.sees("change resource name:r0", "suspended:fencing")
+    #expect(!follower.lines.contains { $0.hasPrefix("response \(helper)") })
+    _ = FileManager.default.createFile(atPath: bench.directory + "/gate", contents: nil)
+    try follower.sees("response \(helper) status:7")
+    try follower.sees("change resource name:r0", "suspended:no")
+    try follower.sees("change peer-device name:r0", "peer-disk:Outdated")
+    let lines = follower.lines
+    #expect(lines.contains("call \(helper)") && lines.contains("response \(helper) status:7"), "nothing else in them")
+    #expect(lines.count { $0.contains("helper:fence-peer") } == 2)
+  }
+
+  @Test(arguments: ["dont-care", "resource-only"])
+  func aFrozenPrimaryThatIsAdjustedGoesOn(_ policy: String) throws {
+    let bench = try Bench()
+    try bench.configure(net: "fencing resource-and-stonith;", handlers: try handler(bench))
+    try answer(bench, 1)
+    try bench.synced()
+    let client = try Client(bench.a.exportPath)
+    bench.b.kill()
+    try until("a stays frozen") { bench.a.log.contains("I/O stays frozen") }
+    #expect(try bench.a.status().suspendedFencing)
+    try bench.configure(net: "fencing \(policy);", handlers: try handler(bench))
+    try bench.a.done(.adjust)
+    try client.write(pattern(4096, 3), at: 0)
+    #expect(try !bench.a.status().suspendedFencing)
+    try bench.b.start()
+    try bench.b.done(.attach(volume: nil))
+    try bench.b.done(.connect(peer: nil, discardMyData: false))
+    try bench.connected()
+    try bench.inSync()
+    try bench.expectEqualData()
+  }
+
+  // MARK: call-pri-lost-after-sb
+
+  /// `a` is Primary without changes, and what `b` wrote wins.
+  private func lost(_ bench: Bench) throws -> String {
+    let file = bench.directory + "/lost"
+    try bench.configure(
+      net: "after-sb-0pri discard-zero-changes; after-sb-1pri call-pri-lost-after-sb;",
+      handlers: "pri-lost-after-sb \"echo $DRBD_RESOURCE $DRBD_MY_NODE_ID >> \(file)\";")
+    try bench.synced()
+    for node in [bench.a, bench.b] { try node.done(.disconnect(peer: nil, force: true)) }
+    try bench.b.done(.primary(force: true))
+    let client = try Client(bench.b.exportPath)
+    try client.write(pattern(4096, 5), at: 8192)
+    try client.flush()
+    try client.leave()
+    try bench.b.done(.secondary(force: false))
+    return file
+  }
+
+  @Test func aPrimaryThatLostAndThatNobodyUsesStepsDown() throws {
+    let bench = try Bench()
+    let file = try lost(bench)
+    for node in [bench.a, bench.b] { try node.done(.connect(peer: nil, discardMyData: false)) }
+    try bench.connected()
+    try bench.inSync()
+    #expect(try bench.a.status().role == .secondary)
+    #expect(bench.a.log.contains("gave up the primary role"))
+    try bench.expectEqualData()
+    #expect(access(file, F_OK) != 0, "it has no need of its handler")
+    try bench.a.done(.primary(force: false))
+    let client = try Client(bench.a.exportPath)
+    #expect(try client.read(4096, at: 8192) == pattern(4096, 5))
+  }
+
+  @Test func aPrimaryThatLostAndIsInUseCallsItsHandler() throws {
+    let bench = try Bench()
+    let file = try lost(bench)
+    let client = try Client(bench.a.exportPath)
+    let id = try bench.a.status().nodeID
+    for node in [bench.a, bench.b] { try node.done(.connect(peer: nil, discardMyData: false)) }
+    try until("the handler was called") { access(file, R_OK) == 0 }
+    try until("a is StandAlone") { try bench.a.status().connections[0].state == .standAlone }
+    #expect(try String(contentsOfFile: file, encoding: .utf8) == "r0 \(id)\n")
+    #expect(try bench.a.status().role == .primary)
+    try client.write(pattern(4096, 6), at: 0)
+    // The handler would end the application: then the node can be told to give way.
+    try client.leave()
+    try bench.a.done(.secondary(force: false))
+    try bench.a.done(.connect(peer: nil, discardMyData: true))
+    try bench.connected()
+    try bench.inSync()
+    try bench.expectEqualData()
+  }
+
   @Test func theEndOfAConnectionIsToldWithItsReason() throws {
     let bench = try Bench()
     let file = bench.directory + "/gone"
