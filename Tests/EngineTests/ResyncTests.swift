@@ -257,6 +257,55 @@ struct ResyncTests {
     #expect(bench.node.volume().bitmap != 0)
   }
 
+  private func passAnsweringPings(_ bench: Bench, seconds: Int) {
+    for _ in 0..<seconds {
+      bench.pass(.seconds(1))
+      if bench.node.sent.contains(where: { $0.packet == .ping }) {
+        bench.node.forgetTrace()
+        bench.say(.pingAck)
+      }
+    }
+  }
+
+  @Test("source: a target that never ends a resync of which only refused blocks are left is met anew (K22)")
+  func targetNeverEnds() throws {
+    let bench = try running([0, 5])
+    bench.node.settings.volumes[0].onIOError = .passOn
+    bench.node.engine.adopt(bench.node.settings)
+    bench.disk.badForReading = 0..<8
+    bench.say(.resyncRequest(BlockRequest(sector: 0, blockID: syncerBlockID, size: 4096)))
+    #expect(bench.sent() == ["P_NEG_RS_DREPLY"])
+    // A block is left that was not refused: the target has only been slow so far.
+    passAnsweringPings(bench, seconds: 100)
+    #expect(bench.node.volume().replication == .syncSource)
+    bench.say(.resyncRequest(BlockRequest(sector: 40, blockID: syncerBlockID, size: 4096)))
+    bench.say(.resyncWriteAck(BlockAck(sector: 40, blockID: syncerBlockID, size: 4096, sequence: 1)))
+    passAnsweringPings(bench, seconds: 50)
+    #expect(bench.node.volume().replication == .syncSource)
+    passAnsweringPings(bench, seconds: 15)
+    #expect(bench.node.volume().replication < .connected)
+    #expect(bench.node.isOutOfSync(0))
+    #expect(!bench.node.isOutOfSync(5))
+  }
+
+  @Test("source: of a disk that fails and fails again the first errors are said, then how many there were")
+  func faultsAreCounted() throws {
+    let bench = try running([0])
+    bench.node.settings.volumes[0].onIOError = .passOn
+    bench.node.engine.adopt(bench.node.settings)
+    bench.disk.badForReading = 0..<8
+    func ask() { bench.say(.resyncRequest(BlockRequest(sector: 0, blockID: syncerBlockID, size: 4096))) }
+    func said() -> [String] {
+      bench.node.trace.compactMap { if case .log(.error, let text) = $0 { text } else { nil } }
+    }
+    for _ in 0..<25 { ask() }
+    #expect(said() == [String](repeating: "r0/0: local read failed, errno 5: 4096 bytes at sector 0", count: 10))
+    bench.node.forgetTrace()
+    bench.pass(.seconds(6))
+    ask()
+    #expect(said().first == "r0/0: 15 more errors of the local disk")
+  }
+
   @Test("source: a write during the resync clears its blocks when both disks have it, whole blocks only")
   func writesClear() throws {
     let bench = try running([0, 5])

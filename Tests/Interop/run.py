@@ -23,6 +23,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, here)
 
 import scenarios  # noqa: E402
+from lab.faulty_disk import FaultyDisk  # noqa: E402
 from lab.kernel_node import KernelNode  # noqa: E402
 from lab.machine import Machine  # noqa: E402
 from lab.network import Network  # noqa: E402
@@ -60,25 +61,28 @@ class Bench:
             paths.append(path)
         return paths
 
-    def machine(self, name, flavour, address, sizes):
+    def machine(self, name, flavour, address, sizes, faulty=False):
         machine = self.machines.get(name)
-        if machine and (machine.flavour != flavour or [os.path.getsize(path) for path in machine.disks] != sizes):
+        if machine and (machine.flavour != flavour or bool(machine.faulty) != faulty
+                        or [os.path.getsize(path) for path in machine.disks] != sizes):
             machine.kill()
             machine = None
         if machine is None:
-            machine = Machine(name, flavour, CACHE, os.path.join(self.work, "vm"), self.network, address,
-                              self.disks(name, sizes))
+            disks = self.disks(name, sizes)
+            machine = Machine(name, flavour, CACHE, os.path.join(self.work, "vm"), self.network, address, disks,
+                              faulty=[FaultyDisk(disk) for disk in disks] if faulty else None)
             self.machines[name] = machine
         return machine
 
     def pair(self, scenario, direction, flavour, seed):
-        kernel = KernelNode(self.machine("alpha", flavour, "10.77.0.1", scenario.kernel_sizes))
+        kernel = KernelNode(self.machine("alpha", flavour, "10.77.0.1", scenario.kernel_sizes, scenario.faulty))
         noise = self.noise(flavour)
         if self.options.control:
-            repl = KernelNode(self.machine("beta", flavour, "10.77.0.2", scenario.repl_sizes))
+            repl = KernelNode(self.machine("beta", flavour, "10.77.0.2", scenario.repl_sizes, scenario.faulty))
         else:
             repl = ReplNode(os.environ["REPL_PROGRAMS"], os.path.join(self.work, "beta"), self.network,
-                            self.disks("beta", scenario.repl_sizes), noise, scenario.meta_format)
+                            self.disks("beta", scenario.repl_sizes), noise, scenario.meta_format,
+                            scenario.faulty)
         return Pair(kernel, repl, self.network, noise, direction, seed, say)
 
     def run(self, scenario, direction, flavour):

@@ -136,9 +136,14 @@ extension Engine {
 
   /// An error of the backing device (on-io-error). True: the disk has been given up.
   @discardableResult
-  mutating func diskFailed(_ v: Int, _ fault: DiskFault, _ what: String) -> Bool {
+  mutating func diskFailed(_ v: Int, _ fault: DiskFault, _ what: String, _ range: BlockRange? = nil) -> Bool {
     if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return true }
-    fx.append(.log(.error, "\(name(v)): local \(what) failed, errno \(fault.errno)"))
+    let (admitted, unsaid) = volumes[v].faults.admits(at: now)
+    if unsaid > 0 { fx.append(.log(.error, "\(name(v)): \(unsaid) more errors of the local disk")) }
+    if admitted {
+      let place = range.map { ": \($0.bytes) bytes at sector \($0.start.value)" } ?? ""
+      fx.append(.log(.error, "\(name(v)): local \(what) failed, errno \(fault.errno)\(place)"))
+    }
     switch volumes[v].settings.onIOError {
     case .detach: failDisk(v)
     case .callLocalIOError:
@@ -148,7 +153,8 @@ extension Engine {
       if volumes[v].state.disk > .inconsistent {
         volumes[v].backing.bitsAreComplete = true
         change(v) { $0.disk = .inconsistent }
-        if volumes[v].state.conn >= .connected { sendState(v) }
+        // The source of a resync stays UpToDate by rule, and has nothing to say.
+        if volumes[v].state.disk == .inconsistent, volumes[v].state.conn >= .connected { sendState(v) }
       }
       return false
     }

@@ -68,7 +68,7 @@ extension Engine {
     let v = reads[id].volume
     volumes[v].ioInFlight -= 1
     if let fault {
-      diskFailed(v, fault, "read")
+      diskFailed(v, fault, "read", reads[id].range)
       reads[id].tries = 1
       startRead(id)
     } else {

@@ -54,7 +54,7 @@ extension Engine {
     let request = peerRequests[id]
     if let fault {
       refuseRead(v, id, { .negativeDataReply($0) })
-      diskFailed(v, fault, "read")
+      diskFailed(v, fault, "read", request.range)
     } else if request.connection == link.generation {
       var head = DataHeader()
       head.sector = request.range.start.value

@@ -45,6 +45,8 @@ struct Resync {
   var announces: (sync: UInt64, write: UInt64)?
   /// Source: the target has said that it is done (9.6 step 5).
   var noticed = false
+  /// Source: what is left was refused, and the target is given until then to say that it is done (K22).
+  var patience: Instant?
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?
   /// Sectors that may still be asked for in this step (only with a configured rate).
@@ -53,10 +55,11 @@ struct Resync {
   var lazyWrite: Instant?
 
   var deadline: Instant? {
-    switch (nextStep, lazyWrite) {
-    case (let a?, let b?): min(a, b)
-    case (let a, let b): a ?? b
+    func sooner(_ a: Instant?, _ b: Instant?) -> Instant? {
+      guard let a, let b else { return a ?? b }
+      return min(a, b)
     }
+    return sooner(nextStep, sooner(lazyWrite, patience))
   }
 }
 
@@ -118,6 +121,7 @@ extension Engine {
       }
       askForBlocks(v)
     }
+    if let due = volumes[v].resync.patience, now >= due { sourceWaitedLongEnough(v) }
   }
 
   /// Sets every bit; FULL_SYNC on disk says so until the bitmap is there (metadata spec 4.5).

@@ -44,6 +44,7 @@ extension Engine {
         blockID: request.blockID, flags: [], payload: buffer, connection: link.generation))
     if !digest.isEmpty { digests[id.raw] = digest }
     volumes[v].unacked += 1
+    volumes[v].resync.patience = nil
     readInTurn(v, id)
   }
 
@@ -112,7 +113,7 @@ extension Engine {
     if let fault {
       volumes[v].resync.failed += request.range.count.bits
       refuseRead(v, id, { .negativeResyncReply($0) })
-      diskFailed(v, fault, "read")
+      diskFailed(v, fault, "read", request.range)
       resyncProgressed(v)
     } else if request.connection == link.generation {
       var head = DataHeader()
@@ -150,11 +151,35 @@ extension Engine {
   /// sockets: it is remembered until our own bits agree (K5). What was refused does not count: it may have been a block of
   /// an earlier resync, and a target that lacks one does not call itself UpToDate.
   mutating func checkSourceEnd(_ v: Int) {
+    expectSourceEnd(v)
     guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS, volumes[v].resync.noticed,
       volumes[v].resync.ending == .none, volumes[v].outOfSync == 0
     else { return }
     volumes[v].resync.ending = .pinging
     sendPing(.resyncSource(volume: v))
+  }
+
+  /// Nothing is left but blocks that were refused. A target of kernel 8.4 looks for the end only when it clears a bit, and
+  /// stays SyncTarget for good when the last blocks failed (K22): without a further request it is left and met anew.
+  private mutating func expectSourceEnd(_ v: Int) {
+    let refused = volumes[v].resync.failed
+    guard volumes[v].state.conn == .syncSource, refused > 0, refused >= volumes[v].outOfSync else {
+      volumes[v].resync.patience = nil
+      return
+    }
+    volumes[v].resync.patience = now + settings.net.pingInterval * Self.patienceInPings
+  }
+
+  private static var patienceInPings: UInt64 { 6 }
+
+  mutating func sourceWaitedLongEnough(_ v: Int) {
+    volumes[v].resync.patience = nil
+    switch volumes[v].state.conn {
+    case .syncSource:
+      breakLink(.timeout, "\(volumes[v].outOfSync) blocks of \(name(v)) failed, and the peer does not end its resync")
+    case .pausedSyncS: volumes[v].resync.patience = now + settings.net.pingInterval * Self.patienceInPings
+    default: break
+    }
   }
 
   mutating func resyncSourcePinged(_ v: Int) {

@@ -233,7 +233,7 @@ extension Engine {
   mutating func resyncWriteDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
     volumes[v].ioInFlight -= 1
-    if let fault { diskFailed(v, fault, "write") }
+    if let fault { diskFailed(v, fault, "write", peerRequests[id].range) }
     finishResyncWrite(v, id, fault)
     advanceDetach(v)
   }

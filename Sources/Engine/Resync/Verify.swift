@@ -208,7 +208,7 @@ extension Engine {
     let request = peerRequests[id]
     let v = request.volume
     volumes[v].ioInFlight -= 1
-    if case .fault(let fault) = finding { diskFailed(v, fault, "read") }
+    if case .fault(let fault) = finding { diskFailed(v, fault, "read", request.range) }
     // What cannot be read is not equal.
     var own = [UInt8](repeating: 0, count: DigestName(rawValue: link.verifyAlgorithm)?.size ?? 1)
     if case .digest(let digest) = finding { own = digest }

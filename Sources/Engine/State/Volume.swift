@@ -51,6 +51,9 @@ struct Volume: ~Copyable {
   /// Exported size: what both nodes agreed on, or the last agreed size.
   var size = SectorCount.zero
 
+  /// Errors of the disk that were said lately.
+  var faults = FaultReports()
+
   // The peer's view of this volume.
   var peerGenerations: GenerationIdentifiers?
   var peerSizes: Sizes?

@@ -234,7 +234,7 @@ extension Engine {
     if let fault {
       writes[id].diskFault = fault
       mark(v, id)
-      diskFailed(v, fault, "write")
+      diskFailed(v, fault, "write", writes[id].range)
     } else if writes[id].clearsWhenWritten != 0, !writes[id].marked {
       for i in 0..<64 where writes[id].clearsWhenWritten & 1 << UInt64(i) != 0 { clearBits(v, piece(i, of: id)) }
       resyncProgressed(v)

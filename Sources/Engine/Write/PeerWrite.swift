@@ -141,7 +141,7 @@ extension Engine {
   mutating func peerWriteDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
     volumes[v].ioInFlight -= 1
-    if let fault { diskFailed(v, fault, "write") }
+    if let fault { diskFailed(v, fault, "write", peerRequests[id].range) }
     finishPeerWrite(v, id, fault: fault)
     advanceDetach(v)
   }

@@ -35,8 +35,15 @@ class KernelNode(Node):
     def alive(self):
         return self.machine.running
 
+    @property
+    def faulty(self):
+        return self.machine.faulty
+
     def adm(self, line, check=True, timeout=60):
         return self.machine.run(f"drbdadm {line}", timeout=timeout, check=check)
+
+    def backing(self, volume):
+        return f"/dev/vd{'abcdef'[volume]}"
 
     def prepare(self, config):
         """A clean start: nothing configured, blank disks, a new configuration file."""
@@ -144,6 +151,8 @@ class KernelNode(Node):
         return [int(kib) for kib in re.findall(r"Began resync as \S+ \(will sync (\d+) KB", self.log())]
 
     def end(self):
+        for disk in self.faulty:
+            disk.mend()
         if self.machine.running:
             if self.machine.paused:
                 self.machine.resume()

@@ -84,11 +84,13 @@ class Port:
 
 
 class Machine:
-    def __init__(self, name, flavour, cache, directory, network, address, disks, memory=384, share=None):
+    def __init__(self, name, flavour, cache, directory, network, address, disks, memory=384, share=None,
+                 faulty=None):
         self.name, self.flavour, self.network, self.address, self.disks = name, flavour, network, address, disks
         self.images = os.path.join(cache, flavour)
         self.directory = os.path.join(directory, name)
         self.share = share or os.path.join(self.images, "share")
+        self.faulty = faulty or []  # in the place of the disks: FaultyDisk
         self.tap = "t-" + name[:12]
         self.memory = memory
         self.process, self.ports, self.paused, self.consoles = None, [], False, 0
@@ -128,9 +130,12 @@ class Machine:
         for number in range(PORTS):
             command += ["-chardev", f"socket,id=a{number},path={self.directory}/agent.{number},server=on,wait=off",
                         "-device", f"virtserialport,nr={number + 1},chardev=a{number},name=agent.{number}"]
-        for number, path in enumerate(self.disks):
+        for disk in self.faulty:
+            disk.start()
+        for number, path in enumerate([disk.uri for disk in self.faulty] or self.disks):
             command += ["-drive", f"if=none,id=d{number},file={path},format=raw,cache=writeback,discard=unmap,"
-                                  "detect-zeroes=off", "-device", f"virtio-blk-pci,drive=d{number},serial=disk{number}"]
+                                  "detect-zeroes=off,rerror=report,werror=report",
+                        "-device", f"virtio-blk-pci,drive=d{number},serial=disk{number}"]
         with open(os.path.join(self.directory, "qemu.log"), "w") as log:
             self.process = subprocess.Popen(self.network.command(command), stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True)
@@ -224,6 +229,8 @@ class Machine:
             port.socket.close()
         self.ports, self.process = [], None
         self.network.remove_tap(self.tap)
+        for disk in self.faulty:
+            disk.end()
 
     def pause(self):
         os.kill(self.process.pid, signal.SIGSTOP)

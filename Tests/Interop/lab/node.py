@@ -21,7 +21,7 @@ class Node:
     def __init__(self, disks):
         self.disks = disks
 
-    # Of the kinds: adm, prepare, states, write, discard, zero, flush, digest, read, crash, restart, log, complaints.
+    # Of the kinds: adm, backing (the disk's name in the configuration), prepare, states, write, discard, zero, flush, digest, read, crash, restart, log, complaints.
 
     def state(self, volume=0):
         return self.states().get(volume)

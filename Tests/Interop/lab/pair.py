@@ -49,7 +49,7 @@ def configuration(options, nodes, reader):
     for node in nodes:
         text.append(f"  on {node.name} {{")
         for volume in range(options.volumes):
-            disk = node.disks[volume] if node.kind == "repl" else f"/dev/vd{'abcdef'[volume]}"
+            disk = node.backing(volume)
             place = f"{disk}.meta" if options.external and node.kind == "repl" else "internal"
             text.append(f"    volume {volume} {{ device /dev/drbd{volume} minor {volume}; disk {disk}; "
                         f"meta-disk {place}; disk {{ {options.each_volume.get(volume, '')} }} }}")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 
+from .faulty_disk import FaultyDisk
 from .nbd import Client, NBDError
 from .network import HOST
 from .node import Node
@@ -24,8 +25,10 @@ class ReplNode(Node):
     name = "beta"
     address = HOST
 
-    def __init__(self, programs, directory, network, disks, noise, meta_format="v09"):
+    def __init__(self, programs, directory, network, disks, noise, meta_format="v09",
+                 faulty=False):
         super().__init__(disks)
+        self.faulty = [FaultyDisk(disk, mounted=True) for disk in disks] if faulty else []
         self.programs, self.directory, self.network = programs, directory, network
         self.noise, self.meta_format = noise, meta_format
         self.run_directory = os.path.join(directory, "run")
@@ -52,11 +55,16 @@ class ReplNode(Node):
             raise ReplError(f"repladm {line} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-600:]}")
         return done.stdout if check else (done.returncode, done.stdout, done.stderr)
 
+    def backing(self, volume):
+        return self.faulty[volume].place if self.faulty else self.disks[volume]
+
     def prepare(self, config):
         self.end()
         shutil.rmtree(self.directory, ignore_errors=True)
         os.makedirs(self.run_directory)
         self.blank_disks()
+        for disk in self.faulty:
+            disk.start()
         self.configure(config)
 
     def configure(self, config):
@@ -183,14 +191,17 @@ class ReplNode(Node):
 
     def end(self):
         self.hang_up()
-        if self.pid is None:
-            return
-        try:
-            self.adm("down r0", check=False, timeout=15)
-        except ReplError:
-            pass
+        for disk in self.faulty:
+            disk.mend()
+        if self.pid is not None:
+            try:
+                self.adm("down r0", check=False, timeout=15)
+            except ReplError:
+                pass
         if self.pid is not None:
             os.kill(self.pid, signal.SIGKILL)
+        for disk in self.faulty:
+            disk.end()
 
 
 __all__ = ["ReplNode", "ReplError", "NBDError"]
