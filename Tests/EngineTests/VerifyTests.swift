@@ -115,6 +115,30 @@ struct VerifyTests {
     pair.expectRest()
   }
 
+  @Test("a reply without room for its comparison costs the connection, and leaves no block in use")
+  func noRoom() throws {
+    let bench = try Bench { $0.net.verifyAlgorithm = "crc32c" }
+    bench.primary()
+    _ = bench.order(.secondary)
+    _ = bench.order(verify)
+    bench.say(.stateChangeReply(1))
+    #expect(bench.node.volume().replication == .verifyS)
+    bench.node.holding = [.peerWrite]
+    for i in 0..<UInt64(Engine.maxPeerRequests) {
+      var head = DataHeader()
+      head.sector = i
+      head.blockID = i + 1
+      bench.say(.data(head), payload: [1])
+      // The others wait for the first.
+      if i == 0 { bench.say(.barrier(0)) }
+    }
+    bench.say(.verifyReply(BlockRequest(sector: 0, blockID: syncerBlockID, size: 4096), digest: [1, 2, 3, 4]))
+    #expect(bench.node.volume().replication < .connected)
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(bench.node.engine.volumes[0].ranges.count == 0)
+  }
+
   @Test("a part of the device, from a first sector to a last one")
   func part() throws {
     let pair = try pair()

@@ -54,6 +54,7 @@ let failedSeeds = [
     30_000_084, "a write that waited behind a barrier reached a disk that was attached and resynced meanwhile"),
   FailedSeed(316_182, "below version 96 a write that had waited for the log was announced out of sync all the same"),
   FailedSeed(301_204, "a verify asked for more than a slow disk could compare; its last block stayed in use for ever"),
+  FailedSeed(502_749, "a verify that found no room to compare kept a block in use: no resync got past it"),
   FailedSeed(500_231, "grown, about to be resynced, and the source lost its disk: the good copy stayed Outdated"),
   FailedSeed(501_302, "a disk failed while the peer was asked to let it go: it was detached twice"),
 ]

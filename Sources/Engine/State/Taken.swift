@@ -62,6 +62,9 @@ extension Engine {
       precondition(
         volumes[v].resync.asked.isEmpty || state.conn == .syncTarget || state.conn == .pausedSyncT,
         "resync requests outside a resync")
+      precondition(
+        volumes[v].ranges.count == 0 || !writes.isEmpty || !peerRequests.isEmpty || !volumes[v].resync.asked.isEmpty
+          || !volumes[v].verify.asked.isEmpty, "a range in use that nobody uses")
     }
     precondition(requests <= writes.count + reads.count + flushes.count, "requests that are in no table")
   }
