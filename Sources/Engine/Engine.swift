@@ -214,9 +214,12 @@ public struct Engine: ~Copyable {
 
   /// Takes over changed options (`adjust`). What both nodes have to agree on is told to the peer by
   /// `announceOptions` or at the next connect, the size of the activity log changes at the next attach; everything else holds at once.
-  public mutating func adopt(_ new: ResourceSettings) {
+  /// `keepsNet`: the options of the connection stay what they are, also those that the peer has announced.
+  public mutating func adopt(_ new: ResourceSettings, keepsNet: Bool = false) {
     precondition(new.volumes.count == volumes.count, "volumes do not come and go while the engine lives")
+    let net = settings.net
     settings = new
+    if keepsNet { settings.net = net }
     for one in new.volumes { volumes[index(one.number)].settings = one }
   }
 

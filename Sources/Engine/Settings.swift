@@ -2,7 +2,18 @@
 import Base
 import MetaDisk
 
-public enum WireProtocol: UInt32, Sendable { case a = 1, b = 2, c = 3 }
+public enum WireProtocol: UInt32, Sendable {
+  case a = 1
+  case b = 2
+  case c = 3
+  public var letter: String {
+    switch self {
+    case .a: "A"
+    case .b: "B"
+    case .c: "C"
+    }
+  }
+}
 
 public enum OnIOError: Sendable { case passOn, callLocalIOError, detach }
 

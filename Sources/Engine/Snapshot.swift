@@ -6,6 +6,8 @@ public struct ResourceSnapshot: Equatable, Sendable {
   /// The connection's word: below Connected the state of the link, else Connected.
   public var connection: ConnectionState
   public var peerRole: Role
+  /// Of the connection; without one, what the next one is to have.
+  public var wireProtocol: WireProtocol
   /// `suspend-io` holds the application back.
   public var isSuspended: Bool
   /// Frozen until the peer is fenced.

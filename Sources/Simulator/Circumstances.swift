@@ -37,6 +37,8 @@ public struct Actions: OptionSet, Hashable, Sendable {
   public static let nonsense = Actions(rawValue: 128)
   /// The disks grow, and a node is told. In one life of five, without a change to the others.
   public static let grow = Actions(rawValue: 256)
+  /// The protocol of both nodes is changed. In half of the lives that are not of protocol C, whose laws are the strictest.
+  public static let options = Actions(rawValue: 512)
   public static let everything: Actions = [
     .switchOver, .failOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense,
   ]

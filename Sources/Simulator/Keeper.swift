@@ -296,10 +296,10 @@ extension World {
 
   private func actAtRandom(_ p: Int) {
     let q = 1 - p
-    let choices: [Actions] = [.switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense, .grow].filter
-    {
-      actions.contains($0)
-    }
+    let known: [Actions] = [
+      .switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense, .grow, .options,
+    ]
+    let choices = known.filter { actions.contains($0) }
     guard !choices.isEmpty, nodes[q].isRunning, !commands.isBusy(0), !commands.isBusy(1) else { return }
     let v = Int(random.below(UInt64(histories.count)))
     let number = nodes[p].settings.volumes[v].number
@@ -336,6 +336,7 @@ extension World {
         if bytes > 0 { disk.grow(by: bytes) }
       }
       command(random.oneIn(2) ? p : q, .resize(number, limit: nil, assumeClean: false))
+    case .options: changeProtocol(to: [.a, .b, .c][Int(random.below(3))], first: random.oneIn(2) ? p : q)
     case .pause: command(random.oneIn(2) ? p : q, .pauseSync(number))
     default:
       switch random.below(4) {
@@ -343,6 +344,20 @@ extension World {
       case 3: command(random.oneIn(2) ? p : q, .verify(number, start: nil, stop: nil))
       case 1: command(q, .secondary)
       default: command(p, .connect(discardMyData: false))
+      }
+    }
+  }
+
+  /// `adjust` on one node, then on the other.
+  private func changeProtocol(to letter: WireProtocol, first: Int) {
+    for n in [first, 1 - first] {
+      nodes[n].settings.net.wireProtocol = letter
+      let canAnnounce = nodes[n].engine.canAnnounce(nodes[n].settings.net)
+      nodes[n].engine.adopt(nodes[n].settings)
+      if canAnnounce {
+        command(n, .announceOptions)
+      } else if nodes[n].view.connection != .standAlone {
+        keeper.procedure += [.command(n, .disconnect(force: false)), .command(n, .connect(discardMyData: false))]
       }
     }
   }

@@ -37,7 +37,7 @@ private final class Home {
 
 final class Node {
   let index: Int
-  let settings: ResourceSettings
+  var settings: ResourceSettings
   let disks: [FakeDisk]
   private var home: Home?
   var effects = Effects(capacity: 256)

@@ -64,6 +64,8 @@ public final class World {
       circumstances.actions.insert(.grow)
       for v in circumstances.volumes.indices { circumstances.volumes[v].room = (1 + apart.below(6)) << 19 }
     }
+    apart = SeededGenerator(seed: seed &+ 0x6f_7074)
+    if given == nil, circumstances.wireProtocol != .c, apart.oneIn(2) { circumstances.actions.insert(.options) }
     // Skipping the first resync needs version 90.
     if circumstances.maximumVersion.min()! < 90 { circumstances.startsWithFullSync = true }
     self.circumstances = circumstances

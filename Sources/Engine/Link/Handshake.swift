@@ -81,7 +81,7 @@ extension Engine {
     sendData(.authChallenge(challenge))
   }
 
-  private mutating func configureData() {
+  mutating func configureData() {
     guard let data = link.data else { return }
     let stream = PacketStream(socket: .data, version: link.version, features: link.features)
     fx.append(.configure(data, stream.protected(sends: link.sendsDigest, receives: link.receivesDigest)))
@@ -168,6 +168,7 @@ extension Engine {
     link.phase = .up
     link.state = .wfReportParams
     link.peerOffer = nil
+    link.wireProtocol = settings.net.wireProtocol
     // Old versions have no field for their names.
     link.verifyAlgorithm = link.version >= 88 ? settings.net.verifyAlgorithm : ""
     link.checksumAlgorithm = link.version >= 89 ? settings.net.checksumAlgorithm : ""
@@ -205,16 +206,15 @@ extension Engine {
   mutating func offerReceived(_ peer: ProtocolOffer) {
     link.peerOffer = peer
     let own = ownOffer()
-    func mirrored(_ policy: UInt32) -> UInt32 { policy == 5 ? 6 : policy == 6 ? 5 : policy }
-    func letter(_ n: UInt32) -> String { n >= 1 && n <= 3 ? ["A", "B", "C"][Int(n) - 1] : "\(n)" }
+    func letter(_ number: UInt32) -> String { WireProtocol(rawValue: number)?.letter ?? "\(number)" }
     var difference: String?
     if peer.letter != own.letter {
       difference = "protocol \(letter(own.letter)) here, \(letter(peer.letter)) there"
-    } else if peer.afterSplitBrain0 != mirrored(own.afterSplitBrain0) {
+    } else if peer.afterSplitBrain0 != mirroredPolicy(own.afterSplitBrain0) {
       difference = "after-sb-0pri"
-    } else if peer.afterSplitBrain1 != mirrored(own.afterSplitBrain1) {
+    } else if peer.afterSplitBrain1 != mirroredPolicy(own.afterSplitBrain1) {
       difference = "after-sb-1pri"
-    } else if peer.afterSplitBrain2 != mirrored(own.afterSplitBrain2) {
+    } else if peer.afterSplitBrain2 != mirroredPolicy(own.afterSplitBrain2) {
       difference = "after-sb-2pri"
     } else if peer.connectionFlags & 1 != 0, link.discardMyData {
       difference = "both nodes want to discard their data"
@@ -234,40 +234,6 @@ extension Engine {
     takeDigest(of: peer)
   }
 
-  /// Whether split-brain policies and algorithms can change on this connection. What is under way keeps its algorithm.
-  public var canAnnounceOptions: Bool {
-    guard link.phase.isUp, link.version >= 100 else { return false }
-    for v in 0..<volumes.count where volumes[v].state.conn != .connected { return false }
-    return true
-  }
-
-  mutating func announceOptions() {
-    guard canAnnounceOptions else { return }
-    link.verifyAlgorithm = settings.net.verifyAlgorithm
-    link.checksumAlgorithm = settings.net.checksumAlgorithm
-    sendData(.protocolUpdate(ownOffer()))
-    for v in 0..<volumes.count { sendParameters(v) }
-  }
-
-  /// P_PROTOCOL_UPDATE: the peer's options were changed while it is connected.
-  mutating func offerUpdated(_ peer: ProtocolOffer) {
-    link.peerOffer = peer
-    takeDigest(of: peer)
-  }
-
-  /// From here on the peer's payloads carry this digest.
-  private mutating func takeDigest(of peer: ProtocolOffer) {
-    let name = DigestName(rawValue: peer.integrityAlgorithm)
-    if name == nil, !peer.integrityAlgorithm.isEmpty {
-      breakLink(
-        .protocolError, "the digest \(peer.integrityAlgorithm) of the peer's data-integrity-alg is not known here")
-      return
-    }
-    if name == link.receivesDigest { return }
-    link.receivesDigest = name
-    configureData()
-  }
-
   mutating func parametersReceived(_ v: Int, _ peer: SyncParameters) {
     guard volumes[v].state.conn == .wfReportParams else {
       link.verifyAlgorithm = peer.verifyAlgorithm
@@ -283,7 +249,7 @@ extension Engine {
 
   // MARK: own packets
 
-  private mutating func sendParameters(_ v: Int) {
+  mutating func sendParameters(_ v: Int) {
     var own = SyncParameters()
     let resync = volumes[v].settings.resync
     own.resyncRate = resync.rate

@@ -59,6 +59,8 @@ struct Link {
   var resolveConflicts = false
   var version: UInt32 = 101
   var features: FeatureFlags = []
+  /// What new writes are sent under: a connected node may change it.
+  var wireProtocol = WireProtocol.c
   /// Digests in front of payloads: of our direction, and of the peer's (wire spec 7.8).
   var sendsDigest: DigestName?
   var receivesDigest: DigestName?

@@ -34,7 +34,7 @@ extension Engine {
     } else if volumes[v].state.peerDisk == .upToDate, volumes[v].state.conn >= .connected, read.tries < 3 {
       reads[id].remote = true
       volumes[v].waitingForPeer += 1
-      if epochs.sent > 0, settings.net.wireProtocol != .c { closeEpoch() }
+      if epochs.sent > 0, link.wireProtocol != .c { closeEpoch() }
       askPeer(id)
     } else {
       finishRead(id, Errno.io)

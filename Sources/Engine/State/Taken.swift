@@ -36,7 +36,7 @@ extension Engine {
           metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil))
     }
     return ResourceSnapshot(
-      role: role, connection: connection, peerRole: peerRole, isSuspended: isSuspended,
+      role: role, connection: connection, peerRole: peerRole, wireProtocol: wireProtocol, isSuspended: isSuspended,
       isFrozen: fencing.isFrozen, volumes: all)
   }
 

@@ -37,7 +37,7 @@ extension Engine {
       precondition(writes[id].epoch == oldest.number, "transfer log out of order")
       if writes[id].legs.contains(.peer) {
         // Acked as a whole: protocol A has no other ack.
-        if settings.net.wireProtocol == .a {
+        if writes[id].wireProtocol == .a {
           peerLegDone(id)
           if !writes.contains(id) { continue }
         } else {

@@ -107,6 +107,7 @@ extension Engine {
       if write.payload != nil { legs.insert(.socket) }
       // While our own disk is not good, the peer's is the only copy that the next resync keeps: it has to be there.
       let asks = asksForDiskAck(state)
+      writes[id].wireProtocol = link.wireProtocol
       writes[id].asksForDiskAck = asks
       writes[id].needsBarrier = (write.fua && !ackCarriesFUA) || (state.disk < .upToDate && !asks)
       sendWrite(v, id)
@@ -135,7 +136,7 @@ extension Engine {
     }
     volumes[v].counters.written += write.range.count.value
     writes[id].legs = legs
-    if toPeer, settings.net.wireProtocol == .a, !writes[id].asksForDiskAck, write.payload == nil { peerLegDone(id) }
+    if toPeer, link.wireProtocol == .a, !writes[id].asksForDiskAck, write.payload == nil { peerLegDone(id) }
   }
 
   /// What one packet of this write may carry (wire spec 2.2, 7.1).
@@ -194,7 +195,7 @@ extension Engine {
     if link.version >= 100 {
       if write.asksForDiskAck {
         head.flags.insert(.sendWriteAck)
-      } else if settings.net.wireProtocol == .b {
+      } else if write.wireProtocol == .b {
         head.flags.insert(.sendReceiveAck)
       }
     } else if link.version < 95 {
@@ -215,11 +216,11 @@ extension Engine {
 
   /// The ack of a FUA write does not say that it is durable on the peer: protocols A and B ack before the disk, and
   /// below version 95 the flag does not travel. The barrier says it.
-  private var ackCarriesFUA: Bool { settings.net.wireProtocol == .c && (!link.phase.isUp || link.version >= 95) }
+  private var ackCarriesFUA: Bool { wireProtocol == .c && (!link.phase.isUp || link.version >= 95) }
 
   /// Protocol C, a resync, or a peer that holds the only good copy. Below version 100 the protocol alone decides.
   private func asksForDiskAck(_ state: VolumeState) -> Bool {
-    if settings.net.wireProtocol == .c { return true }
+    if link.wireProtocol == .c { return true }
     let syncing = state.conn >= .syncSource && state.conn <= .pausedSyncT
     return link.version >= 100 && (syncing || state.disk < .upToDate)
   }
@@ -246,7 +247,7 @@ extension Engine {
   mutating func appWriteSent(_ id: SlotID) {
     precondition(writes[id].legs.contains(.socket), "a socket leg came back twice")
     writes[id].legs.remove(.socket)
-    if settings.net.wireProtocol == .a, writes[id].legs.contains(.peer), !writes[id].asksForDiskAck {
+    if writes[id].wireProtocol == .a, writes[id].legs.contains(.peer), !writes[id].asksForDiskAck {
       peerLegDone(id)
       return
     }
@@ -316,7 +317,7 @@ extension Engine {
       if !volumes[v].parked.isEmpty { lookAgain = true }
     }
     // With protocols A and B a dependent write must not share an epoch with the one it depends on (7.4 rule 2a).
-    if settings.net.wireProtocol != .c, write.epoch == epochs.current, write.legs.contains(.epoch) { closeEpoch() }
+    if write.wireProtocol != .c, write.epoch == epochs.current, write.legs.contains(.epoch) { closeEpoch() }
     if role == .primary, volumes[v].requests == 0 { requestsDrained() }
   }
 

@@ -33,7 +33,7 @@ extension Engine {
       peerRequests[id].isOnlyCopy = true
       _ = volumes[v].backing.bitmap.set(range.bitsTouched)
     }
-    if head.flags.contains(.sendReceiveAck) || (link.version < 100 && settings.net.wireProtocol == .b) {
+    if head.flags.contains(.sendReceiveAck) || (link.version < 100 && link.wireProtocol == .b) {
       sendAck(v, id, { .receiveAck($0) })
     }
     if inbound.barrier != nil {
@@ -177,7 +177,7 @@ extension Engine {
     let conn = volumes[v].state.conn
     let syncing = conn >= .syncSource && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT
     // Below version 100 the protocol says whether an ack is wanted; without one the block is resynced as any other.
-    guard request.flags.contains(.sendWriteAck) || (link.version < 100 && settings.net.wireProtocol == .c) else {
+    guard request.flags.contains(.sendWriteAck) || (link.version < 100 && link.wireProtocol == .c) else {
       return
     }
     if request.flags.contains(.maySetInSync), syncing {

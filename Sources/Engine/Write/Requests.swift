@@ -38,6 +38,8 @@ struct AppWrite {
   var extents = 0
   /// Handed to disk and peer; before that it waits for its range or the activity log.
   var launched = false
+  /// The protocol it was sent under: it says which ack the peer sends, and what has to be there before the answer.
+  var wireProtocol = WireProtocol.c
   /// The peer was asked to ack it from its disk.
   var asksForDiskAck = false
   /// Answered only when its epoch is acknowledged: no ack of the peer alone keeps what was promised.

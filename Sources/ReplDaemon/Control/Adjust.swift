@@ -46,9 +46,10 @@ extension Reactor {
 
   /// From here on this is what counts.
   mutating func take(
-    _ fresh: HostedResource, _ steps: [EngineCommand], _ job: ControlConnection.Job, _ place: Int
+    _ fresh: HostedResource, _ steps: [EngineCommand], keepsNet: Bool = false, _ job: ControlConnection.Job,
+    _ place: Int
   ) {
-    engine.adopt(ResourceSettings(fresh))
+    engine.adopt(ResourceSettings(fresh), keepsNet: keepsNet)
     for volume in fresh.volumes { disks.move(volume.number, to: DiskTable.Place(volume)) }
     if let net = fresh.peers.first?.net {
       peers.options = SocketOptions(sendBuffer: net.sndbufSize, receiveBuffer: net.rcvbufSize)
@@ -85,20 +86,20 @@ extension Reactor {
       && mustAgreeAnew(setup.hosted.peers.first?.net, fresh.peers.first?.net)
   }
 
-  /// Options that count from the next connection on: those of the sockets, of the handshake, and of writes under way.
-  /// The others that both nodes compare can be told to a connected peer that is at rest.
+  /// Options that count from the next connection on: those of the sockets and of the handshake. The others that both
+  /// nodes compare can be told to a connected peer, as far as the engine can change them under way.
   private func mustAgreeAnew(_ old: NetOptions?, _ new: NetOptions?) -> Bool {
     guard let old, let new else { return old != new }
-    if old.wireProtocol != new.wireProtocol || old.cramHmacAlg != new.cramHmacAlg
-      || old.sharedSecret != new.sharedSecret || old.dataIntegrityAlg != new.dataIntegrityAlg
-      || old.sndbufSize != new.sndbufSize || old.rcvbufSize != new.rcvbufSize
+    if old.cramHmacAlg != new.cramHmacAlg || old.sharedSecret != new.sharedSecret || old.sndbufSize != new.sndbufSize
+      || old.rcvbufSize != new.rcvbufSize
     {
       return true
     }
     let told =
-      old.afterSb0 != new.afterSb0 || old.afterSb1 != new.afterSb1 || old.afterSb2 != new.afterSb2
+      old.wireProtocol != new.wireProtocol || old.dataIntegrityAlg != new.dataIntegrityAlg
+      || old.afterSb0 != new.afterSb0 || old.afterSb1 != new.afterSb1 || old.afterSb2 != new.afterSb2
       || old.verifyAlg != new.verifyAlg || old.csumsAlg != new.csumsAlg
-    return told && !engine.canAnnounceOptions
+    return told && !engine.canAnnounce(NetSettings(new))
   }
 
   mutating func refuse(_ refusal: ControlRefusal, _ place: Int) {

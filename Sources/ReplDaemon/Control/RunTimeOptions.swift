@@ -30,7 +30,7 @@ extension Reactor {
     let steps: [EngineCommand] =
       mustReconnect(to: changed.hosted)
       ? [.disconnect(force: false), .connect(discardMyData: false)] : [.announceOptions]
-    take(changed.hosted, steps, job, place)
+    take(changed.hosted, steps, keepsNet: section != .net, job, place)
   }
 
   private func standsAgainst(_ section: OptionSection, _ volume: VolumeNumber?) -> ControlRefusal? {

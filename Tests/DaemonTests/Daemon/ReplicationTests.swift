@@ -1,6 +1,8 @@
 // The main job, with two real daemons: synchronise, replicate, survive the end of either.
 import Base
+import BlockIO
 import Control
+import Foundation
 import Glibc
 import Testing
 
@@ -128,6 +130,39 @@ import Testing
     let client = try Client(bench.a.exportPath)
     for i in 0..<64 as Range<UInt64> { try client.write(pattern(32768, i), at: i * 32768) }
     try client.flush()
+    try bench.expectEqualData()
+  }
+
+  @Test func protocolAndDigestChangeUnderLoadOnTheSameConnection() throws {
+    let bench = try Bench(mebibytes: (64, 64))
+    try bench.synced()
+    let client = try Client(bench.a.exportPath)
+    func connections() -> [Int] {
+      [bench.a, bench.b].map { $0.log.components(separatedBy: "agreed on protocol version").count }
+    }
+    let before = connections()
+    var written: UInt64 = 0
+    func write() throws {
+      try client.write(pattern(32768, written), at: written &* 7919 % 1900 * 32768)
+      written += 1
+    }
+    for (letter, digest) in [("A", ""), ("B", "crc32c"), ("C", "sha1"), ("A", "sha1"), ("C", ""), ("C", "md5")] {
+      try bench.configure(net: "protocol \(letter); " + (digest.isEmpty ? "" : "data-integrity-alg \(digest);"))
+      for node in written % 2 == 0 ? [bench.a, bench.b] : [bench.b, bench.a] {
+        var command = try node.start(repladm: ["adjust", "r0"])
+        var exit: Child.Exit?
+        while exit == nil {
+          try write()
+          exit = command.reap()
+        }
+        #expect(exit == .status(0), "\(node.log)")
+        #expect(try node.status().connections[0].protocolLetter == letter)
+      }
+      for _ in 0..<16 { try write() }
+      try client.zero(256 << 10, at: 256 << 10)
+    }
+    try client.flush()
+    #expect(connections() == before)
     try bench.expectEqualData()
   }
 

@@ -19,21 +19,43 @@ def letter(p):
     return re.search(r"ds:\S+ ([ABC]) ", p.kernel.machine.run("cat /proc/drbd")).group(1)
 
 
-@scenario("the protocol changes between A, B and C under load")
+def orders(p):
+    """Who is changed first: now the one, now the other."""
+    while True:
+        yield (p.kernel, p.repl)
+        yield (p.repl, p.kernel)
+
+
+@scenario("the protocol changes between A, B and C under load, on the same connection")
 def options_protocol(p):
-    # The kernel tells its peer (P_PROTOCOL_UPDATE), and repld, which follows, connects anew.
+    # Each tells the other (P_PROTOCOL_UPDATE), who goes on under it before its own file is read again.
     p.synced()
     p.first.primary()
     load = p.load(p.first)
     load.wait(2)
-    for wanted in "ABCAC":
-        options = Options(protocol=wanted)
-        take_over(p, p.kernel, options)
-        load.wait(load.count + 2)
-        p.check(letter(p) == wanted, f"the kernel still has protocol {letter(p)}")
-        take_over(p, p.repl, options)
-        p.connected()
-        load.wait(load.count + 2)
+    for wanted, nodes in zip("ABCACBA", orders(p)):
+        for node in nodes:
+            take_over(p, node, Options(protocol=wanted))
+            load.wait(load.count + 2)
+            p.check(letter(p) == wanted, f"the kernel still has protocol {letter(p)}")
+    load.stop()
+    p.judge()
+
+
+@scenario("the digest of payloads changes under load, on the same connection where P_ZEROES is not agreed")
+def options_digest(p):
+    p.synced()
+    p.first.primary()
+    load = p.load(p.first)
+    load.wait(2)
+    first = True
+    for name, nodes in zip(("crc32c", "sha1", "", "crc32c", "sha1", ""), orders(p)):
+        for node in nodes:
+            take_over(p, node, Options(net=f"data-integrity-alg {name};" if name else ""))
+            if first and node is p.repl:
+                p.connected()  # beside digests a kernel cannot bear P_ZEROES, which it has agreed to
+                first = False
+            load.wait(load.count + 2)
     load.stop()
     p.judge()
 
