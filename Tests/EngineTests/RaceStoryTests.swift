@@ -84,6 +84,32 @@ struct RaceStoryTests {
     pair.expectRest()
   }
 
+  @Test(
+    "an invalidate that is cut off, or crashes, before the source has begun is not forgotten (K26)",
+    arguments: [false, true])
+  func invalidateInterrupted(crashes: Bool) throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.order(.secondary, on: pair.alpha)
+    let received = pair.beta.volume().received
+    pair.network.held.insert(.init(to: 1, kind: .data))
+    _ = pair.beta.order(.invalidate(.zero))
+    pair.run(until: { pair.beta.volume().replication == .wfSyncUUID })
+    #expect(pair.beta.volume().disk == .inconsistent)
+    pair.network.held = []
+    pair.network.reset()
+    if crashes {
+      pair.crash(pair.beta)
+      pair.restart(pair.beta)
+    }
+    pair.waitConnected()
+    pair.waitSync()
+    pair.expect("Connected Secondary/Secondary UpToDate/UpToDate")
+    #expect(pair.beta.volume().received - (crashes ? 0 : received) == 16304)
+    #expect(pair.beta.volume().outOfSync == .zero && pair.alpha.volume().outOfSync == .zero)
+    pair.expectRest()
+  }
+
   @Test("a promotion while the peer detaches, an attach while the peer is promoted")
   func mixed() throws {
     let pair = try Pair()

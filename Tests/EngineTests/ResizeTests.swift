@@ -121,7 +121,7 @@ struct ResizeTests {
     }
     #expect(answers == [usable.value])
     // It loses its disk before the resync begins: nobody has anything newer than this node.
-    #expect(bench.node.volume().disk == .outdated)
+    #expect(bench.node.volume().disk == .inconsistent)
     bench.say(.state(bench.state(.primary, .connected, .diskless, .outdated)))
     #expect(bench.node.state() == "Connected Secondary/Primary UpToDate/Diskless")
   }

@@ -281,7 +281,12 @@ extension Engine {
 
   mutating func startGrownTarget(_ v: Int, canBeUndone: Bool = false) {
     volumes[v].backing.bitsAreComplete = true
-    change(v) { $0.conn = .startingSyncT }
+    // Not merely Outdated: if this node is lost before the source begins, the generations are still equal, and nothing but the
+    // disk states would say that the blocks have to come again (K26).
+    change(v) {
+      $0.conn = .startingSyncT
+      $0.disk = .inconsistent
+    }
     change(v) { $0.conn = .wfSyncUUID }
     volumes[v].invalidateCanBeUndone = canBeUndone
     if let sync = volumes[v].earlySync {

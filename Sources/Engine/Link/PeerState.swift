@@ -147,9 +147,8 @@ extension Engine {
       volumes[v].state.peerDisk == .upToDate
     {
       warn(
-        "\(name(v)): no resync, but \(volumes[v].outOfSync) bits in bitmap!"
-          + (volumes[v].grewApart
-            ? " Make the new blocks equal: repladm invalidate \(name(v)) on the node without the application" : ""))
+        "\(name(v)): no resync, but \(volumes[v].outOfSync) bits in bitmap! "
+          + "Make these blocks equal: repladm invalidate \(name(v)) on the node whose data may be replaced")
     }
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
     lookAgain = true

@@ -45,7 +45,7 @@ struct Resync {
   var announces: (sync: UInt64, write: UInt64)?
   /// Source: the target has said that it is done (9.6 step 5).
   var noticed = false
-  /// Source: what is left was refused, and the target is given until then to say that it is done (K22).
+  /// Source: blocks were refused, and the target is given until then to ask for more or to say that it is done (K22, K27).
   var patience: Instant?
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?

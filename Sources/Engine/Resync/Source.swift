@@ -159,11 +159,11 @@ extension Engine {
     sendPing(.resyncSource(volume: v))
   }
 
-  /// Nothing is left but blocks that were refused. A target of kernel 8.4 looks for the end only when it clears a bit, and
-  /// stays SyncTarget for good when the last blocks failed (K22): without a further request it is left and met anew.
+  /// Blocks were refused. A target of kernel 8.4 looks for the end only when it clears a bit, and stays SyncTarget for good when
+  /// the last blocks failed (K22); it also asks for nothing more once max-buffers of refused blocks count as on their way
+  /// (K27). Without a further request it is left and met anew.
   private mutating func expectSourceEnd(_ v: Int) {
-    let refused = volumes[v].resync.failed
-    guard volumes[v].state.conn == .syncSource, refused > 0, refused >= volumes[v].outOfSync else {
+    guard volumes[v].state.conn == .syncSource, volumes[v].resync.failed > 0 else {
       volumes[v].resync.patience = nil
       return
     }

@@ -72,7 +72,7 @@ struct Volume: ~Copyable {
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
   var owesFlushFailure = false
-  /// An invalidate has made this disk Outdated, and nothing has been overwritten yet: if the source cannot begin it is what
+  /// An invalidate has made this disk Inconsistent, and nothing has been overwritten yet: if the source cannot begin it is what
   /// it was. It has every write, and a Primary that lost its disk meanwhile has no other.
   var invalidateCanBeUndone = false
   /// Shared by writes and acks of our direction (7.7).

@@ -34,6 +34,8 @@ class Life:
         self.primary = None
         self.cut = False
         self.parted = False  # disconnected by the operator
+        self.invalidated = None
+        self.forgotten = 0   # invalidates that a kernel forgot
 
     def step(self):
         choices = [self.write, self.write, self.write, self.sync]
@@ -131,6 +133,13 @@ class Life:
         for node in self.p.nodes:
             node.wait(timeout=120, test=lambda s: s.connection not in ("WFConnection", "Unconnected", "NetworkFailure",
                                                                        "BrokenPipe", "Timeout", "WFReportParams"))
+        # A kernel that is lost between its invalidate and the first block comes back as if nothing had been said (K26).
+        kernel = self.p.kernel
+        state = kernel.state() if kernel.kind == "kernel" else None
+        if state and state.out_of_sync and state.connection == "Connected" and state.disks == "UpToDate/UpToDate":
+            self.p.check(self.invalidated is kernel, "blocks are out of sync, and nobody resyncs them")
+            self.forgotten += 1
+            kernel.adm("invalidate r0")
 
     def crash(self, node):
         other = self.p.other(node)
@@ -161,6 +170,7 @@ class Life:
         if self.random.random() < 0.3:
             self.settle()
             node = self.p.other(self.primary) if self.primary else self.node()
+            self.invalidated = node
             node.adm("invalidate r0")
 
 
@@ -178,7 +188,7 @@ def live(p, seconds):
         p.say(f"{steps} steps: {life.done}")
     life.settle()
     p.judge()
-    return f"{steps} steps"
+    return f"{steps} steps" + (f", {life.forgotten} invalidates that the kernel forgot" if life.forgotten else "")
 
 
 @scenario("random operations of a seed, for ten minutes or REPL_INTEROP_CHANCE seconds", name="chance")
