@@ -1,12 +1,13 @@
 """What changes while both nodes are connected: options of each section, a dry run, a file system in use, a verify under load."""
 
 import re
+import time
 
 from lab.kernel_node import SEVERED
 from lab.pair import MiB, Options
 from scenarios import scenario
 
-BARRIER_ACK, RS_CANCEL = 0x1c, 0x29
+RS_DATA_REPLY, BARRIER_ACK, RS_CANCEL = 0x02, 0x1c, 0x29
 
 
 def take_over(p, node, options):
@@ -193,6 +194,32 @@ def congestion(p):
     p.settled()
     p.judge()
     cancelled = p.proxy_log().count(f"delay: 0x{RS_CANCEL:x} of kernel")
+    return f"{cancelled} P_RS_CANCEL, {len(p.kernel.resynced())} resyncs"
+
+
+@scenario("the kernel pulls ahead in the middle of a resync: what was asked for is cancelled (P_RS_CANCEL), and comes later",
+          directions=("kernel",))
+def congestion_in_resync(p):
+    p.synced(Options(protocol="A", per_host={p.first.name: "on-congestion pull-ahead; congestion-fill 128k;"}, proxy=""))
+    p.allowed += [SEVERED]
+    p.first.primary()
+    p.second.disconnect()
+    p.first.wait(connection="WFConnection")
+    p.write(p.first, [(0, 24 * MiB, 0)])
+    p.rules(f"delay kernel {RS_DATA_REPLY} 0.1\ndelay repl {BARRIER_ACK} 0.4\ndelay kernel {RS_CANCEL} 0.001")
+    p.second.connect()
+    p.first.wait(connection="SyncSource")
+    load = p.load(p.first, (32 * MiB, 60 * MiB), batch=12, pause=0)
+    p.first.wait(connection="Ahead")
+    p.second.wait(connection="Behind")
+    deadline = time.monotonic() + 60
+    while not (cancelled := p.proxy_log().count(f"delay: 0x{RS_CANCEL:x} of kernel")):
+        p.check(time.monotonic() < deadline, "nothing was cancelled")
+        load.wait(load.count + 1)
+    load.stop()
+    p.rules("")
+    p.settled()
+    p.judge()
     return f"{cancelled} P_RS_CANCEL, {len(p.kernel.resynced())} resyncs"
 
 
