@@ -1,5 +1,5 @@
 // Resyncs that copy less than the bitmap says: blocks whose checksums are equal (`csums-alg`) and blocks of zeroes
-// (`rs-discard-granularity`).
+// (`rs-discard-granularity`); and the pace of one (`resync-rate`).
 import Base
 import Protocol
 import Testing
@@ -128,5 +128,22 @@ struct CheapResyncTests {
     #expect(pair.beta.disks[.zero]![1600] == 0)
     pair.expectEqual()
     pair.expectRest()
+  }
+
+  @Test("resync-rate is the rate, also when it is low: 200 KiB/s and 2 MiB/s", arguments: [200, 2048])
+  func rate(_ rate: UInt32) throws {
+    let pair = try invalidated {
+      $0.volumes[0].resync.planAhead = 0
+      $0.volumes[0].resync.rate = rate
+      $0.volumes[0].resync.rateIsConfigured = true
+    }
+    pair.pass(.seconds(2))
+    let asked = pair.beta.packets { if case .resyncRequest = $0 { true } else { false } }
+    let kibibytes = asked.reduce(0) { sum, packet in
+      guard case .resyncRequest(let request) = packet else { return sum }
+      return sum + Int(request.size >> 10)
+    }
+    // Two seconds and what the first step may have before.
+    #expect(kibibytes > Int(rate) * 3 / 2 && kibibytes < Int(rate) * 5 / 2, "\(kibibytes) KiB in 2 s")
   }
 }

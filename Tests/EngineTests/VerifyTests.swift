@@ -167,6 +167,9 @@ struct VerifyTests {
     #expect(progress.position == 800)
     #expect(pair.beta.volume().verify?.position == 800)
     pair.expect("VerifyS Primary/Secondary UpToDate/UpToDate", peer: "VerifyT")
+    // Said again, it changes nothing.
+    pair.order(verify, on: pair.alpha)
+    #expect(pair.alpha.volume().verify == progress)
     _ = pair.beta.order(.disconnect(force: false))
     pair.settle()
     pair.alpha.stopHolding()
@@ -221,7 +224,7 @@ struct VerifyTests {
     pair.refuse(.verify(.zero, start: Sector(1 << 30), stop: nil), on: pair.alpha, 148)
     pair.alpha.holding = [.verify]
     pair.order(verify, on: pair.alpha)
-    pair.refuse(verify, on: pair.alpha, -8)
+    pair.refuse(verify, on: pair.beta, -8)
     pair.refuse(.invalidate(.zero), on: pair.beta, -8)
     pair.alpha.stopHolding()
     pair.waitSync()

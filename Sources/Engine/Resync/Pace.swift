@@ -1,5 +1,6 @@
 // How fast a target asks. Without a configured rate the window alone bounds it; with one, tokens are granted every
-// 100 ms: resync-rate when c-plan-ahead is 0, else c-max-rate as a ceiling.
+// 100 ms: resync-rate when c-plan-ahead is 0, else c-max-rate as a ceiling. Law: what is asked for stays at the rate,
+// however low it is.
 import Base
 
 extension Engine {
@@ -15,16 +16,19 @@ extension Engine {
     guard let rate = rateLimit(v) else { return }
     guard let since = volumes[v].resync.budgetSince else {
       volumes[v].resync.budgetSince = now
-      volumes[v].resync.budget = max(rate / 10, 8)
+      volumes[v].resync.budget = Int64(max(rate / 10, 8))
       return
     }
     let elapsed = (now - since).nanoseconds
     if elapsed >= 100_000_000 {
-      let grant = UInt64(Double(rate) * Double(min(elapsed, 1_000_000_000)) / 1e9)
-      volumes[v].resync.budget = min(volumes[v].resync.budget + grant, max(rate / 5, 8))
+      let grant = Int64(Double(rate) * Double(min(elapsed, 1_000_000_000)) / 1e9)
+      volumes[v].resync.budget = min(volumes[v].resync.budget + grant, Int64(max(rate / 5, 8)))
       volumes[v].resync.budgetSince = now
     }
   }
+
+  /// A request is no longer than what one step grants: a low rate comes in small pieces, not in bursts.
+  func blocksInAStep(_ v: Int) -> UInt64 { rateLimit(v).map { max($0 / 80, 1) } ?? .max }
 
   func hasBudget(_ v: Int) -> Bool { rateLimit(v) == nil || volumes[v].resync.budget > 0 }
 }

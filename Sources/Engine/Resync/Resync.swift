@@ -49,8 +49,8 @@ struct Resync {
   var patience: Instant?
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?
-  /// Sectors that may still be asked for in this step (only with a configured rate).
-  var budget: UInt64 = 0
+  /// Sectors that may still be asked for in this step (only with a configured rate); negative: asked for in advance.
+  var budget: Int64 = 0
   var budgetSince: Instant?
   var lazyWrite: Instant?
 

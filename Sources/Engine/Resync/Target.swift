@@ -59,7 +59,8 @@ extension Engine {
     askForWanted(v)
     let limit = window(v)
     let granularity = thinBlocks(v)
-    let most = volumes[v].resync.usesChecksums ? min(longestBlock >> 12, 32) : longestBlock >> 12
+    let most = min(
+      UInt64(longestBlock >> 12), volumes[v].resync.usesChecksums ? 32 : .max, max(blocksInAStep(v), granularity))
     while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
       guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
         // The end of the bitmap: once more from the front when everything asked for has come.
@@ -74,7 +75,7 @@ extension Engine {
         return
       }
       // Of what was in use, a single block is free sooner than all of its neighbours at once.
-      let longest = volumes[v].resync.insists ? 1 : UInt64(most)
+      let longest = volumes[v].resync.insists ? 1 : most
       var last = first + 1
       while last < volumes[v].backing.bitmap.bits, last - first < longest, last & 4095 != 0,
         granularity == 0 || last % granularity != 0,
@@ -117,7 +118,7 @@ extension Engine {
     let hold = volumes[v].ranges.insert(range, .resyncAsked)
     volumes[v].resync.asked.append(.init(range: range, hold: hold))
     volumes[v].resync.askedBytes += range.bytes
-    volumes[v].resync.budget -= min(volumes[v].resync.budget, range.count.value)
+    volumes[v].resync.budget -= Int64(range.count.value)
     guard volumes[v].resync.usesChecksums, let name = DigestName(rawValue: link.checksumAlgorithm) else {
       request(v, range)
       return

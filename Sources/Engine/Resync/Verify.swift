@@ -50,6 +50,9 @@ extension Engine {
       refuseChange(reply, -14, why: "verify-alg is \(link.verifyAlgorithm.isEmpty ? "not set" : link.verifyAlgorithm)")
     } else if state.conn < .connected {
       refuseChange(reply, -15)
+    } else if state.conn == .verifyS {
+      // What was asked for is under way.
+      fx.append(.reply(reply, .done))
     } else if state.conn != .connected {
       refuseChange(reply, -8, why: "\(name(v)) is \(state.conn.name)")
     } else if state.disk != .upToDate || state.peerDisk != .upToDate {
@@ -114,7 +117,7 @@ extension Engine {
       let hold = volumes[v].ranges.insert(range, .resyncAsked)
       volumes[v].verify.asked.append(.init(range: range, hold: hold))
       volumes[v].verify.position += 1
-      volumes[v].resync.budget -= min(volumes[v].resync.budget, range.count.value)
+      volumes[v].resync.budget -= Int64(range.count.value)
       let request = BlockRequest(sector: sector, blockID: syncerBlockID, size: UInt32(range.bytes))
       fx.append(.send(data, volumes[v].number, .verifyRequest(request), nil, notify: nil))
     }
