@@ -70,6 +70,9 @@ extension Refusal {
     Refusal(.unknownResource, why: "repld for \(resource) is not running", next: "start it with repladm up \(resource)")
   }
 
+  /// The same words without DRBD's number, for the commands that say them so.
+  public var unnumbered: Refusal { Refusal(what, why: why, details: details, next: next, exitCode: exitCode) }
+
   /// A wait command ran into its timeout: exit 5, as scripts expect.
   public static func waitTimedOut(_ waitedFor: String, next: String) -> Refusal {
     Refusal("timed out waiting for \(waitedFor)", next: next, exitCode: 5)

@@ -19,5 +19,8 @@ enum AbsentCommands {
       "a resource has one peer, and its slot in the metadata is used again by the next one; create-md begins anew",
     "dump-superblock": "use repladm dump-md RES",
     "proxy-up": noProxy, "proxy-down": noProxy,
+    "set-gi": "generations are not made up; use repladm new-current-uuid RES, or connect --discard-my-data",
+    "sh-list-adjustable": "use repladm sh-resources; adjust also starts a resource that is down",
+    "sh-list-config-file": "use repladm dump, which begins with the name of the file",
   ]
 }

@@ -9,9 +9,9 @@ import Control
 enum OptionWords {
   static func rewritten(_ arguments: [String]) -> [String] {
     let sections: [OptionSection] = [.disk, .peerDevice, .net, .resource]
-    guard let command = arguments.first, let section = sections.first(where: { $0.commandName == command }) else {
-      return arguments
-    }
+    guard let command = arguments.first,
+      let section = command == Syncer.name ? .peerDevice : sections.first(where: { $0.commandName == command })
+    else { return arguments }
     var result: [String] = [command]
     var index = 1
     while index < arguments.count {
@@ -124,7 +124,8 @@ struct ResourceOptionsCommand: AdminCommand {
 
 /// 8.4's name for the options of a resync.
 struct Syncer: AdminCommand {
-  static let configuration = CommandConfiguration(commandName: "syncer", shouldDisplay: false)
+  static let name = "syncer"
+  static let configuration = CommandConfiguration(commandName: name, shouldDisplay: false)
   @OptionGroup var section: SectionOptions
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments

@@ -123,8 +123,9 @@ extension Admin {
   func printRole(_ names: [String]) -> Int32 {
     forEach(names, .resource) { target in
       if instead(["replsetup", "role", target.resource.name]) { return }
-      let snapshot = try daemon(target.resource).status(deadline: options.deadline(10))
-      console.out(snapshot.roleWord + "\n")
+      let daemon = daemon(target.resource)
+      guard daemon.isRunning else { throw Refusal.notRunning(target.resource.name).unnumbered }
+      console.out(try daemon.status(deadline: options.deadline(10)).roleWord + "\n")
     }
   }
 }

@@ -1,5 +1,5 @@
-// How a resync goes, for whoever waits for it: on a terminal bars that are redrawn in place, otherwise a plain line for every
-// tenth that is done and every change of state.
+// How a resync goes, for whoever waits for it: on a terminal bars that are redrawn in place, otherwise a plain line on
+// stderr for every tenth that is done and every change of state.
 import Base
 import Control
 
@@ -60,7 +60,8 @@ struct SyncProgress {
       guard said[row.key] != state else { continue }
       said[row.key] = state
       let rest = row.peer.secondsLeft.map { " eta:\($0)" } ?? ""
-      console.out(
+      // stdout is for scripts, and DRBD says nothing there.
+      console.err(
         "\(row.key) replication:\(row.peer.replication.replicationName) done:\(fixed(percent, decimals: 2))\(rest)\n")
     }
   }

@@ -1,6 +1,7 @@
 // The commands of `replsetup` that one daemon is asked: which daemon, by what the low-level tool is given, and which request.
 import Base
 import Control
+import FoundationEssentials
 import MetaDisk
 
 extension SetupCall {
@@ -20,7 +21,7 @@ extension SetupCall {
     switch command {
     case "role", "primary", "secondary", "down", "wait-connect-resource", "wait-sync-resource": .resource
     case "cstate", "connect", "disconnect", "wait-connect-connection", "wait-sync-connection": .connection
-    case "dstate", "detach", "outdate", "invalidate", "invalidate-remote", "suspend-io", "resume-io", "udev",
+    case "dstate", "attach", "detach", "outdate", "invalidate", "invalidate-remote", "suspend-io", "resume-io", "udev",
       "new-current-uuid", "resize", "check-resize":
       .minor
     case "get-gi", "show-gi", "pause-sync", "resume-sync", "verify", "wait-connect-volume", "wait-sync-volume":
@@ -65,9 +66,16 @@ extension SetupCall {
     case "get-gi", "show-gi": try printGenerations(command, object)
     case "primary": try ask(.primary(force: force))
     case "secondary": try ask(.secondary(force: force))
-    case "down": try ask(.down)
+    case "down":
+      let pid = object.daemon.pid
+      try ask(.down)
+      // What comes next meets nobody that is just going.
+      try object.daemon.waitForEnd(of: pid, deadline: deadline)
     case "connect": try ask(.connect(peer: object.peer?.name, discardMyData: discard, tentative: tentative))
     case "disconnect": try ask(.disconnect(peer: object.peer?.name, force: force))
+    case "attach":
+      try expectConfigured(arguments, object)
+      try ask(.attach(volume: object.volumeNumber))
     case "detach": try ask(.detach(volume: object.volumeNumber, force: force))
     case "outdate": try ask(.outdate(volume: object.volumeNumber))
     case "invalidate": try ask(.invalidate(volume: object.volumeNumber, resetBitmap: reset))
@@ -94,7 +102,9 @@ extension SetupCall {
     guard let first = arguments.first else { throw wrong("\(command) needs to know what it is about") }
     if scope == .minor { return try object(minor: first) }
     let daemon = daemon(first)
-    guard daemon.isRunning else { throw .notRunning(first) }
+    guard daemon.isRunning else {
+      throw command == "role" ? Refusal.notRunning(first).unnumbered : .notRunning(first)
+    }
     var object = Object(daemon: daemon, snapshot: try daemon.status(deadline: SetupCall.soon))
     if arguments.count > 1, scope != .resource {
       guard let id = Int(arguments[1]),
@@ -133,6 +143,35 @@ extension SetupCall {
     }
     throw Refusal(
       .unknownMinor, why: "no repld that runs has the minor \(minor)", next: "see replsetup status for those that run")
+  }
+
+  /// What `show --json` says of the disks.
+  private struct Shown: Decodable {
+    struct Host: Decodable { var volumes: [Volume] }
+    struct Volume: Decodable {
+      var number: UInt16
+      var disk: String
+      enum CodingKeys: String, CodingKey { case number = "volume_nr", disk = "backing-disk" }
+    }
+    var host: Host
+    enum CodingKeys: String, CodingKey { case host = "_this_host" }
+  }
+
+  /// `attach MINOR DISK META-DISK INDEX`: the daemon knows its disk from the file, and no other is taken.
+  private func expectConfigured(_ arguments: [String], _ object: Object) throws(Refusal) {
+    guard arguments.count > 1 else { return }
+    let text = try object.daemon.text(.show(json: true, defaults: false), deadline: SetupCall.soon)
+    let disk: String?
+    do {
+      let shown = try JSONDecoder().decode(Shown.self, from: Data(text.utf8))
+      disk = shown.host.volumes.first { $0.number == object.volumeNumber.value }?.disk
+    } catch {
+      throw Refusal("repld did not say its disks: \(error)", next: "attach by repladm attach", exitCode: 20)
+    }
+    guard disk != arguments[1] else { return }
+    throw Refusal(
+      .invalidRequest, why: "the disk of \(object.snapshot.name)/\(object.volumeNumber.value) is \(disk ?? "none")",
+      next: "write another one into the file, then type repladm adjust \(object.snapshot.name)")
   }
 
   // MARK: Words and numbers

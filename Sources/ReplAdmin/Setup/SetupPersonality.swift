@@ -13,6 +13,7 @@ enum SetupPersonality {
            replsetup proc
            replsetup {role|primary|secondary|down} RES [--force]
            replsetup {cstate|connect|disconnect} RES [NODE-ID] [--discard-my-data] [--force]
+           replsetup attach MINOR [DISK META-DISK INDEX]
            replsetup {dstate|detach|outdate|invalidate|invalidate-remote|suspend-io|resume-io|udev} MINOR [--force]
            replsetup new-current-uuid MINOR [--clear-bitmap]
            replsetup {get-gi|show-gi|pause-sync|resume-sync} RES NODE-ID VOLUME

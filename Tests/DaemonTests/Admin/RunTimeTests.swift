@@ -164,7 +164,7 @@ import Testing
     succeeds(try setup(desk, "secondary r0"))
     succeeds(try setup(desk, "down r0"))
     succeeds(try setup(desk, "down r0"))
-    refuses(try setup(desk, "role r0"), 10, "(158) Unknown resource")
+    refuses(try setup(desk, "role r0"), 10, "r0: Unknown resource")
   }
 
   /// Admin spec 6.2a, for the commands that leave the resource as it is.
@@ -172,7 +172,7 @@ import Testing
     let desk = try Desk()
     #expect(try setup(desk, "status").out == "# No currently configured DRBD found.\n")
     refuses(try setup(desk, "status r0"), 10, "No such resource")
-    refuses(try desk.a("role r0"), 10, "(158)")
+    refuses(try desk.a("role r0"), 10, "r0: Unknown resource")
     refuses(try desk.a("dstate r0"), 1, "No valid meta data found")
     succeeds(try desk.a("down r0"))
     refuses(try desk.a("up --no-device r0"), 1, "No valid meta data found")
