@@ -150,6 +150,12 @@ public struct Circumstances: Sendable {
     resync.rateIsConfigured = true
   }
 
+  /// One life in four has fencing, without a change to the others.
+  mutating func drawFencing(_ seed: UInt64) {
+    var apart = SeededGenerator(seed: seed &+ 0x66_656e_63)
+    if apart.oneIn(4) { net.fencing = apart.oneIn(3) ? .resourceOnly : .resourceAndStonith }
+  }
+
   /// What this seed is about.
   public static func drawn(_ random: inout SeededGenerator) -> Circumstances {
     var all = Circumstances()

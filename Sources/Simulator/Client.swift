@@ -265,9 +265,11 @@ extension World {
       }
     case .write(let fua):
       history.answer(request.number, durable: fua)
+      checkFrozen(request)
       writeWasAnswered(request, durable: fua)
     case .discard, .zero:
       history.answer(request.number, durable: false)
+      checkFrozen(request)
       writeWasAnswered(request, durable: false)
     }
   }

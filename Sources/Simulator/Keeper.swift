@@ -121,7 +121,9 @@ extension World {
     }
     keeper.changes += 1
     note(reply.raw)
-    if case .primary = command, outcome == .done {
+    if outcome == .done { politeEnd(command) }
+    if case .primary(let force) = command, outcome == .done {
+      promotionDone(n, force: force)
       keeper.lost[n] = false
       // The other one's cache no longer matters: it will be a target.
       if !nodes[1 - n].isRunning { keeper.lost[1 - n] = false }
@@ -172,6 +174,7 @@ extension World {
         keeper.nextAction = now + circumstances.actionEvery / 2 + random.below(circumstances.actionEvery)
         actAtRandom(primary)
       }
+      if keeper.procedure.isEmpty, !keeper.isHealing { _ = contestPrimary(primary) }
     } else {
       promoteSomebody()
     }
@@ -182,7 +185,10 @@ extension World {
     if keeper.hasSplitBrain, !commands.isBusy(0), !commands.isBusy(1) { return resolveSplitBrain() }
     for n in 0...1 where nodes[n].isPrimary && nodes[n].view.connection < .connected && random.oneIn(20) {
       // It can only answer with errors, and perhaps take back no disk: it has shown data that nobody has.
-      if nodes[n].view.volumes.contains(where: { $0.disk == .diskless }), !commands.isBusy(n) {
+      let hasNothing = nodes[n].view.volumes.contains {
+        $0.disk == .diskless || ($0.disk < .consistent && nodes[1 - n].isPrimary)
+      }
+      if hasNothing, !commands.isBusy(n) {
         keeper.procedure = [.stopClient, .waitUntilIdle, .command(n, .secondary)]
         return
       }
@@ -222,6 +228,7 @@ extension World {
   private func promoteSomebody() {
     let n = Int(random.below(2))
     let other = 1 - n
+    if promoteByChance(n) { return }
     guard nodes[n].isRunning, !commands.isBusy(n), mayBePromoted(n) else { return }
     if commands.pending.contains(where: { $0.node == other && $0.command == .primary(force: false) }) { return }
     // A dead Primary is replaced when the actions say so; else its return is waited for.
@@ -231,8 +238,10 @@ extension World {
 
   /// It has everything, and the other is no Primary.
   private func mayBePromoted(_ n: Int) -> Bool {
-    keeper.truth[n].allSatisfy { $0 } && nodes[n].view.volumes.allSatisfy { $0.disk == .upToDate }
-      && !nodes[1 - n].isPrimary
+    let view = nodes[n].view
+    let asks = fences && view.connection < .connected
+    return keeper.truth[n].allSatisfy { $0 } && !nodes[1 - n].isPrimary
+      && view.volumes.allSatisfy { $0.disk == .upToDate || (asks && $0.disk == .consistent) }
   }
 
   // MARK: procedures
@@ -247,7 +256,9 @@ extension World {
     while broken == nil, let step = keeper.procedure.first {
       switch step {
       case .stopClient: stopClient()
-      case .waitUntilIdle: if !client.isIdle { return true }
+      case .waitUntilIdle:
+        if let n = client.node, nodes[n].isRunning, nodes[n].view.isFrozen { keeper.procedure.removeAll() }
+        if !client.isIdle { return !keeper.procedure.isEmpty }
       case .command(let n, let command):
         keeper.procedure.removeFirst()
         guard nodes[n].isRunning else {
@@ -255,12 +266,13 @@ extension World {
           return true
         }
         if case .primary = command {
-          // The world may have changed since this was planned.
-          guard mayBePromoted(n) else {
+          // The world may have changed since this was planned; with fencing the handler knows.
+          if mayBePromoted(n) {
+            aboutToPromote(n)
+          } else if !fences || nodes[n].view.connection >= .connected {
             keeper.procedure.removeAll()
             return true
           }
-          aboutToPromote(n)
         }
         keeper.awaited = self.command(n, command)
         return true

@@ -115,7 +115,9 @@ extension World {
         if view.role == .primary { keeper.excusesSplitBrain = true }
       default: break
       }
-      if view.role == .primary, view.connection < .connected, volume.disk == .upToDate {
+      if view.role == .primary, view.connection < .connected, volume.disk == .upToDate,
+        !view.isFrozen || circumstances.wireProtocol != .c
+      {
         keeper.truth[1 - n][v] = false
         // Its disk has come back, and nothing was written without it: it says so, and has to be right.
         if !keeper.truth[n][v] {
@@ -131,6 +133,7 @@ extension World {
       }
       watchResync(n, v, volume)
     }
+    fencingStateChanged(n, view)
     guard nodes[1 - n].isRunning else { return }
     let other = nodes[1 - n].view
     if view.connection >= .connected, other.connection >= .connected {

@@ -38,6 +38,7 @@ extension World {
     case .handler(let id, let handler, _):
       if handler == .splitBrain { splitBrainWasFound(n) }
       nodes[n].handlersUnderWay += 1
+      if handler == .fencePeer { return fencePeerCalled(n, id) }
       plan(.handlerDone, at: now + 1_000_000 + random.below(20_000_000), on: n, id)
     case .reply(let to, let outcome): commandReplied(n, to, outcome)
     case .log: break

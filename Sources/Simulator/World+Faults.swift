@@ -83,6 +83,7 @@ extension World {
     pool.giveBackAll(of: .engine(n))
     commands.forget(n)
     ledger.forget(n)
+    cluster.nodeDies(n, powerCut: powerCut)
   }
 
   /// A flush or a barrier under way may have done its first half. Without a power cut, operations just complete or not.

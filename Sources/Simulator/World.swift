@@ -42,6 +42,7 @@ public final class World {
   var client: Client
   var keeper = Keeper()
   var commands = Commands()
+  var cluster: Cluster
   var faults: Faults = []
   var actions: Actions = []
   var plantedLeft = 0
@@ -52,7 +53,9 @@ public final class World {
   var isOver = false
 
   /// The circumstances are drawn from the seed when none are given.
-  public init(seed: UInt64, circumstances given: Circumstances? = nil, planting: PlantedFault? = nil) {
+  public init(
+    seed: UInt64, circumstances given: Circumstances? = nil, planting: PlantedFault? = nil, drawsFencing: Bool = true
+  ) {
     self.seed = seed
     var random = SeededGenerator(seed: seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678)
     let drawn = Circumstances.drawn(&random)
@@ -66,6 +69,8 @@ public final class World {
     }
     apart = SeededGenerator(seed: seed &+ 0x6f_7074)
     if given == nil, circumstances.wireProtocol != .c, apart.oneIn(2) { circumstances.actions.insert(.options) }
+    cluster = Cluster(seed: seed &+ 0x66_656e_6365)
+    if given == nil, planting == nil, drawsFencing { circumstances.drawFencing(seed) }
     // Skipping the first resync needs version 90.
     if circumstances.maximumVersion.min()! < 90 { circumstances.startsWithFullSync = true }
     self.circumstances = circumstances
@@ -198,8 +203,9 @@ public final class World {
       if let payload = nodes[n].sending.popFirst()! { pool.end(payload) }
       feed(n, .sent(work(it)))
     case .handlerDone:
+      guard let exit = handlerExit(n, work(it)) else { return }
       nodes[n].handlersUnderWay -= 1
-      feed(n, .handlerDone(work(it), exit: 0))
+      feed(n, .handlerDone(work(it), exit: exit))
     case .signed: feed(n, .signed(work(it), ledger.takeDigest(n, work(it))))
     case .connected: connectionStands(n, Int(it.argument))
     case .connectFailed:

@@ -12,6 +12,7 @@ struct Arguments {
       --lives N          live so many lives
       --all              go on after a life that breaks a law, and name them all at the end
       --steps N          events of a life with faults (default: 60000)
+      --no-fencing       no life has fencing: the lives of seeds from before there was any
       --trace            print every event and every effect
       --planted FAULT    plant a fault, to prove that the laws are watched:
                          \(PlantedFault.allCases.map(\.rawValue).joined(separator: ", "))
@@ -22,6 +23,7 @@ struct Arguments {
 
   var seeds: [UInt64] = []
   var steps = 60_000
+  var drawsFencing = true
   var isTracing = false
   var goesOn = false
   var seconds: Double?
@@ -47,6 +49,7 @@ struct Arguments {
         print(Self.help)
         exit(0)
       case "--steps": steps = number(word)
+      case "--no-fencing": drawsFencing = false
       case "--trace": isTracing = true
       case "--all": goesOn = true
       case "--seconds": seconds = number(word)

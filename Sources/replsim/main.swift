@@ -39,6 +39,7 @@ func goOnBehind(_ seed: UInt64) {
   var words = ["replsim", "--all", "--first-seed", "\(seed + 1)", "--steps", "\(arguments.steps)"]
   if let seconds = arguments.seconds { words += ["--seconds", "\(max(0, seconds - (monotonicSeconds() - start)))"] }
   if let lives = arguments.lives { words += ["--lives", "\(lives)"] }
+  if !arguments.drawsFencing { words.append("--no-fencing") }
   if let planted = arguments.planted { words += ["--planted", planted.rawValue] }
   words += ["--tally", tally.word]
   var all = sigset_t()
@@ -53,7 +54,7 @@ func goOnBehind(_ seed: UInt64) {
 @discardableResult
 func live(_ seed: UInt64) -> Bool {
   runningSeed = seed
-  let world = World(seed: seed, planting: arguments.planted)
+  let world = World(seed: seed, planting: arguments.planted, drawsFencing: arguments.drawsFencing)
   if arguments.isTracing { world.trace = { print($0) } }
   var isGood = true
   do {

@@ -181,14 +181,15 @@ extension Engine {
     advanceDown()
   }
 
-  /// Nobody uses a node that is demoted, so nobody waits for the end of a fencing. What was written meanwhile is a history
-  /// of its own.
+  /// Nobody uses a node that is demoted, so nobody waits for the end of a fencing. What was written and not answered
+  /// fails, and is a history of its own.
   private mutating func endFreeze() {
     guard fencing.isFrozen else { return }
     for v in 0..<volumes.count {
       partIfNeeded(v)
       volumes[v].owesGeneration = false
     }
+    fencing.isGivenUp = true
     thaw()
   }
 

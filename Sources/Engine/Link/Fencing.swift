@@ -13,6 +13,8 @@ struct Fencing {
   }
   /// Requests of the application wait for the end of a fencing (resource-and-stonith).
   var isFrozen = false
+  /// A demotion lets nobody wait: what the lost peer may lack is answered with an error.
+  var isGivenUp = false
   /// The peer was lost, or a promotion wants to know.
   var isDue = false
   var running: WorkID?
@@ -48,8 +50,8 @@ extension Engine {
   /// Ending the connection as it is would leave a peer that nobody has outdated.
   var wouldNeedFencing: Bool {
     if !fences || role != .primary { return false }
-    for v in 0..<volumes.count where volumes[v].state.disk >= .inconsistent && volumes[v].state.wouldBeUnfenced {
-      return true
+    for v in 0..<volumes.count where volumes[v].state.disk >= .inconsistent {
+      if volumes[v].state.wouldBeUnfenced || targetMayBeDone(v) { return true }
     }
     return false
   }
@@ -63,6 +65,10 @@ extension Engine {
   /// A state changes (called before its consequences): has a Primary lost sight of its peer?
   mutating func watchForLoss(_ old: VolumeState, _ new: VolumeState) {
     guard fences, new.isUnfencedPrimary, !old.isUnfencedPrimary else { return }
+    if case .demoting = pending {
+      fencing.isGivenUp = settings.net.fencing == .resourceAndStonith
+      return
+    }
     fencing.isDue = true
     if settings.net.fencing == .resourceAndStonith, new.disk >= .consistent { freeze() }
   }

@@ -86,14 +86,18 @@ extension Engine {
     link.pingWaiters = []
     link.pingDeadline = nil
 
+    // Looked at before anything is marked that the peer only may lack.
+    if fences { for v in 0..<volumes.count { volumes[v].resync.mayBeDone = targetMayBeDone(v) } }
     // Mark first: the generation that is drawn next says "from here on alone".
     dropEpochs()
     dropInbound()
     dropParkedPeer()
     for v in 0..<volumes.count {
       volumes[v].unacked = 0
+      let mayBeDone = volumes[v].resync.mayBeDone
       change(v) {
         $0.conn = reason
+        if mayBeDone { $0.peerDisk = .unknown }
         if outdatesPeer, $0.peerDisk > .outdated || $0.peerDisk < .inconsistent { $0.peerDisk = .outdated }
       }
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached {

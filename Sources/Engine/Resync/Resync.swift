@@ -47,6 +47,10 @@ struct Resync {
   var noticed = false
   /// Source: blocks were refused, and the target is given until then to ask for more or to say that it is done (K22, K27).
   var patience: Instant?
+  /// Source: bits of blocks that were sent and not acknowledged.
+  var unconfirmed: UInt64 = 0
+  /// Source whose connection ends: the target may be UpToDate.
+  var mayBeDone = false
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?
   /// Sectors that may still be asked for in this step (only with a configured rate); negative: asked for in advance.

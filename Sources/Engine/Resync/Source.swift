@@ -97,6 +97,7 @@ extension Engine {
     case .isZero(true) where request.connection == link.generation:
       volumes[v].ioInFlight -= 1
       volumes[v].unacked -= 1
+      volumes[v].resync.unconfirmed += request.range.count.bits
       sendData(
         .deallocated(BlockDescriptor(sector: request.range.start.value, size: UInt32(request.range.bytes))),
         volumes[v].number)
@@ -119,6 +120,7 @@ extension Engine {
       var head = DataHeader()
       head.sector = request.range.start.value
       head.blockID = request.blockID
+      volumes[v].resync.unconfirmed += request.range.count.bits
       sendReply(v, id, .resyncReply(head), .resyncRead)
     } else {
       releasePeerRequest(id)
@@ -133,7 +135,19 @@ extension Engine {
       return
     }
     clearBits(v, BlockRange(start: ack.sector, bytes: ack.size))
+    confirmed(v, ack)
     resyncProgressed(v)
+  }
+
+  private mutating func confirmed(_ v: Int, _ ack: BlockAck) {
+    volumes[v].resync.unconfirmed -= min(volumes[v].resync.unconfirmed, SectorCount(bytes: UInt64(ack.size)).bits)
+  }
+
+  /// The target may have all that it lacks, and call itself UpToDate by now: what it said last tells nothing.
+  func targetMayBeDone(_ v: Int) -> Bool {
+    let state = volumes[v].state
+    guard state.conn == .syncSource || state.conn == .pausedSyncS else { return false }
+    return volumes[v].resync.noticed || volumes[v].outOfSync <= volumes[v].resync.unconfirmed
   }
 
   /// P_NEG_ACK of a resync block: the target could not write it.
@@ -144,6 +158,7 @@ extension Engine {
     }
     if !volumes[v].state.isSyncing { return }
     volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
+    confirmed(v, ack)
     resyncProgressed(v)
   }
 

@@ -161,6 +161,7 @@ extension Engine {
     if role == new { return }
     log("\(settings.name): role( \(role.name) -> \(new.name) )")
     role = new
+    fencing.isGivenUp = false
     for v in 0..<volumes.count {
       volumes[v].generations.setPrimary(new == .primary)
       volumes[v].owesFlushFailure = false

@@ -74,9 +74,16 @@ extension Engine {
     put(.crashedPrimary, v08 ? crashed : crashed || role == .primary)
     if v08 {
       put(.connectedIndicator, state.conn >= .connected)
-      put(.peerOutdated, state.peerDisk >= .inconsistent && state.peerDisk <= .outdated)
+      put(.peerOutdated, knowsPeerOutdated(v))
     }
     return flags
+  }
+
+  /// Nobody goes on with the peer's data. The target of a resync may be done, and this node gone, before it hears of it.
+  private func knowsPeerOutdated(_ v: Int) -> Bool {
+    let state = volumes[v].state
+    return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated
+      && state.conn != .syncSource && state.conn != .pausedSyncS
   }
 
   /// Writes the superblock if what it says has changed.
@@ -107,7 +114,7 @@ extension Engine {
       }
       put(.connected, state.conn >= .connected)
       put(.fencing, fences)
-      put(.outdated, state.peerDisk >= .inconsistent && state.peerDisk <= .outdated)
+      put(.outdated, knowsPeerOutdated(v))
       if state.conn >= .connected { put(.seen, true) }
     }
   }

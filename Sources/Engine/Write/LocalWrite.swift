@@ -306,7 +306,8 @@ extension Engine {
     var fault: DiskFault?
     if !write.peerHasIt {
       // A disk that is not good (any more) keeps no promise.
-      fault = write.diskFault ?? (volumes[v].state.disk >= .consistent ? nil : Errno.io)
+      let isSafe = volumes[v].state.disk >= .consistent && !fencing.isGivenUp
+      fault = write.diskFault ?? (isSafe ? nil : Errno.io)
     }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1

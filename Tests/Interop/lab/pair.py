@@ -20,7 +20,8 @@ class Options:
     """What a scenario wants in the configuration, over the defaults of slow machines."""
 
     def __init__(self, protocol="C", net="", disk="", volumes=1, per_host=None, proxy=None, external=False,
-                 each_volume=None):
+                 each_volume=None, handlers=""):
+        self.handlers = handlers  # of the resource
         self.each_volume = each_volume or {}  # number of the volume -> more for its disk section
         self.external = external  # repl's metadata lie in a file of their own
         self.protocol, self.net, self.disk, self.volumes = protocol, net, disk, volumes
@@ -45,7 +46,7 @@ def configuration(options, nodes, reader):
     text = ["global { usage-count no; }", "common { handlers { } }", "resource r0 {",
             f"  net {{ protocol {options.protocol}; {section(DEFAULT_NET, options.net + own)} }}"
             if "protocol" not in own else f"  net {{ {section(DEFAULT_NET, options.net + own)} }}",
-            f"  disk {{ {section(DEFAULT_DISK, options.disk)} }}"]
+            f"  disk {{ {section(DEFAULT_DISK, options.disk)} }}", f"  handlers {{ {options.handlers} }}"]
     for node in nodes:
         text.append(f"  on {node.name} {{")
         for volume in range(options.volumes):

@@ -14,11 +14,13 @@ class State:
     peer_disk: str
     out_of_sync: int  # KiB
     done: float = None  # per cent of a resync
+    suspended: bool = False  # I/O waits
 
     def __str__(self):
         done = "" if self.done is None else f" done:{self.done}"
+        suspended = " suspended" if self.suspended else ""
         return (f"cs:{self.connection} ro:{self.role}/{self.peer_role} ds:{self.disk}/{self.peer_disk} "
-                f"oos:{self.out_of_sync}{done}")
+                f"oos:{self.out_of_sync}{done}{suspended}")
 
     @property
     def disks(self):
@@ -47,7 +49,7 @@ def from_proc(text):
         done = re.search(r"sync'ed: *([\d.]+)%", rest)
         found[int(minor)] = State(connection, role, peer_role, disk, peer_disk,
                                   int(out_of_sync.group(1)) if out_of_sync else 0,
-                                  float(done.group(1)) if done else None)
+                                  float(done.group(1)) if done else None, bool(re.match(r" \S s", rest)))
     return found
 
 
@@ -61,7 +63,8 @@ def from_status(text):
     for device in resource["devices"]:
         volume = device["volume"]
         if not connections:
-            found[volume] = State("StandAlone", resource["role"], "Unknown", device["disk-state"], "DUnknown", 0)
+            found[volume] = State("StandAlone", resource["role"], "Unknown", device["disk-state"], "DUnknown", 0,
+                                  suspended=resource["suspended"])
             continue
         link = connections[0]
         peer = next(p for p in link["peer_devices"] if p["volume"] == volume)
@@ -70,5 +73,5 @@ def from_status(text):
             state = peer["replication-state"]
         state = {"Established": "Connected", "Connecting": "WFConnection"}.get(state, state)
         found[volume] = State(state, resource["role"], link["peer-role"], device["disk-state"], peer["peer-disk-state"],
-                              peer["out-of-sync"], peer.get("percent-resync-done"))
+                              peer["out-of-sync"], peer.get("percent-resync-done"), resource["suspended"])
     return found
