@@ -121,11 +121,14 @@ extension EventText {
     func suspended(_ p: PeerDeviceStatus) -> [(String, String)] { [("resync-suspended", p.resyncSuspendedWords)] }
     object.group(suspended(p), old: old.map(suspended))
     func done(_ p: PeerDeviceStatus) -> [(String, String)] { p.percentDone.map { [("done", decimals($0))] } ?? [] }
-    let isOther = old.map { counters($0).map(\.1) != counters(p).map(\.1) } ?? false
-    object.group(done(p), old: old.map(done), with: statistics && isOther)
+    // Another state of a resync tells how far it is, also when nothing has moved.
+    let isOther = old.map { $0.replication != p.replication && p.percentDone != nil } ?? false
+    let hasMoved = old.map { counters($0).map(\.1) != counters(p).map(\.1) } ?? false
+    object.group(done(p), old: old.map(done), with: isOther || statistics && hasMoved)
     if statistics {
       object.group(
-        counters(p), old: old.map(counters), with: old.map { done($0).map(\.1) != done(p).map(\.1) } ?? false)
+        counters(p), old: old.map(counters),
+        with: isOther || old.map { done($0).map(\.1) != done(p).map(\.1) } ?? false)
     }
     return object
   }

@@ -121,6 +121,24 @@ import Testing
     #expect(EventText(statistics: true).changes(from: one, to: one).isEmpty)
   }
 
+  @Test func aResyncThatGoesOnTellsHowFarItIsAlsoWhenNothingHasMoved() throws {
+    var peer = PeerDeviceStatus(volume: VolumeNumber(0), replication: .pausedSyncT, peerDisk: .upToDate)
+    peer.resyncSuspendedByUser = true
+    peer.outOfSync = 500
+    peer.resync = ResyncStatus(totalSectors: 2000)
+    var before = one
+    before.connections = [ConnectionStatus(name: "b", peerNodeID: 1, state: .connected, peerRole: .primary)]
+    before.connections[0].peerDevices = [peer]
+    var after = before
+    after.connections[0].peerDevices[0].replication = .syncTarget
+    after.connections[0].peerDevices[0].resyncSuspendedByUser = false
+    let begin = "change peer-device name:r0 peer-node-id:1 conn-name:b volume:0 replication:SyncTarget"
+    #expect(EventText().changes(from: before, to: after) == [begin + " resync-suspended:no done:50.00"])
+    let line = try #require(EventText(statistics: true).changes(from: before, to: after).first)
+    #expect(
+      line.hasPrefix(begin + " resync-suspended:no done:50.00 received:0 sent:0 out-of-sync:500 pending:0 unacked:0"))
+  }
+
   @Test func severalVolumesAndNoPeerHaveTheKnownScore() {
     var two = one
     two.devices.append(DeviceStatus(volume: VolumeNumber(1), minor: 4, disk: .upToDate))

@@ -16,6 +16,25 @@ struct EventLines {
 
   var forms: Set<String> { Set(lines.map(EventLines.form)) }
 
+  /// Whether a line of this form was recorded. Changes that come at once may share a line: then its fields are some of those of a
+  /// whole object, in their order.
+  static func isKnown(_ line: String, among forms: Set<String>) -> Bool {
+    let form = form(line)
+    if forms.contains(form) { return true }
+    let words = form.split(separator: " ")
+    guard words.count > 2, words[0] == "change" else { return false }
+    return forms.contains { whole in
+      let fields = whole.split(separator: " ")
+      guard fields.count > 2, fields[0] == "exists", fields[1] == words[1] else { return false }
+      var rest = fields[2...]
+      for word in words.dropFirst(2) {
+        guard let at = rest.firstIndex(of: word) else { return false }
+        rest = rest[(at + 1)...]
+      }
+      return true
+    }
+  }
+
   static let states = [
     ("resource", "role"), ("connection", "connection"), ("connection", "role"), ("device", "disk"),
     ("peer-device", "replication"), ("peer-device", "peer-disk"),

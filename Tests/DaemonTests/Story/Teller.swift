@@ -156,7 +156,7 @@ final class Teller {
     _ telling: Telling, _ ours: EventLines, _ story: Story, _ host: String, _ location: SourceLocation
   ) throws {
     let forms = try Story.eventForms()
-    let strange = ours.lines.filter { !forms.contains(EventLines.form($0)) }
+    let strange = ours.lines.filter { !EventLines.isKnown($0, among: forms) }
     #expect(strange.isEmpty, "lines of events2 on \(host)", sourceLocation: location)
     guard let theirs = story.events(host) else { return }
     for (object, field) in EventLines.states where telling.others["\(object) \(field)"] == nil {
