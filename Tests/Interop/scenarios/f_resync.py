@@ -1,6 +1,7 @@
 """Resynchronisation: beside the application, paused, ordered by the operator, by checksums; disks that come and go."""
 
 import os
+import threading
 import time
 
 from lab.pair import KiB, MiB, Options, digest
@@ -248,16 +249,15 @@ def options_change(p):
     p.judge()
 
 
-def grow_online(p, options=None):
-    p.synced(options)
-    p.first.primary()
-    p.write(p.first, p.some_extents(6))
-    was = p.size()
+def enlarge_disks(p):
     os.truncate(p.repl.disks[0], 48 * MiB)
     p.kernel.machine.monitor("block_resize", device="d0", size=48 * MiB)
     p.kernel.machine.run(f"n=0; while [ $(cat /sys/block/vda/size) != {48 * MiB // 512} ] && [ $n -lt 100 ]; do "
                          "n=$((n + 1)); usleep 100000; done")
-    p.first.adm("resize r0")
+
+
+def grown(p, was):
+    """Waits for the new size, and for equal copies of it."""
     # The kernel's command does not wait for the peer's answer.
     deadline = time.monotonic() + 30
     while p.kernel.size() == was and time.monotonic() < deadline:
@@ -265,11 +265,22 @@ def grow_online(p, options=None):
     p.settled(timeout=120)
     size = p.kernel.size()
     p.check(size > was + 15 * MiB, f"the size is still {size}")
-    grown = bytearray(size)
-    grown[:was] = p.expected[0]
-    p.expected[0] = grown
+    expected = bytearray(size)
+    expected[:was] = p.expected[0]
+    p.expected[0] = expected
     # The source's old metadata are data now.
     p.uncertain[0].append((was, 32 * MiB - was))
+    return size
+
+
+def grow_online(p, options=None):
+    p.synced(options)
+    p.first.primary()
+    p.write(p.first, p.some_extents(6))
+    was = p.size()
+    enlarge_disks(p)
+    p.first.adm("resize r0")
+    size = grown(p, was)
     p.write(p.first, [(size - MiB, MiB, 0), (was - MiB, 2 * MiB, 0)])
     p.judge()
 
@@ -285,3 +296,44 @@ def grow_external(p):
     with open(p.repl.disks[0] + ".meta", "w") as file:
         file.truncate(MiB)
     grow_online(p, Options(external=True))
+
+
+def grow_and_crash(p, victim):
+    p.any_connects = True
+    p.allowed += [r"resize|[Ss]ize|md_sync|meta"]
+    p.synced()
+    p.first.primary()
+    was = p.size()
+    load = p.load(p.first, tolerant=True)
+    load.wait(2)
+    enlarge_disks(p)
+    command = threading.Thread(target=lambda: p.first.adm("resize r0", check=False, timeout=60), daemon=True)
+    command.start()
+    time.sleep(p.random.random() * 0.15)
+    p.crash(victim)
+    load.stop()
+    victim.restart()
+    victim.up()
+    for node in p.nodes:
+        node.wait(timeout=120, test=lambda s: s.connection not in ("WFConnection", "Unconnected", "NetworkFailure",
+                                                                   "BrokenPipe", "Timeout", "WFReportParams"))
+    p.settled(timeout=120)
+    command.join(60)
+    if p.kernel.size() == was:
+        p.first.adm("resize r0")
+    size = grown(p, was)
+    if victim is p.first:
+        p.first.hang_up() if p.first.kind == "repl" else None
+        p.first.primary()
+    p.write(p.first, [(size - MiB, MiB, 0), (was - MiB, 2 * MiB, 0)])
+    p.judge()
+
+
+@scenario("the Primary crashes in the middle of an online grow", kernel_sizes=(32 << 20,), repl_sizes=(32 << 20,))
+def grow_crash_primary(p):
+    grow_and_crash(p, p.first)
+
+
+@scenario("the Secondary crashes in the middle of an online grow", kernel_sizes=(32 << 20,), repl_sizes=(32 << 20,))
+def grow_crash_secondary(p):
+    grow_and_crash(p, p.second)
