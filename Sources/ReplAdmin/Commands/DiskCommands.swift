@@ -29,7 +29,10 @@ struct Attach: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(objects.names, .volume, low: Admin.onMinors("attach")) { .attach(volume: $0.namedVolume) }
+    admin.tell(objects.names, .volume, low: Admin.onMinors("attach")) {
+      try admin.followGrowth($0.volumes, of: $0.resource)
+      return .attach(volume: $0.namedVolume)
+    }
   }
 }
 

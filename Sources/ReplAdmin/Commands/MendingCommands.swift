@@ -113,6 +113,26 @@ extension Admin {
     return snapshot.devices.contains { $0.volume == volume.number && $0.disk != .diskless }
   }
 
+  /// Before an attach, as DRBD's apply-al does: metadata at the end of what a device once was move to its end. What is not found
+  /// there, or cannot be opened, is for the attach to refuse.
+  func followGrowth(_ volumes: [HostedVolume], of resource: HostedResource) throws(Refusal) {
+    for volume in volumes where volume.metaDisk == .internal {
+      guard let path = volume.disk, try !isAttached(volume, of: resource),
+        let known = LastKnownSize.of(minor: volume.minor, device: path, surroundings.environment)?.bytes
+      else { continue }
+      let bytes: UInt64
+      do throws(DeviceRefusal) { bytes = try PlainDisk(path: path, access: .readOnly).bytes } catch { continue }
+      guard known < bytes else { continue }
+      var disk = try OfflineMetadata(volume, of: resource, for: .change)
+      if !disk.areInPlace {
+        disk.metaBytes = known
+        guard disk.areInPlace else { continue }
+        try disk.move(fromEndOf: known, console)
+      }
+      rememberSize(of: disk, volume)
+    }
+  }
+
   /// A device whose metadata have moved while it was in use.
   func rememberGrown(_ volume: HostedVolume) {
     guard volume.metaDisk == .internal, let path = volume.disk else { return }

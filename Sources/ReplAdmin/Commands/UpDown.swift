@@ -89,6 +89,7 @@ extension Admin {
       throw error
     }
     let daemon = daemon(resource)
+    try followGrowth(resource.volumes, of: resource)
     do throws(Refusal) {
       try daemon.ask(.attach(volume: nil), deadline: deadline)
     } catch {

@@ -59,7 +59,7 @@ final class Desk {
     process.arguments = arguments
     var environment = [
       "PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin:/usr/sbin:/sbin", "REPL_CONFIG": config,
-      "REPL_RUN_DIR": node.runDirectory, "__DRBD_NODE__": node.name,
+      "REPL_RUN_DIR": node.runDirectory, "REPL_STATE_DIR": node.runDirectory + ".state", "__DRBD_NODE__": node.name,
     ]
     for (name, value) in surroundings { environment[name] = value }
     process.environment = environment

@@ -109,4 +109,23 @@ import Testing
     try bench.expectEqualData()
     #expect(try bench.a.status().connections[0].peerDevices[0].outOfSync == 0)
   }
+
+  /// As drbdadm's `up` does with its apply-al: nobody has to know of check-resize.
+  @Test func upAndAttachFindTheMetadataOfADeviceThatGrew() throws {
+    let desk = try Desk()
+    for node in [desk.bench.a, desk.bench.b] {
+      succeeds(try desk.type("create-md --force r0", on: node, [:]))
+      succeeds(try desk.type("up --no-device r0", on: node, [:]))
+    }
+    try desk.bench.connected()
+    succeeds(try desk.a("down r0"))
+    grow(desk.bench, mebibytes: 24)
+    let moved = "Internal drbd meta data successfully moved."
+    let up = try desk.a("up --no-device r0")
+    #expect(up.code == 0 && up.out.contains(moved), "\(up)")
+    succeeds(try desk.b("detach r0"))
+    grow(desk.bench, mebibytes: 32)
+    let attach = try desk.b("attach r0")
+    #expect(attach.code == 0 && attach.out.contains(moved), "\(attach)")
+  }
 }

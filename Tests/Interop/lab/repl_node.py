@@ -42,6 +42,7 @@ class ReplNode(Node):
     @property
     def environment(self):
         return {**os.environ, "REPL_RUN_DIR": self.run_directory, "REPL_CONFIG": self.config_path,
+                "REPL_STATE_DIR": os.path.join(self.directory, "state"),
                 "__DRBD_NODE__": self.name, "PATH": self.programs + ":" + os.environ["PATH"]}
 
     def adm(self, line, check=True, timeout=60):
