@@ -165,6 +165,27 @@ struct FencingStoryTests {
     pair.expectEqual()
   }
 
+  @Test("a Primary that lost its peer while it had no disk asks when its disk is back")
+  func diskBackAlone() throws {
+    let pair = try pair(.resourceAndStonith)
+    pair.synced()
+    pair.alpha.heldHandlers = [.fencePeer]
+    pair.network.held = [.init(to: 1, kind: .data), .init(to: 1, kind: .meta)]
+    pair.order(.detach(.zero, force: true), on: pair.alpha)
+    pair.network.held = []
+    pair.cutLink()
+    pair.settle()
+    #expect(calls(pair.alpha) == 0)
+    pair.attach([pair.alpha])
+    let ticket = pair.alpha.write(0, stamp: 7)
+    pair.settle()
+    #expect(calls(pair.alpha) == 1)
+    #expect(!pair.alpha.isAnswered(ticket))
+    pair.alpha.endHandler(.fencePeer, exit: 4)
+    pair.wait(pair.alpha, [ticket])
+    #expect(pair.alpha.volume().peerDisk == .outdated)
+  }
+
   @Test("resource-only goes on meanwhile", arguments: [0, 4])
   func resourceOnly(_ exit: Int) throws {
     let pair = try pair(.resourceOnly)

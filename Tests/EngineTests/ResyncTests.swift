@@ -288,6 +288,16 @@ struct ResyncTests {
     #expect(!bench.node.isOutOfSync(5))
   }
 
+  @Test("source: a peer that does not go on with the exchange of bitmaps is met anew (K29)")
+  func bitmapNeverComes() throws {
+    let bench = try source([0])
+    passAnsweringPings(bench, seconds: 50)
+    #expect(bench.node.volume().replication == .wfBitMapS)
+    passAnsweringPings(bench, seconds: 15)
+    #expect(bench.node.volume().replication < .connected)
+    #expect(bench.node.isOutOfSync(0))
+  }
+
   @Test("source: of a disk that fails and fails again the first errors are said, then how many there were")
   func faultsAreCounted() throws {
     let bench = try running([0])

@@ -63,6 +63,9 @@ let failedSeeds = [
   FailedSeed(
     61_000_094, "a node that was being demoted lost its peer and acknowledged writes that nobody had fenced",
     drawsFencing: true),
+  FailedSeed(
+    65_000_838, "a Primary lost its peer while it had no disk, and attached it without asking for fencing",
+    drawsFencing: true),
 ]
 
 @Suite("Seeds that once broke a law")

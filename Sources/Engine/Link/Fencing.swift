@@ -62,9 +62,11 @@ extension Engine {
     return best
   }
 
-  /// A state changes (called before its consequences): has a Primary lost sight of its peer?
+  /// A state changes (called before its consequences): has a Primary lost sight of its peer? Or got its disk back while it was
+  /// alone: without it there was nothing to ask for.
   mutating func watchForLoss(_ old: VolumeState, _ new: VolumeState) {
-    guard fences, new.isUnfencedPrimary, !old.isUnfencedPrimary else { return }
+    let returns = old.disk < .consistent && new.disk >= .consistent
+    guard fences, new.isUnfencedPrimary, !old.isUnfencedPrimary || returns else { return }
     if case .demoting = pending {
       fencing.isGivenUp = settings.net.fencing == .resourceAndStonith
       return
@@ -188,9 +190,21 @@ extension Engine {
   /// The freeze was for an option that has been changed (`adjust`).
   private var isFrozenInVain: Bool { fencing.isFrozen && settings.net.fencing != .resourceAndStonith }
 
-  var fencingDeadline: Instant? { isFrozenInVain ? now : nil }
+  /// Word is wanted, and no connection has to end first (a disk came back).
+  private var asksAtOnce: Bool {
+    guard fencing.isDue, fencing.running == nil else { return false }
+    switch link.state {
+    case .standAlone, .unconnected, .wfConnection: return true
+    default: return false
+    }
+  }
 
-  mutating func fencingTick() { if isFrozenInVain { thaw() } }
+  var fencingDeadline: Instant? { isFrozenInVain || asksAtOnce ? now : nil }
+
+  mutating func fencingTick() {
+    if isFrozenInVain { thaw() }
+    if asksAtOnce { fenceIfDue() }
+  }
 
   /// No disk is left that the freeze could protect.
   mutating func thawIfDiskless() {

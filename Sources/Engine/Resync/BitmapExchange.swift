@@ -21,11 +21,13 @@ extension Engine {
 
   /// Target: waits for the source's.
   mutating func expectBitmap(_ v: Int) {
+    beginPatience(v)
     volumes[v].exchange.receiver = BitmapReceiver(bits: volumes[v].backing.bitmap.bits)
   }
 
   private mutating func sendBitmap(_ v: Int) {
     guard volumes[v].exchange.sender != nil, volumes[v].exchange.underWay == 0, let data = link.data else { return }
+    beginPatience(v)
     let useRLE = settings.net.useRLE && link.version >= 90
     for round in 0..<16 {
       let words = UnsafeBufferPointer(volumes[v].backing.bitmap.words)
@@ -53,7 +55,10 @@ extension Engine {
 
   private mutating func bitmapSent(_ v: Int) {
     volumes[v].exchange.sender = nil
-    if volumes[v].state.conn == .wfBitMapT { change(v) { $0.conn = .wfSyncUUID } }
+    if volumes[v].state.conn == .wfBitMapT {
+      volumes[v].resync.patience = nil
+      change(v) { $0.conn = .wfSyncUUID }
+    }
   }
 
   /// What has been received is part of the bitmap, whether the exchange was completed or broken off: it is counted, and
@@ -73,6 +78,7 @@ extension Engine {
       breakLink(.protocolError, "\(packet.name) in state \(conn.name)")
       return
     }
+    beginPatience(v)
     let complete: Bool
     do {
       complete = try volumes[v].exchange.receiver!.receive(

@@ -45,7 +45,8 @@ struct Resync {
   var announces: (sync: UInt64, write: UInt64)?
   /// Source: the target has said that it is done (9.6 step 5).
   var noticed = false
-  /// Source: blocks were refused, and the target is given until then to ask for more or to say that it is done (K22, K27).
+  /// The peer is given until then to take the next step: to go on with the exchange of bitmaps (K29), or, as a target some of
+  /// whose blocks were refused, to ask for more or to say that it is done (K22, K27).
   var patience: Instant?
   /// Source: bits of blocks that were sent and not acknowledged.
   var unconfirmed: UInt64 = 0
@@ -73,6 +74,7 @@ extension Engine {
     volumes[v].resync.total = volumes[v].outOfSync
     // Blocks of an earlier resync may have failed after its end.
     volumes[v].resync.failed = 0
+    volumes[v].resync.patience = nil
     resyncNumber &+= 1
     volumes[v].resync.number = resyncNumber
     volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)
@@ -125,7 +127,22 @@ extension Engine {
       }
       askForBlocks(v)
     }
-    if let due = volumes[v].resync.patience, now >= due { sourceWaitedLongEnough(v) }
+    if let due = volumes[v].resync.patience, now >= due { waitedLongEnough(v) }
+  }
+
+  /// The peer has to take the next step within six times ping-int.
+  mutating func beginPatience(_ v: Int) { volumes[v].resync.patience = now + settings.net.pingInterval * 6 }
+
+  private mutating func waitedLongEnough(_ v: Int) {
+    volumes[v].resync.patience = nil
+    switch volumes[v].state.conn {
+    case .syncSource:
+      breakLink(.timeout, "blocks of \(name(v)) failed, and the peer does not end its resync")
+    case .pausedSyncS: beginPatience(v)
+    case .wfBitMapS, .wfBitMapT:
+      breakLink(.timeout, "the peer does not go on with the exchange of bitmaps of \(name(v))")
+    default: break
+    }
   }
 
   /// Sets every bit; FULL_SYNC on disk says so until the bitmap is there (metadata spec 4.5).

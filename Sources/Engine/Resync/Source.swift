@@ -182,19 +182,7 @@ extension Engine {
       volumes[v].resync.patience = nil
       return
     }
-    volumes[v].resync.patience = now + settings.net.pingInterval * Self.patienceInPings
-  }
-
-  private static var patienceInPings: UInt64 { 6 }
-
-  mutating func sourceWaitedLongEnough(_ v: Int) {
-    volumes[v].resync.patience = nil
-    switch volumes[v].state.conn {
-    case .syncSource:
-      breakLink(.timeout, "\(volumes[v].outOfSync) blocks of \(name(v)) failed, and the peer does not end its resync")
-    case .pausedSyncS: volumes[v].resync.patience = now + settings.net.pingInterval * Self.patienceInPings
-    default: break
-    }
+    beginPatience(v)
   }
 
   mutating func resyncSourcePinged(_ v: Int) {

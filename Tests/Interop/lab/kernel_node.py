@@ -26,6 +26,7 @@ class KernelNode(Node):
         self.name, self.address = machine.name, machine.address
         self.config = None
         self.former = ""  # kernel messages before a power cut
+        self.sizes = ""
 
     @property
     def kind(self):
@@ -114,6 +115,8 @@ class KernelNode(Node):
 
     def crash(self):
         self.former += self.kernel_log()
+        # A real machine keeps it on its disk: how large the devices were (metadata spec 5.6).
+        self.sizes = self.machine.run("cd /var/lib/drbd 2>/dev/null && grep . *.lkbd 2>/dev/null || true")
         self.machine.kill()
 
     def pause(self):
@@ -126,6 +129,9 @@ class KernelNode(Node):
         """The machine boots again; the resource stays down."""
         self.machine.start()
         self.machine.run("cat >/etc/drbd.d/r0.res", stdin=self.config)
+        for line in self.sizes.splitlines():
+            name, _, text = line.rpartition(".lkbd:")
+            self.machine.run(f"mkdir -p /var/lib/drbd && cat >>/var/lib/drbd/{name}.lkbd", stdin=text + "\n")
 
     def kernel_log(self):
         return self.machine.run("dmesg -r") if self.machine.running and not self.machine.paused else ""
