@@ -116,7 +116,8 @@ class KernelNode(Node):
     def crash(self):
         self.former += self.kernel_log()
         # A real machine keeps it on its disk: how large the devices were (metadata spec 5.6).
-        self.sizes = self.machine.run("cd /var/lib/drbd 2>/dev/null && grep . *.lkbd 2>/dev/null || true")
+        if self.machine.running and not self.machine.paused:
+            self.sizes = self.machine.run("cd /var/lib/drbd 2>/dev/null && grep -H . *.lkbd 2>/dev/null || true")
         self.machine.kill()
 
     def pause(self):

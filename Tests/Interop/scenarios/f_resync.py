@@ -300,8 +300,8 @@ def grow_external(p):
 
 def grow_and_crash(p, victim):
     p.any_connects = True
-    # A kernel whose disk has grown finds fault with the place of its own metadata until it has resized.
-    p.allowed += [r"resize|[Ss]ize|md_sync|meta", r"ASSERT\( drbd_md_ss"]
+    # A kernel whose disk has grown finds fault with the place of its own metadata until it has resized, and with K29.
+    p.allowed += [r"resize|[Ss]ize|md_sync|meta", r"ASSERT\( drbd_md_ss", r"error receiving CBitmap"]
     p.synced()
     p.first.primary()
     was = p.size()
@@ -320,12 +320,11 @@ def grow_and_crash(p, victim):
                                                                    "BrokenPipe", "Timeout", "WFReportParams"))
     p.settled(timeout=240)  # with the minute that repld waits in K29
     command.join(60)
+    if victim is p.first:
+        p.first.primary()
     if p.kernel.size() == was:
         p.first.adm("resize r0")
     size = grown(p, was)
-    if victim is p.first:
-        p.first.hang_up() if p.first.kind == "repl" else None
-        p.first.primary()
     p.write(p.first, [(size - MiB, MiB, 0), (was - MiB, 2 * MiB, 0)])
     p.judge()
 
