@@ -301,7 +301,7 @@ def grow_external(p):
 def grow_and_crash(p, victim):
     p.any_connects = True
     # A kernel whose disk has grown finds fault with the place of its own metadata until it has resized, and with K29.
-    p.allowed += [r"resize|[Ss]ize|md_sync|meta", r"ASSERT\( drbd_md_ss", r"error receiving CBitmap"]
+    p.allowed += [r"resize|[Ss]ize|md_sync|meta", r"drbd_md_ss\(device->ldev\)", r"error receiving CBitmap"]
     p.synced()
     p.first.primary()
     was = p.size()
