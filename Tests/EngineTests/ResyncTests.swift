@@ -116,6 +116,43 @@ struct ResyncTests {
     #expect(bench.node.volume().disk == .upToDate)
   }
 
+  @Test("target: a block that the source announces while its older data are being written stays out of sync (K30)")
+  func overtaken() throws {
+    let bench = try target([0, 5])
+    bench.say(.syncUUID(0x54))
+    bench.node.holding = [.resyncWrite, .peerWrite]
+    reply(bench, 0, 8)
+    var head = DataHeader()
+    head.sector = 40
+    head.blockID = 77
+    head.sequence = 1
+    head.flags = [.maySetInSync, .sendWriteAck]
+    bench.say(.data(head), payload: [UInt64](repeating: 4, count: 8))
+    bench.say(.outOfSync(BlockDescriptor(sector: 0, size: 4096)))
+    bench.say(.outOfSync(BlockDescriptor(sector: 40, size: 4096)))
+    bench.node.forgetTrace()
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(bench.node.isOutOfSync(0) && bench.node.isOutOfSync(5))
+    #expect(steps(bench.node).contains("P_WRITE_ACK"))
+    #expect(bench.node.volume().replication == .syncTarget)
+  }
+
+  @Test("target: when the source pulls ahead, what this resync has cleared is marked anew (K31)")
+  func distrusted() throws {
+    let bench = try target([0, 5])
+    bench.say(.syncUUID(0x54))
+    reply(bench, 0, 8)
+    #expect(!bench.node.isOutOfSync(0))
+    bench.node.holding = [.resyncWrite]
+    reply(bench, 40, 8)
+    bench.say(.state(bench.state(.primary, .ahead, .upToDate, .consistent)))
+    #expect(bench.node.volume().replication == .behind)
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(bench.node.isOutOfSync(0) && bench.node.isOutOfSync(5) && !bench.node.isOutOfSync(1))
+  }
+
   @Test("target: a negative reply leaves the block out of sync, and the end says so")
   func refused() throws {
     let bench = try target([0, 5])

@@ -125,9 +125,9 @@ extension Engine {
       breakLink(.protocolError, "P_OUT_OF_SYNC outside \(name(v))")
       return
     }
-    if volumes[v].isAttached {
-      _ = volumes[v].backing.bitmap.set(BlockRange(start: block.sector, bytes: block.size).bitsTouched)
-    }
+    let range = BlockRange(start: block.sector, bytes: block.size)
+    if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
+    markOvertaken(v, range)
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
   }
 

@@ -7,6 +7,8 @@ struct Resync {
   struct Asked {
     var range: BlockRange
     var hold: RangeHold
+    /// The source has written there since, without us: only the block itself, which comes behind that word, makes it equal.
+    var overtaken = false
   }
   enum Ending: Equatable {
     case none
@@ -75,6 +77,7 @@ extension Engine {
     // Blocks of an earlier resync may have failed after its end.
     volumes[v].resync.failed = 0
     volumes[v].resync.patience = nil
+    if volumes[v].state.isSyncTarget { volumes[v].trail.begin(bits: volumes[v].backing.bitmap.bits) }
     resyncNumber &+= 1
     volumes[v].resync.number = resyncNumber
     volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)

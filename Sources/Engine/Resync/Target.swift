@@ -167,10 +167,12 @@ extension Engine {
     guard volumes[v].state.isSyncTarget, let asked = takeAsked(v, ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
-    // What was read may lie in the disk's cache only.
-    volumes[v].pages.cleared += 1
-    clearBits(v, asked.range)
-    volumes[v].resync.same += asked.range.count.bits
+    if !asked.overtaken {
+      // What was read may lie in the disk's cache only.
+      volumes[v].pages.cleared += 1
+      clearBits(v, asked.range)
+      volumes[v].resync.same += asked.range.count.bits
+    }
     askForBlocks(v)
     checkTargetEnd(v)
   }
@@ -245,7 +247,7 @@ extension Engine {
     if fault == nil {
       // Written whole, whatever became of the connection: the source's data were good when they were read. Only the
       // running resync may say "equal": the source may have written since.
-      if current {
+      if current, !request.overtaken {
         volumes[v].pages.cleared += 1
         clearBits(v, request.range)
       }

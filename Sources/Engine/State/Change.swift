@@ -109,6 +109,7 @@ extension Engine {
     volumes[v].habit.disturbed()
     if old.replicates != new.replicates { closeEpoch() }
     if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
+    if old.isSyncTarget, new.conn == .behind { distrustResync(v) }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }

@@ -51,6 +51,8 @@ struct Volume: ~Copyable {
   /// Exported size: what both nodes agreed on, or the last agreed size.
   var size = SectorCount.zero
 
+  /// What the running resync has cleared here.
+  var trail = ResyncTrail()
   /// Errors of the disk that were said lately.
   var faults = FaultReports()
 

@@ -180,7 +180,7 @@ extension Engine {
     guard request.flags.contains(.sendWriteAck) || (link.version < 100 && link.wireProtocol == .c) else {
       return
     }
-    if request.flags.contains(.maySetInSync), syncing {
+    if request.flags.contains(.maySetInSync), syncing, !request.overtaken {
       volumes[v].pages.cleared += 1
       clearBits(v, request.range)
       sendAck(v, id, { .resyncWriteAck($0) })
@@ -194,7 +194,10 @@ extension Engine {
   mutating func clearBits(_ v: Int, _ range: BlockRange) {
     if !volumes[v].isAttached || volumes[v].state.peerDisk < .inconsistent { return }
     let covered = range.bitsCovered(volumeEnd: volumes[v].end)
-    if !covered.isEmpty { _ = volumes[v].backing.bitmap.clear(covered) }
+    if !covered.isEmpty {
+      _ = volumes[v].backing.bitmap.clear(covered)
+      if volumes[v].state.isSyncTarget { volumes[v].trail.note(covered) }
+    }
   }
 
   mutating func sendAck(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {

@@ -117,12 +117,12 @@ extension Admin {
   /// there, or cannot be opened, is for the attach to refuse.
   func followGrowth(_ volumes: [HostedVolume], of resource: HostedResource) throws(Refusal) {
     for volume in volumes where volume.metaDisk == .internal {
-      guard let path = volume.disk, try !isAttached(volume, of: resource),
+      guard let path = volume.disk,
         let known = LastKnownSize.of(minor: volume.minor, device: path, surroundings.environment)?.bytes
       else { continue }
       let bytes: UInt64
       do throws(DeviceRefusal) { bytes = try PlainDisk(path: path, access: .readOnly).bytes } catch { continue }
-      guard known < bytes else { continue }
+      guard known < bytes, try !isAttached(volume, of: resource) else { continue }
       var disk = try OfflineMetadata(volume, of: resource, for: .change)
       if !disk.areInPlace {
         disk.metaBytes = known

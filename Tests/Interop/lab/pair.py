@@ -30,6 +30,8 @@ class Options:
 
 
 PROXIES = {"kernel": "10.77.0.11", "repl": "10.77.0.12"}
+APART = ("StandAlone", "Disconnecting", "Unconnected", "Timeout", "BrokenPipe", "NetworkFailure", "ProtocolError", "TearDown",
+         "WFConnection", "WFReportParams", "Off")
 DEFAULT_NET = {"ping-int": "10", "ping-timeout": "30", "connect-int": "3", "timeout": "25"}
 DEFAULT_DISK = {"resync-rate": "500M", "c-plan-ahead": "0"}
 
@@ -174,16 +176,19 @@ class Pair:
 
     # MARK: Waiting
 
+    def linked(self, timeout=60):
+        """Until the nodes have met, whatever follows."""
+        for node in self.nodes:
+            for volume in range(self.options.volumes):
+                node.wait(timeout, volume, test=lambda s: s.connection not in APART)
+
     def connected(self, disks=None, timeout=60):
         """After something that had to lead to one new connection."""
         self.connects += 1
-        for node in self.nodes:
+        self.linked(timeout)
+        for node in self.nodes if disks else ():
             for volume in range(self.options.volumes):
-                node.wait(timeout, volume, test=lambda s: s.connection not in
-                          ("StandAlone", "Disconnecting", "Unconnected", "Timeout", "BrokenPipe", "NetworkFailure",
-                           "ProtocolError", "TearDown", "WFConnection", "WFReportParams", "Off"))
-                if disks:
-                    node.wait(timeout, volume, disks=disks)
+                node.wait(timeout, volume, disks=disks)
 
     def settled(self, disks="UpToDate/UpToDate", timeout=240):
         """Nothing left to resync on either node, both agree."""

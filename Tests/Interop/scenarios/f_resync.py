@@ -315,9 +315,7 @@ def grow_and_crash(p, victim):
     load.stop()
     victim.restart()
     victim.up()
-    for node in p.nodes:
-        node.wait(timeout=120, test=lambda s: s.connection not in ("WFConnection", "Unconnected", "NetworkFailure",
-                                                                   "BrokenPipe", "Timeout", "WFReportParams"))
+    p.linked(timeout=120)
     p.settled(timeout=240)  # with the minute that repld waits in K29
     command.join(60)
     if victim is p.first:

@@ -130,9 +130,7 @@ class Life:
         self.wait_link()
 
     def wait_link(self):
-        for node in self.p.nodes:
-            node.wait(timeout=120, test=lambda s: s.connection not in ("WFConnection", "Unconnected", "NetworkFailure",
-                                                                       "BrokenPipe", "Timeout", "WFReportParams"))
+        self.p.linked(timeout=120)
         # A kernel that is lost between its invalidate and the first block comes back as if nothing had been said (K26).
         kernel = self.p.kernel
         state = kernel.state() if kernel.kind == "kernel" else None

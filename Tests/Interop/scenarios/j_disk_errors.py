@@ -34,38 +34,30 @@ def read_error_primary(p):
     p.judge()
 
 
-@faulty("the Primary's disk cannot be written: nothing is lost, the disk is let go and comes back")
-def write_error_primary(p):
+def write_error(p, node):
     p.allowed += [TROUBLE]
     p.synced()
     p.first.primary()
     load = p.load(p.first)
     load.wait(2)
-    p.first.faulty[0].fail(write=True)
-    p.first.wait(disks="Diskless/UpToDate")
+    node.faulty[0].fail(write=True)
+    node.wait(disks="Diskless/UpToDate")
     load.wait(load.count + 2)
-    p.first.faulty[0].mend()
-    p.first.adm("attach r0")
+    node.faulty[0].mend()
+    node.adm("attach r0")
     load.wait(load.count + 2)
     load.stop()
     p.judge()
+
+
+@faulty("the Primary's disk cannot be written: nothing is lost, the disk is let go and comes back")
+def write_error_primary(p):
+    write_error(p, p.first)
 
 
 @faulty("the Secondary's disk cannot be written: it is let go, the Primary writes on, it comes back")
 def write_error_secondary(p):
-    p.allowed += [TROUBLE]
-    p.synced()
-    p.first.primary()
-    load = p.load(p.first)
-    load.wait(2)
-    p.second.faulty[0].fail(write=True)
-    p.second.wait(disks="Diskless/UpToDate")
-    load.wait(load.count + 2)
-    p.second.faulty[0].mend()
-    p.second.adm("attach r0")
-    load.wait(load.count + 2)
-    load.stop()
-    p.judge()
+    write_error(p, p.second)
 
 
 def resync_from_bad_disk(p, disk):
