@@ -1,6 +1,6 @@
-// What kernel DRBD does beside the protocol (wire spec 17, K1 to K31), each met as the table there says. Not here: K2, K19,
+// What kernel DRBD does beside the protocol (wire spec 17, K1 to K32), each met as the table there says. Not here: K2, K19,
 // K20 (with their features), K5, K6 on the source's side, K17, K22 on the source's side, K27, K29 to K31 (ResyncTests), K26
-// (RaceStoryTests), K8 and K21 (the formats' tests), K14 (EpochTests).
+// (RaceStoryTests), K8 and K21 (the formats' tests), K14 (EpochTests), K32 (MetadataMoveTests).
 import Base
 import MetaDisk
 import Protocol

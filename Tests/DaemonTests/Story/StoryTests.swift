@@ -20,6 +20,16 @@ import Testing
 
   private static func inSync(_ teller: Teller) throws { try teller.desk.bench.inSync() }
 
+  /// What a command began has come to the state that the recording found; it passes through others.
+  private static func waits(_ host: String, _ state: ConnectionState) -> Telling.Action {
+    { teller in
+      try until("\(teller.node(host).name) is \(state)") {
+        let connection = try teller.node(host).status().connections[0]
+        return (state > .connected ? connection.peerDevices[0].replication : connection.state) == state
+      }
+    }
+  }
+
   private static func opens1(_ teller: Teller) throws -> Int32 { try teller.open("01") ? 0 : 1 }
   private static func opens2(_ teller: Teller) throws -> Int32 { try teller.open("02") ? 0 : 1 }
   private static func mounts2(_ teller: Teller) throws -> Int32 { try teller.open("02") ? 0 : 255 }
@@ -52,9 +62,13 @@ import Testing
         left: ["090"],
         eventOptions: ["--statistics"],
         before: [
+          "019": Self.waits("01", .wfConnection), "059": Self.waits("01", .syncSource),
+          "063": Self.waits("02", .syncTarget), "079": Self.waits("01", .pausedSyncS),
+          "080": Self.waits("02", .pausedSyncT), "082": Self.waits("01", .syncSource),
+          "086": Self.waits("02", .syncTarget),
           "091": { teller in
             try Self.both("peer-device-options --set-defaults --c-max-rate=512000k r0")(teller)
-          }
+          },
         ],
         after: [
           "037": { teller in
@@ -140,17 +154,8 @@ import Testing
             try Self.both(Self.slowly)(teller)
           },
           "039": { try $0.close("01") },
-          "056": { teller in
-            try until("b looks for a") { try teller.desk.bench.b.status().connections[0].state == .wfConnection }
-          },
-          "062": { teller in
-            try until("b is the target") {
-              try teller.desk.bench.b.status().connections[0].peerDevices[0].replication == .syncTarget
-            }
-          },
-          "072": { teller in
-            try until("a misses b") { try teller.desk.bench.a.status().connections[0].state == .wfConnection }
-          },
+          "047": Self.waits("02", .verifyT), "056": Self.waits("02", .wfConnection),
+          "062": Self.waits("02", .syncTarget), "072": Self.waits("01", .wfConnection),
           "076": Self.both(Self.fast),
         ],
         after: [
@@ -187,6 +192,7 @@ import Testing
           "010": Self.both("net-options --fencing=resource-only r0"),
           "015": { teller in
             try until("b has outdated itself") { try teller.desk.bench.b.status().devices[0].disk == .outdated }
+            try Self.waits("02", .wfConnection)(teller)
           },
           "023": { teller in
             try teller.desk.bench.connected()

@@ -19,6 +19,12 @@ def right(p, node, offset, length):
     return node.digest(offset, length) == hashlib.sha256(p.expected[0][offset:offset + length]).hexdigest()
 
 
+def meet_anew(p):
+    p.second.disconnect()
+    p.first.wait(connection="WFConnection")
+    p.second.connect()
+
+
 @faulty("the Primary's disk cannot be read: the application gets the peer's data, the disk is let go and comes back")
 def read_error_primary(p):
     p.allowed += [TROUBLE]
@@ -94,9 +100,7 @@ def read_error_source_kept(p):
     p.first.faulty[0].mend()
     for node in p.nodes:
         p.check(node.alive, f"{node.name} is gone")
-    p.second.disconnect()
-    p.first.wait(connection="WFConnection")
-    p.second.connect()
+    meet_anew(p)
     p.judge()
 
 
@@ -111,9 +115,7 @@ def read_error_verify(p):
     p.first.wait(test=lambda s: s.connection == "Connected" and s.out_of_sync > 0, timeout=120)
     marked = p.first.state().out_of_sync
     p.second.faulty[0].mend()
-    p.second.disconnect()
-    p.first.wait(connection="WFConnection")
-    p.second.connect()
+    meet_anew(p)
     p.connected()
     p.judge()
     return f"{marked} KiB"

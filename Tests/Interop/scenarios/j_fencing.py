@@ -99,6 +99,18 @@ def refused(p, node, code):
     p.check(f"({code})" in output + errors, f"{node.name} refused with other words: {shlex.quote(output + errors)}")
 
 
+def freeze(p, fence, load, calls):
+    """Cuts the cable of a Primary under load: it asks its handler and answers nothing meanwhile. The writes answered so far."""
+    p.cut()
+    p.first.wait(connection="WFConnection", disks="UpToDate/DUnknown", test=lambda s: s.suspended)
+    fence.called(p.first, calls)
+    p.second.wait(connection="WFConnection", disks="UpToDate/DUnknown")
+    count = load.count
+    time.sleep(3)  # time enough for what must not happen
+    p.check(load.count == count and p.first.state().suspended, "a write was answered, or I/O freed, before the handler's word")
+    return count
+
+
 @scenario("resource-and-stonith: I/O is frozen when the cable is cut, and the word of fence-peer (4, 5, 7) frees it")
 def fencing_frozen(p):
     with fenced(p, "resource-and-stonith") as fence:
@@ -107,13 +119,7 @@ def fencing_frozen(p):
             fence.answer(p.first, None)
             load = p.load(p.first)
             load.wait(4)
-            p.cut()
-            p.first.wait(connection="WFConnection", disks="UpToDate/DUnknown", test=lambda s: s.suspended)
-            fence.called(p.first, number + 1)
-            p.second.wait(connection="WFConnection", disks="UpToDate/DUnknown")
-            count = load.count
-            time.sleep(3)  # time enough for what must not happen
-            p.check(load.count == count, "a write was answered while I/O was frozen")
+            count = freeze(p, fence, load, calls=number + 1)
             fence.answer(p.first, code)
             p.first.wait(disks="UpToDate/Outdated", test=lambda s: not s.suspended)
             load.wait(count + 4)
@@ -132,13 +138,7 @@ def fencing_reunited(p):
         fence.answer(p.first, 1)
         load = p.load(p.first)
         load.wait(4)
-        p.cut()
-        p.first.wait(connection="WFConnection", disks="UpToDate/DUnknown", test=lambda s: s.suspended)
-        fence.called(p.first, 1)
-        p.second.wait(connection="WFConnection")
-        count = load.count
-        time.sleep(3)
-        p.check(load.count == count and p.first.state().suspended, "a handler that failed freed the I/O")
+        count = freeze(p, fence, load, calls=1)
         p.mend()
         p.connected()
         p.first.wait(test=lambda s: not s.suspended)
