@@ -1,4 +1,4 @@
-// What kernel DRBD does beside the protocol (wire spec 17, K1 to K32), each met as the table there says. Not here: K2, K19,
+// What kernel DRBD does beside the protocol (wire spec 17, K1 to K33), each met as the table there says. Not here: K2, K19,
 // K20 (with their features), K5, K6 on the source's side, K17, K22 on the source's side, K27, K29 to K31 (ResyncTests), K26
 // (RaceStoryTests), K8 and K21 (the formats' tests), K14 (EpochTests), K32 (MetadataMoveTests).
 import Base
@@ -176,5 +176,26 @@ struct QuirkTests {
     let zeroes = bench.node.take().count { if case .disk(_, _, .zero) = $0 { true } else { false } }
     #expect(zeroes == 1)
     #expect(!isBroken(bench))
+  }
+
+  @Test("K33: states that are older than a forced promotion do not keep its resync away", arguments: [true, false])
+  func staleStates(_ promoted: Bool) throws {
+    let bench = try Bench()
+    bench.attach()
+    bench.handshake(disk: .inconsistent)
+    let change = StateChange(mask: PackedState(word: 0x1e03), value: PackedState(word: 0x1001))
+    bench.say(.stateChangeRequest(change))
+    #expect(bench.node.state == "Connected Secondary/Primary Inconsistent/UpToDate")
+    // From another thread of the kernel: another volume's resync has begun, and this one shall wait (aftr_isp).
+    func waits(_ state: PackedState) -> Packet { .state(PackedState(word: state.word | 1 << 18)) }
+    let now = waits(bench.state(.primary, .connected, .upToDate, .inconsistent))
+    bench.say(promoted ? now : waits(bench.state(.secondary, .connected, .inconsistent, .inconsistent)))
+    #expect(bench.node.volume().replication == .connected)
+    var slots = GenerationIdentifiers()
+    slots.current = 0x1111_2222_3333_4445
+    slots.bitmap = justCreated
+    bench.say(.uuids(slots))
+    bench.say(now)
+    #expect(bench.node.volume().replication == .wfBitMapT)
   }
 }

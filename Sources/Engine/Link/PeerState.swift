@@ -191,10 +191,17 @@ extension Engine {
       return false
     }
     if state.conn < .connected { return true }
-    if volumes[v].compareAgain { return true }
     guard state.conn == .connected else { return false }
+    if volumes[v].compareAgain, forcedDataAreKnown(v, packed) { return true }
     return packed.disk == .negotiating || state.disk == .negotiating
       || (theirConn >= .startingSyncS && theirConn <= .wfBitMapT)
+  }
+
+  /// A kernel may say older states after its forced promotion, and before its new generation (K33).
+  private func forcedDataAreKnown(_ v: Int, _ packed: PackedState) -> Bool {
+    guard let peer = volumes[v].peerGenerations else { return false }
+    return packed.role == .primary && packed.disk == .upToDate
+      && peer.current & ~1 != volumes[v].generations.current & ~1
   }
 
   private func comparison(_ v: Int, _ packed: PackedState) -> GenerationInput {

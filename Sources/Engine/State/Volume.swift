@@ -61,7 +61,8 @@ struct Volume: ~Copyable {
   var peerSizes: Sizes?
   /// Both disks have grown since the nodes met last: the new blocks may differ although the generations are equal.
   var grewApart = false
-  /// The peer became Primary while both disks were Inconsistent: compare again at its next P_STATE (4.5 rule 7.3).
+  /// The peer became Primary while both disks were Inconsistent: compare again once its new generation is known and its P_STATE
+  /// says so (4.5 rule 7.3).
   var compareAgain = false
   /// P_SYNC_UUID that overtook the answer to our invalidate, as the two travel on different sockets.
   var earlySync: UInt64?
