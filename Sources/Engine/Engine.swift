@@ -214,12 +214,14 @@ public struct Engine: ~Copyable {
 
   /// Takes over changed options (`adjust`). What both nodes have to agree on is told to the peer by
   /// `announceOptions` or at the next connect, the size of the activity log changes at the next attach; everything else holds at once.
-  /// `keepsNet`: the options of the connection stay what they are, also those that the peer has announced.
-  public mutating func adopt(_ new: ResourceSettings, keepsNet: Bool = false) {
+  public mutating func adopt(_ new: ResourceSettings, net adoption: NetAdoption = .taken(except: [])) {
     precondition(new.volumes.count == volumes.count, "volumes do not come and go while the engine lives")
     let net = settings.net
     settings = new
-    if keepsNet { settings.net = net }
+    switch adoption {
+    case .kept: settings.net = net
+    case .taken(let except): settings.net.keep(except, of: net)
+    }
     for one in new.volumes { volumes[index(one.number)].settings = one }
   }
 

@@ -150,8 +150,15 @@ struct AnnouncementTests {
     #expect(pair.alpha.engine.link.wireProtocol == .a)
     #expect(pair.alpha.engine.settings.net.afterSplitBrain0 == .discardLocal)
     // Options of the disks, say: those of the connection stay.
-    pair.alpha.engine.adopt(pair.alpha.settings, keepsNet: true)
+    pair.alpha.engine.adopt(pair.alpha.settings, net: .kept)
     #expect(pair.alpha.engine.settings.net.wireProtocol == .a)
+    // One option of the connection: those that nobody names stay.
+    var one = pair.alpha.settings
+    one.net.timeout = .deciseconds(30)
+    pair.alpha.engine.adopt(one, net: .taken(except: [.wireProtocol, .afterSplitBrain0]))
+    #expect(pair.alpha.engine.settings.net.wireProtocol == .a)
+    #expect(pair.alpha.engine.settings.net.timeout == .deciseconds(30))
+    #expect(pair.alpha.engine.settings.net.afterSplitBrain0 == .discardLocal)
     pair.cutLink()
     pair.settle()
     pair.mendLink()

@@ -133,10 +133,14 @@ extension Engine {
       volumes[v].attach.replay = ActivityLogReplay(
         stripes: volumes[v].backing.superblock.alStripes, stripeSize4k: volumes[v].backing.superblock.alStripeSize4k)
     }
+    readOn(v, volumes[v].backing.placement.activityLogOffset, total)
+  }
+
+  /// The next part of an area of the metadata, at most 1 MiB of it.
+  private mutating func readOn(_ v: Int, _ start: UInt64, _ total: UInt64) {
     let position = volumes[v].attach.position
-    let offset = volumes[v].backing.placement.activityLogOffset + position
     let bytes = UInt32(min(total - position, 1 << 20))
-    fx.append(.metaRead(work(.attach, v), volumes[v].number, offset: offset, bytes: bytes))
+    fx.append(.metaRead(work(.attach, v), volumes[v].number, offset: start + position, bytes: bytes))
   }
 
   mutating func logRead(_ v: Int, _ bytes: RawSpan) {
@@ -165,14 +169,11 @@ extension Engine {
 
   private mutating func readBitmap(_ v: Int) {
     let total = bitmapBytes(v)
-    let position = volumes[v].attach.position
-    if position >= total {
+    if volumes[v].attach.position >= total {
       metadataKnown(v)
-      return
+    } else {
+      readOn(v, volumes[v].backing.placement.bitmapOffset, total)
     }
-    let offset = volumes[v].backing.placement.bitmapOffset + position
-    let bytes = UInt32(min(total - position, 1 << 20))
-    fx.append(.metaRead(work(.attach, v), volumes[v].number, offset: offset, bytes: bytes))
   }
 
   mutating func bitmapRead(_ v: Int, _ bytes: RawSpan) {

@@ -83,10 +83,34 @@ extension Engine {
   var wireProtocol: WireProtocol { link.phase.isUp ? link.wireProtocol : settings.net.wireProtocol }
 }
 
+/// The options that P_PROTOCOL_UPDATE changes on the node that is told.
+public struct AnnouncedOptions: OptionSet, Sendable {
+  public var rawValue: UInt8
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+  public static let wireProtocol = Self(rawValue: 1)
+  public static let afterSplitBrain0 = Self(rawValue: 2)
+  public static let afterSplitBrain1 = Self(rawValue: 4)
+  public static let afterSplitBrain2 = Self(rawValue: 8)
+}
+
+/// What becomes of the options of the connection when changed options are adopted.
+public enum NetAdoption: Sendable {
+  case kept
+  /// `except`: what the peer has announced stays there.
+  case taken(except: AnnouncedOptions)
+}
+
 /// Discarding the local data is discarding the remote ones, seen from the other node.
 func mirroredPolicy(_ policy: UInt32) -> UInt32 { policy == 5 ? 6 : policy == 6 ? 5 : policy }
 
 extension NetSettings {
+  mutating func keep(_ options: AnnouncedOptions, of old: NetSettings) {
+    if options.contains(.wireProtocol) { wireProtocol = old.wireProtocol }
+    if options.contains(.afterSplitBrain0) { afterSplitBrain0 = old.afterSplitBrain0 }
+    if options.contains(.afterSplitBrain1) { afterSplitBrain1 = old.afterSplitBrain1 }
+    if options.contains(.afterSplitBrain2) { afterSplitBrain2 = old.afterSplitBrain2 }
+  }
+
   /// Policies nobody knows here stay what they were.
   fileprivate mutating func take(policiesOf peer: ProtocolOffer) {
     func policy(_ number: UInt32, else old: SplitBrainPolicy) -> SplitBrainPolicy {

@@ -46,10 +46,10 @@ extension Reactor {
 
   /// From here on this is what counts.
   mutating func take(
-    _ fresh: HostedResource, _ steps: [EngineCommand], keepsNet: Bool = false, _ job: ControlConnection.Job,
-    _ place: Int
+    _ fresh: HostedResource, _ steps: [EngineCommand], net: NetAdoption = .taken(except: []),
+    _ job: ControlConnection.Job, _ place: Int
   ) {
-    engine.adopt(ResourceSettings(fresh), keepsNet: keepsNet)
+    engine.adopt(ResourceSettings(fresh), net: net)
     for volume in fresh.volumes { disks.move(volume.number, to: DiskTable.Place(volume)) }
     if let net = fresh.peers.first?.net {
       peers.options = SocketOptions(sendBuffer: net.sndbufSize, receiveBuffer: net.rcvbufSize)

@@ -15,7 +15,7 @@ extension Reactor {
       return refuse(.notUnderstood("there are no options called \(command)"), place)
     }
     if let refusal = standsAgainst(section, volume) { return refuse(refusal, place) }
-    let changed: (overrides: [OptionOverride], hosted: HostedResource)
+    let changed: (overrides: [OptionOverride], named: Set<String>, hosted: HostedResource)
     do throws(ConfigurationError) {
       changed = try overridden(section, volume, settings, setDefaults: setDefaults)
       if let refusal = changed.hosted.refusals.first { throw refusal }
@@ -30,7 +30,20 @@ extension Reactor {
     let steps: [EngineCommand] =
       mustReconnect(to: changed.hosted)
       ? [.disconnect(force: false), .connect(discardMyData: false)] : [.announceOptions]
-    take(changed.hosted, steps, keepsNet: section != .net, job, place)
+    let net: NetAdoption =
+      section == .net ? .taken(except: setDefaults ? [] : unnamed(in: changed.named)) : .kept
+    take(changed.hosted, steps, net: net, job, place)
+  }
+
+  /// What the peer has announced stays, where nobody names it here.
+  private func unnamed(in named: Set<String>) -> AnnouncedOptions {
+    let options: [(String, AnnouncedOptions)] = [
+      ("protocol", .wireProtocol), ("after-sb-0pri", .afterSplitBrain0), ("after-sb-1pri", .afterSplitBrain1),
+      ("after-sb-2pri", .afterSplitBrain2),
+    ]
+    return options.reduce(into: []) { kept, option in
+      if !named.contains(option.0) { kept.insert(option.1) }
+    }
   }
 
   private func standsAgainst(_ section: OptionSection, _ volume: VolumeNumber?) -> ControlRefusal? {
@@ -49,13 +62,15 @@ extension Reactor {
   /// The options that were changed at run time then, and the resource with this section as it is then.
   private func overridden(
     _ section: OptionSection, _ volume: VolumeNumber?, _ settings: [String], setDefaults: Bool
-  ) throws(ConfigurationError) -> ([OptionOverride], HostedResource) {
+  ) throws(ConfigurationError) -> ([OptionOverride], Set<String>, HostedResource) {
     var overrides = setup.overrides
+    var named: Set<String> = []
     if setDefaults { overrides.removeAll { $0.setting.definition.section == section && $0.volume == volume } }
     for text in settings {
       let new = try OptionOverride(text, of: section, volume: volume)
       overrides.removeAll { $0.setting.definition == new.setting.definition && $0.volume == volume }
       overrides.append(new)
+      named.insert(new.setting.definition.name)
     }
     let fresh = try Setup.read(
       resource: setup.hosted.name, configPath: setup.configPath, host: setup.host, overrides: overrides
@@ -85,6 +100,6 @@ extension Reactor {
       }
     default: preconditionFailure("\(section.rawValue) is not changed at run time")
     }
-    return (overrides, result)
+    return (overrides, named, result)
   }
 }

@@ -112,6 +112,29 @@ import Testing
     try until("they agree on A") { try setup(desk, "proc").out.contains("ds:UpToDate/UpToDate A r-----") }
   }
 
+  @Test func whatOneNodeIsToldHoldsOnBothUntilItIsNamed() throws {
+    let desk = try Desk()
+    try desk.synced()
+    func agree(_ letter: String) throws {
+      try until("they agree on \(letter)") {
+        try [desk.bench.a, desk.bench.b].allSatisfy { try $0.status().connections[0].protocolLetter == letter }
+      }
+    }
+    succeeds(try desk.b("net-options --protocol=A r0"))
+    try agree("A")
+    for line in [
+      "net-options --timeout=30 r0", "disk-options --al-extents=127 r0/0", "resource-options --auto-promote=no r0",
+    ] {
+      succeeds(try desk.a(line))
+    }
+    // Both nodes have heard what those commands had to say.
+    succeeds(try desk.a("net-options --after-sb-0pri=discard-zero-changes r0"))
+    succeeds(try desk.b("net-options --ping-int=9 r0"))
+    try agree("A")
+    succeeds(try desk.a("net-options --protocol=C r0"))
+    try agree("C")
+  }
+
   @Test func wrongOptionsAreRefusedInWords() throws {
     let desk = try Desk()
     succeeds(try desk.a("create-md r0"))
