@@ -4,6 +4,7 @@
 #   install-packages.sh --check    only say what is missing; exit 1 if something is
 #   install-packages.sh --bench    also what scripts/bench.sh compares with
 #   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
+#   install-packages.sh --callers  also an exporter that a test lets read our status; Debian starts it as a service
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
@@ -16,7 +17,8 @@ for option in "$@"; do
   --check) check=yes ;;
   --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
-  *) die "unknown option $option: there are --check, --bench and --interop" ;;
+  --callers) packages="$packages prometheus-hacluster-exporter" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||
