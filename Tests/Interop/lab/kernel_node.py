@@ -12,7 +12,7 @@ FIO = "LD_LIBRARY_PATH=$(echo /share/usr/lib/* /share/usr/lib/*/* | tr ' ' :) /s
 # while something is under way,
 LEAVING = r"sock_recvmsg returned -104|sock_sendmsg returned -(32|104)|meta connection shut down by peer|sock was shut down by peer"
 # when the cable is cut, or a node dies or stands still,
-SEVERED = r"PingAck did not arrive in time|drbd_send_block\(\) failed|got_Ping \S+ failed"
+SEVERED = r"PingAck did not arrive in time|drbd_send_block\(\) failed|got_Ping \S+ failed|error receiving (RS)?Data"
 # and when something in between accepts connections for a peer that does not.
 PROXIED = r"connect failed, err = -104"
 
