@@ -69,6 +69,27 @@ struct ResizeTests {
     pair.expectEqual()
   }
 
+  @Test("grown and cut off before the peer had answered: its next answer, of another grow, begins nothing")
+  func answerThatNeverCame() throws {
+    let pair = try pair([2 * Self.large, Self.small])
+    grow(pair.beta)
+    // Nobody knows yet.
+    pair.network.isCut = true
+    pair.order(resize, on: pair.beta)
+    pair.settle()
+    pair.mendLink()
+    pair.waitConnected()
+    pair.waitSync()
+    for node in pair.both { #expect(node.volume().size == SectorCount(bytes: Self.large)) }
+    // More room on one node: nothing becomes larger, and nothing is resynced.
+    pair.alpha.disks[.zero]!.facts.dataBytes = 4 * Self.large
+    pair.order(resize, on: pair.alpha)
+    pair.settle()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+    pair.expectRest()
+  }
+
   @Test("--size bounds it, --assume-clean resyncs nothing")
   func options() throws {
     let pair = try pair()

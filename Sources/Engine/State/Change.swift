@@ -116,6 +116,8 @@ extension Engine {
     if old.isVerifying, !new.isVerifying { endVerify(v) }
     if old.conn >= .connected, new.conn < .connected {
       volumes[v].compareAgain = false
+      // The next handshake compares the sizes.
+      volumes[v].resize.awaitsPeer = false
       answerResize(v)
     }
 
