@@ -36,6 +36,15 @@ public enum MetaBlock: Hashable, Sendable {
   case bitmapPage(UInt32)
 }
 
+/// What is made durable before a metadata block is written. A block behind any barrier is durable when its write completes.
+public enum WriteBarrier: Equatable, Sendable {
+  case nothing
+  /// Metadata completed before.
+  case metadata
+  /// Data and metadata completed before, also where they lie on two devices: the block makes a claim about data.
+  case everything
+}
+
 /// Hooks of the `handlers` section.
 public enum Handler: String, Sendable {
   case splitBrain = "split-brain"
@@ -66,8 +75,7 @@ public enum Effect: Equatable, Sendable {
   case examine(WorkID, VolumeNumber, BlockRange, Examination, into: PayloadRef?)
   /// `offset` and `bytes` on the metadata device, multiples of 4096; at most 1 MiB.
   case metaRead(WorkID, VolumeNumber, offset: UInt64, bytes: UInt32)
-  /// `barrier`: everything completed before is made durable first, and this block is durable when it completes.
-  case metaWrite(WorkID, VolumeNumber, MetaBlock, offset: UInt64, barrier: Bool)
+  case metaWrite(WorkID, VolumeNumber, MetaBlock, offset: UInt64, barrier: WriteBarrier)
 
   // The peer.
   case listen

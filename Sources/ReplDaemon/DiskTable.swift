@@ -1,6 +1,6 @@
 // The backing devices of the resource and everything that is asked of them. Laws: an engine's work is answered exactly
-// once; a metadata block behind a barrier is written only after the flush in front of it has succeeded; a device is closed
-// when nothing is under way on it.
+// once; a metadata block behind a barrier is written only after the flushes in front of it have succeeded, of the data first; a
+// device is closed when nothing is under way on it.
 import Base
 import BlockIO
 import Engine
@@ -39,7 +39,8 @@ struct DiskTable: ~Copyable {
     /// A range that is looked at after it was read; `isOwn`: the memory is this table's.
     case examine(PayloadRef, Examination, isOwn: Bool)
     case metaRead(PayloadRef)
-    /// The flush in front of a metadata block.
+    /// The flushes in front of a metadata block: of the data where they lie on another device, then of the metadata.
+    case flushData(UnsafeMutableRawPointer, at: UInt64)
     case flush(UnsafeMutableRawPointer, at: UInt64)
     case metaWrite(UnsafeMutableRawPointer)
   }
@@ -55,7 +56,7 @@ struct DiskTable: ~Copyable {
     case disk(WorkID, Int, DiskOperation)
     case examine(WorkID, Int, BlockRange, Examination, PayloadRef)
     case metaRead(WorkID, Int, offset: UInt64, bytes: UInt32)
-    case metaWrite(WorkID, Int, UnsafeMutableRawPointer, offset: UInt64, barrier: Bool)
+    case metaWrite(WorkID, Int, UnsafeMutableRawPointer, offset: UInt64, barrier: WriteBarrier)
   }
 
   static let operationsAtOnce = 4096
@@ -207,8 +208,8 @@ struct DiskTable: ~Copyable {
   }
 
   mutating func writeMetadata(
-    _ id: WorkID, _ number: VolumeNumber, _ block: UnsafeMutableRawPointer, offset: UInt64, barrier: Bool,
-    _ ring: inout Ring
+    _ id: WorkID, _ number: VolumeNumber, _ block: UnsafeMutableRawPointer, offset: UInt64,
+    barrier: WriteBarrier, _ ring: inout Ring
   ) {
     let v = index(number)
     volumes[v].underWay += 1
@@ -322,15 +323,18 @@ struct DiskTable: ~Copyable {
   }
 
   private mutating func startWrite(
-    _ id: WorkID, _ v: Int, _ block: UnsafeMutableRawPointer, offset: UInt64, barrier: Bool, _ ring: inout Ring
+    _ id: WorkID, _ v: Int, _ block: UnsafeMutableRawPointer, offset: UInt64, barrier: WriteBarrier,
+    _ ring: inout Ring
   ) {
-    let device = metaDevice(v)
-    if barrier {
-      let slot = works.insert(Work(id: id, volume: v, step: .flush(block, at: offset)))
-      operations.flush(devices[device], id: slot.raw, &ring)
-    } else {
+    if barrier == .nothing {
       let slot = works.insert(Work(id: id, volume: v, step: .metaWrite(block)))
-      operations.write(devices[device], at: offset, from: block, bytes: 4096, id: slot.raw, &ring)
+      operations.write(devices[metaDevice(v)], at: offset, from: block, bytes: 4096, id: slot.raw, &ring)
+    } else if barrier == .everything, volumes[v].meta >= 0 {
+      let slot = works.insert(Work(id: id, volume: v, step: .flushData(block, at: offset)))
+      operations.flush(devices[volumes[v].data], id: slot.raw, &ring)
+    } else {
+      let slot = works.insert(Work(id: id, volume: v, step: .flush(block, at: offset)))
+      operations.flush(devices[metaDevice(v)], id: slot.raw, &ring)
     }
   }
 
@@ -342,11 +346,17 @@ struct DiskTable: ~Copyable {
     let slot = SlotID(raw: done.id)
     let fault = done.fault.map { EngineFault(errno: $0.error.code) }
     let work = works[slot]
-    if case .flush(let block, let offset) = work.step, fault == nil {
+    switch work.step {
+    case .flushData(let block, let offset) where fault == nil:
+      works[slot].step = .flush(block, at: offset)
+      operations.flush(devices[metaDevice(work.volume)], id: slot.raw, &ring)
+      return
+    case .flush(let block, let offset) where fault == nil:
       works[slot].step = .metaWrite(block)
       operations.write(
         devices[metaDevice(work.volume)], at: offset, from: block, bytes: 4096, durable: true, id: slot.raw, &ring)
       return
+    default: break
     }
     works.remove(slot)
     volumes[work.volume].underWay -= 1
@@ -363,7 +373,7 @@ struct DiskTable: ~Copyable {
       } else {
         finished.append(.metaRead(work.id, payload))
       }
-    case .flush(let block, _), .metaWrite(let block):
+    case .flushData(let block, _), .flush(let block, _), .metaWrite(let block):
       blocks.append(block)
       finished.append(.meta(work.id, fault))
     }

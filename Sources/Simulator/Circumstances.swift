@@ -48,6 +48,8 @@ public struct Actions: OptionSet, Hashable, Sendable {
 public enum PlantedFault: String, CaseIterable, Sendable {
   /// A disk answers flushes without doing them.
   case forgottenFlush = "forgotten-flush"
+  /// A barrier of metadata on a device of their own leaves the data where they are.
+  case halfBarrier = "half-barrier"
   /// A disk of the Secondary answers some writes without doing them.
   case forgottenWrite = "forgotten-write"
   /// Metadata writes of the bitmap are answered and not done.
@@ -150,6 +152,12 @@ public struct Circumstances: Sendable {
     resync.rateIsConfigured = true
   }
 
+  /// Where the fault can be met.
+  mutating func plant(_ fault: PlantedFault) {
+    planted = fault
+    if fault == .halfBarrier { for v in volumes.indices { volumes[v].location = .external } }
+  }
+
   /// One life in four has fencing, without a change to the others.
   mutating func drawFencing(_ seed: UInt64) {
     var apart = SeededGenerator(seed: seed &+ 0x66_656e_63)
@@ -214,7 +222,8 @@ extension VolumeCircumstances {
     one.location = random.oneIn(4) ? .external : .internal
     one.logicalBlock = random.oneIn(5) ? 4096 : 512
     if one.logicalBlock == 4096 { for i in 0...1 { one.deviceBytes[i] = one.deviceBytes[i] / 4096 * 4096 } }
-    one.alExtents = random.oneIn(3) ? 1237 : 67
+    // Few slots, and extents leave the log all the time: these volumes are small.
+    one.alExtents = random.oneIn(3) ? 1237 : random.oneIn(3) ? 67 : UInt32(4 + random.below(8))
     return one
   }
 }

@@ -19,8 +19,8 @@ extension FakeDisk {
         placement.activityLogOffset + placement.activityLogBytes)
       let usable = placement.usableSectors(dataDeviceBytes: data)
       let disk = FakeDisk(
-        facts: facts, dataSectors: Int(usable.value), metaStart: start, metaBytes: Int(end - start), original: original,
-        room: room, hidden: Stamps.original(node))
+        facts: facts, dataSectors: Int(usable.value), metaStart: start, metaBytes: Int(end - start),
+        isOnOneDevice: !onOwnDevice, original: original, room: room, hidden: Stamps.original(node))
       disk.logBlocks = disk.blocks(at: placement.activityLogOffset, placement.activityLogBytes)
       disk.bitmapBlocks = disk.blocks(at: placement.bitmapOffset, placement.bitmapAreaBytes)
       let image = Superblock(creating: one.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))

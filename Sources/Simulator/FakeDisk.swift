@@ -1,6 +1,6 @@
-// One backing device with its volatile write cache: data as stamps, metadata as real bytes. Laws: a completed write is
-// read back at once but survives a power cut only by chance, until a flush that was started after it has completed; a
-// FUA write and a metadata barrier are durable when they complete.
+// One backing disk: data as stamps, metadata as real bytes, on one device or on two that have a volatile cache each. Laws: a
+// completed write is read back at once but survives a power cut only by chance, until a flush of its own device that was
+// started after it has completed; a FUA write and a metadata barrier are durable when they complete; a sector is old or new.
 import Base
 import Engine
 import MetaDisk
@@ -29,26 +29,18 @@ final class FakeDisk {
   var broken = false
   /// Plants a fault: flushes are answered and not done.
   var forgetsFlushes = false
+  /// Plants a fault: a barrier of metadata on a device of their own does not flush the data.
+  var barriersSpareData = false
 
-  /// A completed write that is not durable yet.
-  struct Unflushed {
-    enum What { case stamps, fill, meta }
-    var what: What
-    var start: Int
-    var count: Int
-    /// Position of its contents in `stamps` or `blocks`; the stamp itself for a fill.
-    var contents: Int
-    /// Counts completed writes of this device.
-    var serial = 0
-  }
-  private(set) var unflushed: [Unflushed] = []
-  private var completed = 0
-  private var stamps: [Stamp] = []
-  private var blocks: [UInt8] = []
-  private static let mostUnflushed = 768
+  /// Data and metadata share a cache when they share a device.
+  private let dataCache: WriteCache
+  private let metaCache: WriteCache
+  /// Bytes that a power cut leaves whole.
+  private let sector: Int
 
   init(
-    facts: DiskFacts, dataSectors: Int, metaStart: UInt64, metaBytes: Int, original: Stamp, room: UInt64, hidden: Stamp
+    facts: DiskFacts, dataSectors: Int, metaStart: UInt64, metaBytes: Int, isOnOneDevice: Bool, original: Stamp,
+    room: UInt64, hidden: Stamp
   ) {
     self.facts = facts
     self.dataSectors = dataSectors
@@ -65,7 +57,10 @@ final class FakeDisk {
     metaDurable = .allocate(byteCount: metaBytes, alignment: 4096)
     meta.initializeMemory(as: UInt8.self, repeating: 0)
     metaDurable.initializeMemory(as: UInt8.self, repeating: 0)
-    unflushed.reserveCapacity(Self.mostUnflushed + 1)
+    sector = Int(facts.logicalBlock)
+    dataCache = WriteCache(durable: durable, metaDurable: metaDurable, unit: sector / 512)
+    metaCache =
+      isOnOneDevice ? dataCache : WriteCache(durable: durable, metaDurable: metaDurable, unit: sector / 512)
   }
 
   deinit {
@@ -80,7 +75,11 @@ final class FakeDisk {
   }
 
   /// Everything completed so far lies in front of this mark.
-  var mark: Int { completed + 1 }
+  struct Mark {
+    var data = 0
+    var meta = 0
+  }
+  var mark: Mark { Mark(data: dataCache.mark, meta: metaCache.mark) }
 
   /// The device is larger from now on.
   func grow(by bytes: UInt64) {
@@ -101,154 +100,67 @@ final class FakeDisk {
   func completeWrite(_ start: Int, _ count: Int, _ contents: UnsafePointer<Stamp>, fua: Bool) {
     cache.write(start, count, from: contents)
     if fua && !forgetsFlushes {
-      overtake(start, count) { contents[$0] }
+      dataCache.overtake(start, count) { contents[$0] }
       durable.write(start, count, from: contents)
       return
     }
-    let at = stamps.count
-    stamps.append(contentsOf: UnsafeBufferPointer(start: contents, count: count))
-    remember(Unflushed(what: .stamps, start: start, count: count, contents: at))
+    dataCache.add(start, count, contents)
   }
 
   func completeFill(_ start: Int, _ count: Int, _ stamp: Stamp) {
     cache.fill(start, count, with: stamp)
-    remember(Unflushed(what: .fill, start: start, count: count, contents: Int(stamp)))
+    dataCache.add(start, count, fill: stamp)
   }
 
-  /// `barrier`: the mark taken when the write was started.
-  func completeMeta(_ block: Int, _ bytes: UnsafeRawBufferPointer, barrier: Int?) {
+  /// `mark`: taken when the write was started.
+  func completeMeta(_ block: Int, _ bytes: UnsafeRawBufferPointer, _ barrier: WriteBarrier, _ mark: Mark) {
     precondition(block >= 0 && block < metaBlocks, "metadata beyond its area")
     UnsafeMutableRawBufferPointer(rebasing: meta[block * 4096..<block * 4096 + 4096]).copyMemory(from: bytes)
-    guard let barrier, !forgetsFlushes else {
-      let at = blocks.count
-      blocks.append(contentsOf: bytes)
-      remember(Unflushed(what: .meta, start: block, count: 1, contents: at))
+    if barrier == .nothing || forgetsFlushes {
+      metaCache.add(block: block, bytes)
       return
     }
-    flush(upTo: barrier)
-    unflushed.removeAll { $0.what == .meta && $0.start == block }
-    harden(block, bytes)
-  }
-
-  func harden(_ block: Int, _ bytes: UnsafeRawBufferPointer) {
+    flush(mark, for: barrier)
+    metaCache.forget(block: block)
     UnsafeMutableRawBufferPointer(rebasing: metaDurable[block * 4096..<block * 4096 + 4096]).copyMemory(from: bytes)
   }
 
-  func flush(upTo mark: Int) {
-    if forgetsFlushes { return }
-    var count = 0
-    while count < unflushed.count, unflushed[count].serial < mark {
-      settle(unflushed[count])
-      count += 1
-    }
-    drop(count)
+  /// The device with the data.
+  func flush(_ mark: Mark) { if !forgetsFlushes { dataCache.flush(upTo: mark.data) } }
+
+  /// What a barrier asks for.
+  func flush(_ mark: Mark, for barrier: WriteBarrier) {
+    if barrier == .everything, !barriersSpareData { flush(mark) }
+    flushMeta(mark)
   }
 
-  /// Makes one record durable.
-  private func settle(_ record: Unflushed) {
-    switch record.what {
-    case .stamps:
-      stamps.withUnsafeBufferPointer {
-        durable.write(record.start, record.count, from: $0.baseAddress! + record.contents)
-      }
-    case .fill: durable.fill(record.start, record.count, with: Stamp(record.contents))
-    case .meta:
-      blocks.withUnsafeBytes {
-        harden(record.start, UnsafeRawBufferPointer(rebasing: $0[record.contents..<record.contents + 4096]))
-      }
-    }
-  }
-
-  private func drop(_ count: Int) {
-    if count == unflushed.count {
-      unflushed.removeAll(keepingCapacity: true)
-      stamps.removeAll(keepingCapacity: true)
-      blocks.removeAll(keepingCapacity: true)
-    } else {
-      unflushed.removeFirst(count)
-    }
-  }
-
-  private func remember(_ record: Unflushed) {
-    completed += 1
-    unflushed.append(record)
-    unflushed[unflushed.count - 1].serial = completed
-    // A cache that is full writes its older half back by itself.
-    if unflushed.count > Self.mostUnflushed {
-      for i in 0..<Self.mostUnflushed / 2 { settle(unflushed[i]) }
-      drop(Self.mostUnflushed / 2)
-      compact()
-    }
-  }
-
-  private func compact() {
-    var newStamps: [Stamp] = []
-    var newBlocks: [UInt8] = []
-    for i in unflushed.indices {
-      let from = unflushed[i].contents
-      switch unflushed[i].what {
-      case .stamps:
-        unflushed[i].contents = newStamps.count
-        newStamps.append(contentsOf: stamps[from..<from + unflushed[i].count])
-      case .meta:
-        unflushed[i].contents = newBlocks.count
-        newBlocks.append(contentsOf: blocks[from..<from + 4096])
-      case .fill: break
-      }
-    }
-    stamps = newStamps
-    blocks = newBlocks
-  }
-
-  /// Older records of these sectors must not come back over what is durable now.
-  private func overtake(_ start: Int, _ count: Int, _ contents: (Int) -> Stamp) {
-    let end = start + count
-    var i = 0
-    while i < unflushed.count {
-      let record = unflushed[i]
-      if record.what == .meta || record.start >= end || start >= record.start + record.count {
-        i += 1
-        continue
-      }
-      if record.what == .fill { unfold(i) }
-      let base = unflushed[i].contents
-      for sector in max(start, record.start)..<min(end, record.start + record.count) {
-        stamps[base + sector - record.start] = contents(sector - start)
-      }
-      i += 1
-    }
-  }
-
-  /// Gives a fill a stamp per sector.
-  private func unfold(_ i: Int) {
-    let stamp = Stamp(unflushed[i].contents)
-    unflushed[i].contents = stamps.count
-    unflushed[i].what = .stamps
-    stamps.append(contentsOf: repeatElement(stamp, count: unflushed[i].count))
-  }
+  /// The device with the metadata.
+  func flushMeta(_ mark: Mark) { if !forgetsFlushes { metaCache.flush(upTo: mark.meta) } }
 
   // MARK: the power goes
 
-  /// Every record survives or not, each by itself. What is being written (`inFlight`) may survive in parts.
+  /// What is completed and not flushed survives or not, on each device by itself.
   func losePower(_ random: inout SeededGenerator) {
-    let survives = 1 + random.below(4)
-    for record in unflushed where !random.oneIn(survives) { settle(record) }
-    for record in unflushed {
-      switch record.what {
-      case .stamps, .fill: cache.copy(record.start, record.count, from: durable)
-      case .meta: break
-      }
+    dataCache.losePower(&random)
+    for record in dataCache.records where record.what != .meta {
+      cache.copy(record.start, record.count, from: durable)
     }
-    drop(unflushed.count)
+    dataCache.removeAll()
+    if metaCache !== dataCache {
+      metaCache.losePower(&random)
+      metaCache.removeAll()
+    }
     meta.copyMemory(from: UnsafeRawBufferPointer(metaDurable))
   }
 
-  /// A write that was under way when the power or the process went: pieces of 4 KiB reached the medium.
+  /// A write that was under way when the power went: some of its sectors reached the medium.
   func tear(_ start: Int, _ count: Int, _ random: inout SeededGenerator, _ contents: (Int) -> Stamp) {
     let mode = random.below(4)
+    // Most writes are torn in pieces of 4 KiB, some in the smallest there are.
+    let unit = mode == 3 ? sector / 512 : 8
     var sector = start
     while sector < start + count {
-      let end = min(start + count, (sector | 7) + 1)
+      let end = min(start + count, sector / unit * unit + unit)
       if mode == 1 || (mode > 1 && random.oneIn(2)) {
         for s in sector..<end {
           durable.write(s, 1, from: [contents(s - start)])
@@ -259,16 +171,20 @@ final class FakeDisk {
     }
   }
 
-  /// A metadata write that was under way. Superblocks and bitmap pages are old or new; a block of the activity log may
-  /// be torn at 512 bytes.
-  func tearMeta(_ block: Int, _ bytes: UnsafeRawBufferPointer, torn: Bool, _ random: inout SeededGenerator) {
+  /// A metadata write that was under way when the power went: none, all, or some of its sectors reached the medium.
+  func tearMeta(_ block: Int, _ bytes: UnsafeRawBufferPointer, _ random: inout SeededGenerator) {
     precondition(block >= 0 && block < metaBlocks, "metadata beyond its area")
-    let mode = random.below(torn ? 3 : 2)
-    for part in 0..<8 where mode == 1 || (mode == 2 && random.oneIn(2)) {
-      let from = UnsafeRawBufferPointer(rebasing: bytes[part * 512..<part * 512 + 512])
-      let at = block * 4096 + part * 512
-      UnsafeMutableRawBufferPointer(rebasing: metaDurable[at..<at + 512]).copyMemory(from: from)
-      UnsafeMutableRawBufferPointer(rebasing: meta[at..<at + 512]).copyMemory(from: from)
+    let mode = random.below(3)
+    var from = 0
+    while from < 4096 {
+      let end = from + sector
+      if mode == 1 || (mode == 2 && random.oneIn(2)) {
+        let part = UnsafeRawBufferPointer(rebasing: bytes[from..<end])
+        let at = block * 4096 + from
+        UnsafeMutableRawBufferPointer(rebasing: metaDurable[at..<at + sector]).copyMemory(from: part)
+        UnsafeMutableRawBufferPointer(rebasing: meta[at..<at + sector]).copyMemory(from: part)
+      }
+      from = end
     }
   }
 }

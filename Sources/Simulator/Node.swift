@@ -9,14 +9,13 @@ struct DiskWork {
     case data(DiskOperation)
     case examine(BlockRange, Examination, PayloadRef?)
     case metaRead(offset: UInt64, bytes: UInt32)
-    /// `torn`: a power cut may leave half of it.
-    case metaWrite(block: Int, buffer: Int, torn: Bool, barrier: Bool)
+    case metaWrite(block: Int, buffer: Int, WriteBarrier)
   }
   var id: WorkID
   var disk: Int
   var what: What
   /// What was complete when it was started.
-  var mark: Int
+  var mark: FakeDisk.Mark
   /// A read that saw the disk when it started.
   var isEarly: Bool
   var isActive = true
@@ -65,6 +64,8 @@ final class Node {
   var freeMetaBuffers: [Int] = []
   var handlersUnderWay = 0
 
+  /// Dies at the moment that this names.
+  var strike: Strike?
   /// Everything takes so many times longer.
   var diskSlowness: UInt64 = 1
 

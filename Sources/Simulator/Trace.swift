@@ -74,7 +74,7 @@ enum Trace {
       "disk \(v.value) examine \(self.range(range)) \(what)\(payload.map { " payload \($0.page)" } ?? "") \(work(id))"
     case .metaRead(let id, let v, let offset, let bytes): "metadata \(v.value) read \(offset)+\(bytes) \(work(id))"
     case .metaWrite(let id, let v, let block, let offset, let barrier):
-      "metadata \(v.value) write \(block) at \(offset)\(barrier ? " with barrier" : "") \(work(id))"
+      "metadata \(v.value) write \(block) at \(offset)\(barrier == .nothing ? "" : " behind a barrier for \(barrier)") \(work(id))"
     case .listen: "listen"
     case .stopListening: "stop listening"
     case .connect: "connect"

@@ -176,20 +176,17 @@ extension World {
   }
 
   private func startMetaWrite(
-    _ n: Int, _ id: WorkID, _ volume: VolumeNumber, _ block: MetaBlock, _ offset: UInt64, _ barrier: Bool
+    _ n: Int, _ id: WorkID, _ volume: VolumeNumber, _ block: MetaBlock, _ offset: UInt64, _ barrier: WriteBarrier
   ) {
     let v = nodes[n].volumeIndex(volume)
     let disk = nodes[n].disks[v]
     guard let place = metaPlace(n, disk, offset, 4096) else { return }
     let buffer = nodes[n].takeMetaBuffer()
     nodes[n].engine.render(block, of: volume, into: nodes[n].metaBuffers[buffer])
-    var torn = false
-    if case .transaction = block { torn = true }
     start(
       n,
       DiskWork(
-        id: id, disk: v, what: .metaWrite(block: place, buffer: buffer, torn: torn, barrier: barrier),
-        mark: disk.mark, isEarly: false),
+        id: id, disk: v, what: .metaWrite(block: place, buffer: buffer, barrier), mark: disk.mark, isEarly: false),
       delay: diskDelay(n))
   }
 
@@ -199,7 +196,7 @@ extension World {
     start(
       n,
       DiskWork(
-        id: id, disk: v, what: .metaRead(offset: offset, bytes: bytes), mark: 0, isEarly: false),
+        id: id, disk: v, what: .metaRead(offset: offset, bytes: bytes), mark: FakeDisk.Mark(), isEarly: false),
       delay: diskDelay(n))
   }
 
@@ -215,27 +212,43 @@ extension World {
   }
 
   func diskWorkDone(_ n: Int, _ slot: Int) {
+    let strike = strikeDue(n, nodes[n].works[slot])
+    if let strike, strike.moment == .before, isDeadly(strike, to: n) { return }
+    let work = nodes[n].finish(slot)
+    let fault = nodes[n].disks[work.disk].broken ? DiskFault(errno: 5) : nil
+    perform(n, work, fault)
+    if let strike, strike.moment == .unheard, isDeadly(strike, to: n) { return }
+    report(n, work, fault)
+    if let strike, strike.moment == .after { _ = isDeadly(strike, to: n) }
+  }
+
+  /// What the end of this work does to the disk and to the memory it used.
+  private func perform(_ n: Int, _ work: DiskWork, _ fault: DiskFault?) {
     let node = nodes[n]
-    let work = node.finish(slot)
     let disk = node.disks[work.disk]
-    let fault = disk.broken ? DiskFault(errno: 5) : nil
     switch work.what {
-    case .data(let operation):
-      finishData(n, work, operation, fault)
-      feed(n, .diskDone(work.id, fault))
+    case .data(let operation): finishData(n, work, operation, fault)
+    case .examine(_, _, let payload): if let payload { pool.end(payload) }
+    case .metaRead: break
+    case .metaWrite(let block, let buffer, let barrier):
+      if fault == nil && !forgets(n, disk, block) {
+        disk.completeMeta(block, UnsafeRawBufferPointer(node.metaBuffers[buffer]), barrier, work.mark)
+      }
+      node.freeMetaBuffers.append(buffer)
+    }
+  }
+
+  private func report(_ n: Int, _ work: DiskWork, _ fault: DiskFault?) {
+    let disk = nodes[n].disks[work.disk]
+    switch work.what {
+    case .data: feed(n, .diskDone(work.id, fault))
     case .examine(let range, let what, let payload):
-      if let payload { pool.end(payload) }
       feed(n, .examined(work.id, fault.map { .fault($0) } ?? examine(disk, range, what, payload)))
     case .metaRead(let offset, let bytes):
       if let fault { return feed(n, .metaDone(work.id, fault)) }
       let at = Int(offset - disk.metaStart)
       feedMetaRead(n, work.id, UnsafeRawBufferPointer(rebasing: disk.meta[at..<at + Int(bytes)]))
-    case .metaWrite(let block, let buffer, _, let barrier):
-      if fault == nil && !forgets(n, disk, block) {
-        disk.completeMeta(block, UnsafeRawBufferPointer(node.metaBuffers[buffer]), barrier: barrier ? work.mark : nil)
-      }
-      node.freeMetaBuffers.append(buffer)
-      feed(n, .metaDone(work.id, fault))
+    case .metaWrite: feed(n, .metaDone(work.id, fault))
     }
   }
 
@@ -262,7 +275,7 @@ extension World {
       if fault == nil { disk.completeFill(Int(range.start.value), Int(range.count.value), Stamps.discarded) }
     case .zero(let range, _):
       if fault == nil { disk.completeFill(Int(range.start.value), Int(range.count.value), Stamps.zero) }
-    case .flush: if fault == nil { disk.flush(upTo: work.mark) }
+    case .flush: if fault == nil { disk.flush(work.mark) }
     }
   }
 

@@ -17,10 +17,8 @@ extension World {
     guard !possible.isEmpty else { return }
     let n = Int(random.below(2))
     switch possible[Int(random.below(UInt64(possible.count)))] {
-    case .kill: crash(n, powerCut: false)
-    case .powerCut:
-      crash(n, powerCut: true)
-      if random.oneIn(5) { crash(1 - n, powerCut: true) }
+    case .kill: dieSometime(n, powerCut: false)
+    case .powerCut: dieSometime(n, powerCut: true)
     case .linkCut:
       if !cableIsWhole { return }
       cutCable()
@@ -90,16 +88,18 @@ extension World {
   private func leaveBehind(_ n: Int, _ work: DiskWork, powerCut: Bool) {
     let disk = nodes[n].disks[work.disk]
     switch work.what {
-    case .data(.flush): if random.oneIn(2) { disk.flush(upTo: work.mark) }
-    case .metaWrite(let block, let buffer, let torn, let barrier):
+    case .data(.flush): if random.oneIn(2) { disk.flush(work.mark) }
+    case .metaWrite(let block, let buffer, let barrier):
       let bytes = UnsafeRawBufferPointer(nodes[n].metaBuffers[buffer])
-      if barrier {
-        // First what was complete before, then the block itself, or a part of it.
-        if random.oneIn(2) { return }
-        disk.flush(upTo: work.mark)
-        if powerCut { return disk.tearMeta(block, bytes, torn: torn, &random) }
+      if barrier != .nothing {
+        // First what was complete before, the data, then the metadata; then the block itself, or a part of it.
+        let steps = random.below(4)
+        if steps == 0 { return }
+        if barrier == .everything, steps == 1 { return disk.flush(work.mark) }
+        disk.flush(work.mark, for: barrier)
+        if powerCut { return disk.tearMeta(block, bytes, &random) }
       }
-      if !powerCut && random.oneIn(2) { disk.completeMeta(block, bytes, barrier: barrier ? work.mark : nil) }
+      if !powerCut && random.oneIn(2) { disk.completeMeta(block, bytes, barrier, work.mark) }
     case .data(.write(let range, let payload, let fua)) where !powerCut:
       forPieces(range) { start, count, offset in
         disk.completeWrite(start, count, pool[payload] + offset, fua: fua)
@@ -138,8 +138,8 @@ extension World {
       disk.tear(Int(range.start.value), Int(range.count.value), &random) { _ in Stamps.discarded }
     case .data(.zero(let range, _)):
       disk.tear(Int(range.start.value), Int(range.count.value), &random) { _ in Stamps.zero }
-    case .metaWrite(let block, let buffer, let torn, false):
-      disk.tearMeta(block, UnsafeRawBufferPointer(nodes[n].metaBuffers[buffer]), torn: torn, &random)
+    case .metaWrite(let block, let buffer, .nothing):
+      disk.tearMeta(block, UnsafeRawBufferPointer(nodes[n].metaBuffers[buffer]), &random)
     default: break
     }
   }

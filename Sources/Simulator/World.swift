@@ -60,7 +60,7 @@ public final class World {
     var random = SeededGenerator(seed: seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678)
     let drawn = Circumstances.drawn(&random)
     var circumstances = given ?? drawn
-    if let planting { circumstances.planted = planting }
+    if let planting { circumstances.plant(planting) }
     // Drawn apart, so that the other lives stay what they are.
     var apart = SeededGenerator(seed: seed &+ 0x67_726f_77)
     if given == nil, planting == nil, apart.oneIn(5) {
@@ -107,6 +107,7 @@ public final class World {
         one, node: index, original: all.startsWithFullSync ? Stamps.original(index) : Stamps.zero, room: one.room)
     }
     if all.planted == .forgottenFlush { for disk in disks { disk.forgetsFlushes = true } }
+    if all.planted == .halfBarrier { for disk in disks { disk.barriersSpareData = true } }
     return Node(index: index, settings: settings, disks: disks)
   }
 

@@ -13,7 +13,7 @@ struct ActivityGateTests {
       guard case .metaWrite(_, _, let block, _, let barrier) = $0 else { return nil }
       switch block {
       case .superblock: return "superblock"
-      case .transaction: return barrier ? "transaction" : "transaction without barrier"
+      case .transaction: return barrier == .nothing ? "transaction without barrier" : "transaction"
       case .emptyTransaction: return "empty"
       case .sealedSuperblock, .erased: return "move"
       case .bitmapPage(let page): return "page \(page)"

@@ -24,7 +24,8 @@ struct WorldTests {
   @Test(
     "a fault planted in the world breaks a law",
     arguments: [
-      (PlantedFault.forgottenLog, 7), (.forgottenBitmap, 13), (.lostAck, 1), (.forgottenFlush, 1), (.forgottenWrite, 1),
+      (PlantedFault.halfBarrier, 25), (.forgottenLog, 7), (.forgottenBitmap, 13), (.lostAck, 1), (.forgottenFlush, 1),
+      (.forgottenWrite, 1),
       (.misplacedWrite, 2), (.staleRead, 3),
     ] as [(PlantedFault, UInt64)])
   func planted(_ fault: PlantedFault, first: UInt64) {

@@ -57,7 +57,8 @@ extension Engine {
       volumes[v].attach.outstanding += 1
       let offset = volumes[v].backing.placement.bitmapOffset + UInt64(page) * 4096
       fx.append(
-        .metaWrite(pageWork(.attach, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: false))
+        .metaWrite(
+          pageWork(.attach, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: .nothing))
     }
     if volumes[v].attach.outstanding == 0 { beginEmptyLog(v) }
   }
@@ -79,8 +80,8 @@ extension Engine {
       let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
       fx.append(
         .metaWrite(
-          pageWork(.attach, v, block), volumes[v].number, .emptyTransaction(block), offset: offset, barrier: block == 0)
-      )
+          pageWork(.attach, v, block), volumes[v].number, .emptyTransaction(block), offset: offset,
+          barrier: block == 0 ? .metadata : .nothing))
     }
     if volumes[v].attach.outstanding == 0 { finishAttach(v) }
   }

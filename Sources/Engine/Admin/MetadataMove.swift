@@ -57,7 +57,7 @@ extension Engine {
     volumes[v].move.outstanding += 1
     fx.append(
       .metaWrite(
-        work(.move, v), volumes[v].number, .sealedSuperblock, offset: plan.new.superblockOffset, barrier: true))
+        work(.move, v), volumes[v].number, .sealedSuperblock, offset: plan.new.superblockOffset, barrier: .everything))
   }
 
   private mutating func writeNewLog(_ v: Int) {
@@ -70,7 +70,8 @@ extension Engine {
       let offset = plan.new.activityLogOffset + UInt64(block) * 4096
       fx.append(
         .metaWrite(
-          pageWork(.move, v, block), volumes[v].number, .emptyTransaction(block), offset: offset, barrier: false))
+          pageWork(.move, v, block), volumes[v].number, .emptyTransaction(block), offset: offset,
+          barrier: .nothing))
     }
     if volumes[v].move.outstanding > 0 { return }
     volumes[v].move.isSealed ? beginContexts(v) : seal(v)
@@ -91,7 +92,7 @@ extension Engine {
         preconditionFailure("a transaction under way while the log moves")
       }
       // Bits of extents that it evicts are written before the seal is broken.
-      writeTransaction(v, transaction.blockIndex)
+      writeTransaction(v, transaction.blockIndex, forgets: true)
       return
     }
     volumes[v].move.phase = .bitmap
@@ -137,7 +138,7 @@ extension Engine {
     volumes[v].move.phase = .erasing
     volumes[v].move.outstanding += 1
     fx.append(
-      .metaWrite(work(.move, v), volumes[v].number, .erased, offset: plan.old.superblockOffset, barrier: true))
+      .metaWrite(work(.move, v), volumes[v].number, .erased, offset: plan.old.superblockOffset, barrier: .everything))
   }
 
   private mutating func finishMove(_ v: Int) {

@@ -145,8 +145,9 @@ extension Engine {
     volumes[v].superblock.issued = volumes[v].superblock.wanted
     volumes[v].superblock.inFlight = true
     let offset = volumes[v].backing.placement.superblockOffset
+    // It may say "UpToDate", "not Primary any more" or "no bitmap": all of that is about data.
     fx.append(
-      .metaWrite(work(.superblock, v), volumes[v].number, .superblock, offset: offset, barrier: true))
+      .metaWrite(work(.superblock, v), volumes[v].number, .superblock, offset: offset, barrier: .everything))
   }
 
   mutating func metaDone(_ id: WorkID, _ fault: DiskFault?) {
@@ -237,7 +238,8 @@ extension Engine {
     if barrier, volumes[v].pages.barrier == nil { volumes[v].pages.barrier = (page, volumes[v].pages.cleared) }
     fx.append(
       .metaWrite(
-        pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset, barrier: barrier))
+        pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset,
+        barrier: barrier ? .everything : .nothing))
   }
 
   private mutating func pageDone(_ v: Int, _ page: UInt32, _ fault: DiskFault?) {

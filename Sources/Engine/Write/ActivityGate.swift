@@ -221,14 +221,18 @@ extension Engine {
       }
       if volumes[v].backing.bitmap.isBeingWritten(coveringExtent: extent) { waits = true }
     }
-    if !waits { writeTransaction(v, ring) }
+    if !waits { writeTransaction(v, ring, forgets: !extents.isEmpty) }
   }
 
-  mutating func writeTransaction(_ v: Int, _ block: UInt32) {
+  /// `forgets`: extents leave the log, which from then on says that their data are durable.
+  mutating func writeTransaction(_ v: Int, _ block: UInt32, forgets: Bool) {
     volumes[v].transaction = .writing
     volumes[v].counters.activityLogWrites += 1
     let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
-    fx.append(.metaWrite(work(.activityLog, v), volumes[v].number, .transaction, offset: offset, barrier: true))
+    fx.append(
+      .metaWrite(
+        work(.activityLog, v), volumes[v].number, .transaction, offset: offset,
+        barrier: forgets ? .everything : .metadata))
   }
 
   mutating func transactionDone(_ v: Int, _ fault: DiskFault?) {

@@ -1,5 +1,6 @@
 // A disk in memory: what is on it now, and what a power cut would leave. Data are one number per sector, metadata are
-// real bytes. Law: what has been written but neither flushed nor written through is lost in `losePower`.
+// real bytes, of one device or of two that are flushed apart. Law: what has been written but neither flushed nor written through is
+// lost in `losePower`.
 import Base
 import MetaDisk
 
@@ -69,7 +70,7 @@ final class FakeDisk {
       for sector in range.start.value..<range.end.value { put(sector, 0, durable: false) }
     case .flush:
       if flushFails { return DiskFault(errno: 5) }
-      makeDurable()
+      isOnOneDevice ? makeDurable() : oldSectors.removeAll(keepingCapacity: true)
     }
     return nil
   }
@@ -98,14 +99,19 @@ final class FakeDisk {
     return stride(from: offset, to: offset + count, by: 4096).flatMap { page($0) }
   }
 
-  func metaWrite(_ offset: UInt64, _ block: [UInt8], barrier: Bool) -> DiskFault? {
+  func metaWrite(_ offset: UInt64, _ block: [UInt8], barrier: WriteBarrier) -> DiskFault? {
     if metadataFails { return DiskFault(errno: 5) }
     precondition(offset % 4096 == 0 && offset + 4096 <= facts.metaBytes, "metadata write")
-    if barrier { makeDurable() }
-    if !barrier, oldPages[offset] == nil { oldPages[offset] = page(offset) }
+    // Only a barrier for everything flushes the data where they lie on another device.
+    if barrier == .everything { oldSectors.removeAll(keepingCapacity: true) }
+    if barrier != .nothing { isOnOneDevice ? makeDurable() : oldPages.removeAll(keepingCapacity: true) }
+    if barrier == .nothing, oldPages[offset] == nil { oldPages[offset] = page(offset) }
     pages[offset] = block
     return nil
   }
+
+  /// Data and metadata share a volatile cache.
+  private var isOnOneDevice: Bool { location == .internal }
 
   private func makeDurable() {
     oldSectors.removeAll(keepingCapacity: true)
