@@ -276,6 +276,11 @@ struct ResyncTests {
     bench.say(.ping)
     bench.say(.state(bench.state(.secondary, .connected, .upToDate, .upToDate)))
     #expect(bench.node.volume().replication == .syncSource)
+    // Its word is not enough: the end begins when our own bits agree.
+    #expect(!bench.node.sent.contains { $0.packet == .ping })
+    bench.say(.pingAck)
+    #expect(bench.node.volume().replication == .syncSource)
+    #expect(bench.node.isOutOfSync(0))
     bench.say(.resyncWriteAck(BlockAck(sector: 0, blockID: syncerBlockID, size: 4096, sequence: 1)))
     #expect(bench.node.sent.last?.packet == .ping)
     bench.say(.pingAck)
