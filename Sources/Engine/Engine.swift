@@ -28,7 +28,7 @@ public struct Engine: ~Copyable {
   var inbound = ReceiverEpochs()
 
   var pending = PendingChange.none
-  var downReply: ReplyTo?
+  var waits = Waits()
   /// Requests of the application that found the tables full.
   var entrance = Queue<Event>(capacity: 64)
   /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
@@ -139,8 +139,11 @@ public struct Engine: ~Copyable {
   /// Requests that waited for something this event may have freed.
   private mutating func settleWaiting() {
     while hasRoom, !isHeldBack, let event = entrance.popFirst() { admit(event) }
+    let goesDown = waits.contains(.down)
+    if goesDown { lookAgain = true }
     while lookAgain {
       lookAgain = false
+      if goesDown { advanceDown() }
       for v in 0..<volumes.count {
         unpark(v)
         openGate(v)
@@ -190,8 +193,8 @@ public struct Engine: ~Copyable {
     for v in 0..<volumes.count {
       resyncTick(v)
       verifyTick(v)
+      attachTick(v)
     }
-    agreementTick()
   }
 
   /// When `.tick` is due; nil: nothing waits for time.
@@ -204,10 +207,10 @@ public struct Engine: ~Copyable {
     sooner(livenessDeadline)
     sooner(fencingDeadline)
     sooner(epochDeadline)
-    sooner(agreementDeadline)
     for v in 0..<volumes.count {
       sooner(volumes[v].resync.deadline)
       sooner(volumes[v].verify.nextStep)
+      sooner(volumes[v].attach.deadline)
     }
     return next
   }

@@ -185,6 +185,10 @@ extension World {
     checkGrown("idle and UpToDate")
     let trusted = (0...1).first { keeper.truth[$0].allSatisfy { $0 } }
     if let trusted { checkImage(trusted, "idle and UpToDate") } else { breakLaw("nobody has the data: \(summary)") }
+    // Whatever a command waits for has happened, or never will.
+    for pending in commands.pending where now - pending.since > World.second {
+      breakLaw("\(name(pending.node)) is idle and has not answered \(Trace.command(pending.command))")
+    }
     for n in 0...1 {
       let held = pool.count(of: .engine(n))
       if held > 0 { breakLaw("\(name(n)) is idle and holds \(held) payloads") }

@@ -3,20 +3,21 @@
 import Base
 import Protocol
 
-/// A change of ours that waits: for the peer's answer, or for something local before the peer is asked.
+/// A change of ours that waits: for the peer's answer, or for something local before the peer is asked. The command that wants
+/// it waits for `.change`.
 enum PendingChange {
   /// Whose copy is Outdated when the connection has ended.
   enum Outdating { case nobody, own, peer }
   case none
   /// Asking for volume after volume; `granted` counts them.
-  case promote(force: Bool, ReplyTo?, volume: Int)
+  case promote(force: Bool, volume: Int)
   /// Asked and granted: waits for the metadata of all volumes.
-  case promoting(force: Bool, ReplyTo?, left: Int, forced: UInt64)
-  case demoting(ReplyTo?, left: Int?)
-  case detach(Int, ReplyTo?)
-  case invalidate(Int, remote: Bool, ReplyTo)
-  case verify(Int, start: UInt64, stop: UInt64, ReplyTo)
-  case disconnect(ReplyTo?, outdating: Outdating)
+  case promoting(left: Int, forced: UInt64)
+  case demoting(left: Int?)
+  case detach(Int)
+  case invalidate(Int, remote: Bool)
+  case verify(Int, start: UInt64, stop: UInt64)
+  case disconnect(outdating: Outdating)
 
   var isNone: Bool { if case .none = self { true } else { false } }
 }
@@ -47,15 +48,16 @@ extension Engine {
     let granted = code >= 1
     switch pending {
     case .none, .promoting, .demoting: break
-    case .promote(let force, let reply, let v):
+    case .promote(let force, let v):
       if granted {
-        promotionGranted(force: force, reply, next: v + 1)
+        promotionGranted(force: force, next: v + 1)
       } else {
         pending = .none
-        refusePromotion(reply, code == -1 ? -1 : -10, why: "\(settings.peerName) answered \(code)")
+        refusePromotion(takeChange(), code == -1 ? -1 : -10, why: "\(settings.peerName) answered \(code)")
       }
-    case .detach(let v, let reply):
+    case .detach(let v):
       pending = .none
+      let reply = takeChange()
       if granted, volumes[v].state.disk == .diskless || volumes[v].attach.phase != .idle {
         // It failed and was closed while the peer was asked.
         if let reply { fx.append(.reply(reply, .done)) }
@@ -64,45 +66,48 @@ extension Engine {
       } else {
         refuseChange(reply, -10, why: "\(settings.peerName) needs this disk (answer \(code))")
       }
-    case .invalidate(let v, let remote, let reply):
+    case .invalidate(let v, let remote):
       pending = .none
+      let reply = takeChange()
       let state = volumes[v].state
       if granted, state.disk < .inconsistent || state.peerDisk < .inconsistent {
         // The peer hears of it by P_STATE, too, and goes back to Connected.
         refuseChange(reply, -5, why: "a disk of \(name(v)) was lost meanwhile")
       } else if granted {
         remote ? startFullSource(v) : startFullTarget(v)
-        fx.append(.reply(reply, .done))
+        if let reply { fx.append(.reply(reply, .done)) }
       } else {
         refuseChange(reply, -10, why: "\(settings.peerName) answered \(code)")
       }
-    case .verify(let v, let start, let stop, let reply):
+    case .verify(let v, let start, let stop):
       pending = .none
+      let reply = takeChange()
       let state = volumes[v].state
       if granted, state.conn != .connected || state.disk != .upToDate || state.peerDisk != .upToDate {
         refuseChange(reply, -18, why: "\(name(v)) is \(state.conn.name) and \(state.disk.name) meanwhile")
       } else if granted {
         startVerifySource(v, start: start, stop: stop)
-        fx.append(.reply(reply, .done))
+        if let reply { fx.append(.reply(reply, .done)) }
       } else {
         refuseChange(reply, -10, why: "\(settings.peerName) answered \(code)")
       }
-    case .disconnect(let reply, let outdating):
+    case .disconnect(let outdating):
       if granted {
         pending = .none
         link.outdatesPeer = outdating == .peer
         link.outdatesOwn = outdating == .own
-        standAlone(reply)
+        standAlone(takeChange())
       } else if code == -7, outdating == .nobody, role != .primary, !canBeOutdated {
         // Nothing here that the peer, a Primary with fencing, would have to fear.
         pending = .none
-        standAlone(reply)
+        standAlone(takeChange())
       } else if outdating == .nobody, role != .primary {
-        pending = .disconnect(reply, outdating: .own)
+        pending = .disconnect(outdating: .own)
         askToDisconnect(outdating: .own)
       } else {
         pending = .none
-        refuseChange(reply, -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
+        refuseChange(
+          takeChange(), -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
       }
     }
   }
@@ -122,35 +127,29 @@ extension Engine {
     let refusal = Refusal.stateChange(
       code, resource: settings.name, peer: settings.peerName, why: why, next: next)
     refuse(reply, refusal)
-    if let down = downReply {
-      downReply = nil
-      fx.append(.reply(down, .refused(refusal)))
-    }
+    // A step that no command of its own asked for is one of `down`.
+    if reply == nil { answer(.down, .refused(refusal)) }
   }
 
   /// The connection ended while a change was pending.
   mutating func pendingLost() {
-    let change = pending
-    switch change {
-    case .none, .promoting, .demoting: break
-    case .promote(let force, let reply, _):
+    switch pending {
+    case .none, .promoting: break
+    case .demoting: requestsDrained()
+    case .promote(let force, _):
       pending = .none
-      promote(force: force, reply)
-    case .detach(let v, let reply):
+      promote(force: force, takeChange())
+    case .detach(let v):
       pending = .none
-      detach(v, force: false, reply)
-    case .invalidate(_, _, let reply), .verify(_, _, _, let reply):
+      detach(v, force: false, takeChange())
+    case .invalidate, .verify:
       pending = .none
-      refuseChange(reply, -15)
-    case .disconnect(let reply, _):
+      refuseChange(takeChange(), -15)
+    case .disconnect:
       pending = .none
-      if let reply { fx.append(.reply(reply, .done)) }
+      answer(.change, .done)
     }
-    if case .demoting = change { requestsDrained() }
   }
-
-  var agreementDeadline: Instant? { nil }
-  mutating func agreementTick() {}
 
   // MARK: answering
 
@@ -192,7 +191,7 @@ extension Engine {
         if state.peerDisk != .upToDate { return -2 }
         if state.disk < .inconsistent { return -4 }
       case .verifyS:
-        if DigestName(rawValue: link.verifyAlgorithm) == nil { return -14 }
+        if digest(link.verifyAlgorithm) == nil { return -14 }
         if state.isSyncing || state.isVerifying { return -8 }
         if state.disk != .upToDate || state.peerDisk != .upToDate { return -2 }
       default: break
@@ -254,7 +253,6 @@ extension Engine {
       // Both asked at once: neither looks for the other again.
       link.state = .standAlone
       setConnection(.standAlone)
-      advanceDown()
     } else {
       beginSearch(after: .milliseconds(200))
     }

@@ -20,7 +20,10 @@ enum AttachPhase: Equatable {
 
 struct AttachStep {
   var phase = AttachPhase.idle
-  var reply: ReplyTo?
+  /// The connected peer has until then to say what it compares with.
+  var deadline: Instant?
+  /// Why the disk is let go again; the command hears of it when the disk is closed.
+  var refusal: Refusal?
   var facts: DiskFacts?
   /// Bytes of the log or the bitmap read so far, or blocks of the empty log written.
   var position: UInt64 = 0
@@ -51,19 +54,18 @@ extension Engine {
           why: "\(name(v)) is \(volumes[v].state.disk.name)", next: "repladm detach \(name(v))"))
       return
     }
-    volumes[v].attach = AttachStep(phase: .opening, reply: reply)
+    volumes[v].attach = AttachStep(phase: .opening)
+    wait(for: .attach, on: v, reply)
     change(v) { $0.disk = .attaching }
     fx.append(.openDisk(volumes[v].number))
   }
 
   mutating func diskRefused(_ number: VolumeNumber, _ code: Int, _ why: String) {
     let v = index(number)
-    let reply = volumes[v].attach.reply
     volumes[v].attach = AttachStep()
     change(v) { $0.disk = .diskless }
-    defer { advanceDown() }
-    refuse(
-      reply,
+    refuseWaiting(
+      .attach, on: v,
       .request(
         code, "Can not open backing device", why: why, next: "then run repladm attach \(name(v))"))
   }
@@ -114,9 +116,8 @@ extension Engine {
       v, 118, "meta-data I/O error \(fault.errno)", next: "replace the device, then: repladm create-md \(name(v))")
   }
 
-  /// The superblock says "in use": the disk takes part from here on.
+  /// The superblock says "in use": the disk takes part from here on, at once where no peer is there to compare it with.
   mutating func attachDurable(_ v: Int) {
-    let reply = volumes[v].attach.reply
     volumes[v].attach = AttachStep()
     let state = recordedDiskState(v)
     log(
@@ -124,24 +125,20 @@ extension Engine {
         + "current UUID \(hex(volumes[v].generations.current))")
     // In the middle of a handshake the peer has been told "Diskless": it learns of this disk as in a connection.
     if volumes[v].state.conn >= .wfReportParams {
+      volumes[v].attach.deadline = now + handshakeLimit
       change(v) { $0.disk = .negotiating }
       sendSizes(v)
       sendGenerations(v)
       sendState(v)
     } else if isStale(v) {
+      volumes[v].attach.refusal = tooOld(v)
       beginDetach(v, graceful: true, nil)
-      refuse(
-        reply,
-        .request(
-          103, "attach of \(name(v)) failed", why: "the disk is older than the data that this Primary has shown",
-          next: "connect the node that has them first: repladm connect \(settings.name)"))
       return
     } else {
       change(v) { $0.disk = state }
+      answer(.attach, on: v, .done)
     }
     announceSize(v)
-    if let reply { fx.append(.reply(reply, .done)) }
-    advanceDown()
   }
 
   /// A fault's sentence as part of another.
@@ -151,12 +148,12 @@ extension Engine {
   }
 
   mutating func giveUpAttach(_ v: Int, _ number: Int, _ why: String, next: String) {
-    let reply = volumes[v].attach.reply
     volumes[v].attach = AttachStep()
+    volumes[v].attach.refusal = .request(number, "attach of \(name(v)) failed", why: why, next: next)
     volumes[v].superblock = SuperblockWrites()
     volumes[v].dropBacking()
-    volumes[v].detach = DetachStep(phase: .closing, reply: nil)
+    answerLossOfDisk(v)
+    volumes[v].detach = DetachStep(phase: .closing)
     fx.append(.closeDisk(volumes[v].number))
-    refuse(reply, .request(number, "attach of \(name(v)) failed", why: why, next: next))
   }
 }

@@ -27,7 +27,8 @@ extension Engine {
       if let v = known(volume, reply) { resize(v, limit: limit, assumeClean: assumeClean, reply) }
     case .suspendIO: suspend(true, reply)
     case .resumeIO: suspend(false, reply)
-    case .down: down(reply)
+    // The next step is taken whenever an event has been handled.
+    case .down: wait(for: .down, reply)
     }
   }
 
@@ -70,7 +71,6 @@ extension Engine {
     switch link.phase {
     case .down:
       if let reply { fx.append(.reply(reply, .done)) }
-      advanceDown()
     case .searching, .resting, .greeting: standAlone(reply)
     case .up:
       if force || link.state < .connected {
@@ -83,7 +83,8 @@ extension Engine {
       }
       closeEpoch()
       let outdating = wouldNeedFencing ? PendingChange.Outdating.peer : .nobody
-      pending = .disconnect(reply, outdating: outdating)
+      pending = .disconnect(outdating: outdating)
+      wait(for: .change, reply)
       askToDisconnect(outdating: outdating)
     }
   }
@@ -115,7 +116,8 @@ extension Engine {
         refuseChange(reply, -18, why: "another state change is under way")
         return
       }
-      pending = .detach(v, reply)
+      pending = .detach(v)
+      wait(for: .change, reply)
       ask(v, mask: 0x1e00, value: 0x400)
     } else {
       beginDetach(v, graceful: true, reply)
@@ -146,7 +148,8 @@ extension Engine {
     } else if !pending.isNone {
       refuseChange(reply, -18, why: "another state change is under way")
     } else {
-      pending = .invalidate(v, remote: remote, reply)
+      pending = .invalidate(v, remote: remote)
+      wait(for: .change, reply)
       ask(v, mask: 0x1f0, value: remote ? 0xb0 : 0xc0)
     }
   }
@@ -163,7 +166,7 @@ extension Engine {
         next: "demote it first: repladm secondary \(settings.name)")
     } else {
       change(v) { $0.disk = .outdated }
-      writeSuperblock(v, then: .outdated(reply))
+      writeSuperblock(v, then: .reply(reply))
     }
   }
 
@@ -209,7 +212,7 @@ extension Engine {
         flushBitmap(v, lazy: true, then: .nothing)
       }
     }
-    writeSuperblock(v, then: .replied(reply))
+    writeSuperblock(v, then: .reply(reply))
   }
 
   private mutating func pauseSync(_ v: Int, _ on: Bool, _ reply: ReplyTo) {
@@ -235,15 +238,10 @@ extension Engine {
 
   // MARK: down
 
-  private mutating func down(_ reply: ReplyTo) {
-    if let earlier = downReply { fx.append(.reply(earlier, .done)) }
-    downReply = reply
-    advanceDown()
-  }
-
-  /// The next step of `down`: demote, disconnect, detach; each calls again when it is done.
+  /// The next step of `down`: demote, disconnect, detach. Looked at after every event, so that whatever ends a step, or the
+  /// change that is under way, lets it go on.
   mutating func advanceDown() {
-    guard let reply = downReply, pending.isNone else { return }
+    guard waits.contains(.down), pending.isNone else { return }
     if role == .primary {
       demote(nil)
       return
@@ -260,7 +258,10 @@ extension Engine {
         return
       }
     }
-    downReply = nil
-    fx.append(.reply(reply, .done))
+    answer(.down, .done)
+    // What an operator still waits for (the word of fence-peer) will not come to this node.
+    for one in waits.take({ $0.then.reply != nil }) {
+      refuse(one.then.reply, .stateChange(-18, resource: settings.name, peer: settings.peerName, why: "it is down"))
+    }
   }
 }

@@ -16,17 +16,14 @@ struct DetachStep: Sendable {
   }
   static let none = DetachStep()
   var phase = Phase.none
-  var reply: ReplyTo?
 }
 
 extension Engine {
   /// Everything local has to end, then the disk is closed.
   mutating func beginDetach(_ v: Int, graceful: Bool, _ reply: ReplyTo?) {
-    if volumes[v].detach.phase != .none {
-      if let reply { fx.append(.reply(reply, .done)) }
-      return
-    }
-    volumes[v].detach = DetachStep(phase: .draining(graceful: graceful), reply: reply)
+    wait(for: .detach, on: v, reply)
+    if volumes[v].detach.phase != .none { return }
+    volumes[v].detach = DetachStep(phase: .draining(graceful: graceful))
     noteExposed(v)
     change(v) { $0.disk = .failed }
     if volumes[v].state.conn >= .connected { sendState(v) }
@@ -98,39 +95,32 @@ extension Engine {
 
   /// Waiters of a disk that is gone: nothing will become durable any more, and nothing needs to.
   private mutating func runLost(_ v: Int) {
-    let waiters = volumes[v].superblock.waiters
     volumes[v].superblock = SuperblockWrites()
     volumes[v].pages = PageWrites()
     volumes[v].transaction = .idle
-    for waiter in waiters {
-      switch waiter.then {
-      case .promoted: promotionDurable(v)
-      case .demoted: demotionFlushed(v)
-      case .outdated(let reply), .replied(let reply): fx.append(.reply(reply, .done))
-      default: break
-      }
-    }
+    answerLossOfDisk(v)
     releaseHeld(v)
     moveLost(v)
   }
 
   mutating func diskClosed(_ number: VolumeNumber) {
     let v = index(number)
-    let reply = volumes[v].detach.reply
+    let refusal = volumes[v].attach.refusal
+    volumes[v].attach = AttachStep()
     volumes[v].detach = .none
     change(v) { $0.disk = .diskless }
     if volumes[v].state.conn >= .connected { sendState(v) }
     // A peer without a disk has nothing to mark.
     if volumes[v].state.peerDisk >= .inconsistent { lostUnflushed(v) }
     announceSize(v)
-    if let reply { fx.append(.reply(reply, .done)) }
-    advanceDown()
+    answer(.detach, on: v, .done)
+    if waits.contains(.attach, v) { refuseWaiting(.attach, on: v, refusal ?? lostInAttach(v)) }
   }
 
   /// Disk and metadata operations under way on this volume, and writes that wait to become some.
   func localIO(_ v: Int) -> Int {
     volumes[v].ioInFlight + volumes[v].writesForDisk + volumes[v].pages.inFlight
-      + (volumes[v].superblock.inFlight ? 1 : 0) + (volumes[v].transaction.isWriting ? 1 : 0)
+      + (volumes[v].superblock.inFlight ? 1 : 0) + volumes[v].transaction.outstanding
       + volumes[v].move.outstanding
   }
 

@@ -38,7 +38,7 @@ extension Engine {
     }
     if needsFencing {
       if !afterFencing {
-        fencing.promotions.append(Fencing.Promotion(force: force, reply: reply))
+        waits.add(.fencing, nil, .promote(force: force, reply))
         fencing.isDue = true
         fenceIfDue()
         return
@@ -55,7 +55,8 @@ extension Engine {
     for v in 0..<volumes.count where volumes[v].state.disk == .consistent && volumes[v].state.conn < .connected {
       change(v) { $0.disk = .upToDate }
     }
-    promotionGranted(force: force, reply, next: 0)
+    wait(for: .change, reply)
+    promotionGranted(force: force, next: 0)
   }
 
   mutating func refusePromotion(_ reply: ReplyTo?, _ code: Int32, why: String = "") {
@@ -63,18 +64,18 @@ extension Engine {
   }
 
   /// Asks for the next connected volume; when all have been granted, goes on.
-  mutating func promotionGranted(force: Bool, _ reply: ReplyTo?, next: Int) {
+  mutating func promotionGranted(force: Bool, next: Int) {
     var v = next
     while v < volumes.count {
       if volumes[v].state.conn >= .connected {
-        pending = .promote(force: force, reply, volume: v)
-        sendPing(.promotion)
+        pending = .promote(force: force, volume: v)
+        sendPing(.nothing)
         if needsForce(v) { ask(v, mask: 0x1e03, value: 0x1001) } else { ask(v, mask: 0x3, value: 0x1) }
         return
       }
       v += 1
     }
-    becomePrimary(force: force, reply)
+    becomePrimary()
   }
 
   private func needsForce(_ v: Int) -> Bool {
@@ -82,14 +83,13 @@ extension Engine {
     return state.disk != .upToDate && !(state.conn >= .connected && state.peerDisk == .upToDate)
   }
 
-  private mutating func becomePrimary(force: Bool, _ reply: ReplyTo?) {
+  private mutating func becomePrimary() {
     var forced: UInt64 = 0
     for v in 0..<volumes.count where needsForce(v) {
       warn("\(name(v)): forced to consider local data as UpToDate!")
       forced |= 1 << UInt64(v)
     }
-    let left = volumes.count
-    pending = .promoting(force: force, reply, left: left, forced: forced)
+    pending = .promoting(left: volumes.count, forced: forced)
     // The new generation is drawn while the old one still says Secondary: bit 0 of what becomes the bitmap slot tells
     // whether this node was Primary when the histories parted (wire spec 5.1, 5.4).
     for v in 0..<volumes.count {
@@ -111,13 +111,13 @@ extension Engine {
 
   /// Its disk is declared good in the next step.
   func isBeingForced(_ v: Int) -> Bool {
-    if case .promoting(_, _, _, let forced) = pending { forced & 1 << UInt64(v) != 0 } else { false }
+    if case .promoting(_, let forced) = pending { forced & 1 << UInt64(v) != 0 } else { false }
   }
 
   mutating func promotionDurable(_ v: Int) {
-    guard case .promoting(let force, let reply, let left, let forced) = pending else { return }
+    guard case .promoting(let left, let forced) = pending else { return }
     if left > 1 {
-      pending = .promoting(force: force, reply, left: left - 1, forced: forced)
+      pending = .promoting(left: left - 1, forced: forced)
       return
     }
     pending = .none
@@ -125,7 +125,7 @@ extension Engine {
       if forced & 1 << UInt64(v) != 0 { sendGenerations(v) }
       sendState(v)
     }
-    if let reply { fx.append(.reply(reply, .done)) }
+    answer(.change, .done)
   }
 
   mutating func demote(_ reply: ReplyTo?) {
@@ -135,50 +135,48 @@ extension Engine {
     }
     if role != .primary {
       if let reply { fx.append(.reply(reply, .done)) }
-      advanceDown()
       return
     }
-    pending = .demoting(reply, left: nil)
+    pending = .demoting(left: nil)
+    wait(for: .change, reply)
     endFreeze()
     requestsDrained()
   }
 
   /// The application waits for nothing, or the peer has acknowledged an epoch: a demotion may go on.
   mutating func requestsDrained() {
-    guard case .demoting(let reply, nil) = pending else { return }
+    guard case .demoting(nil) = pending else { return }
     for v in 0..<volumes.count where volumes[v].requests > 0 { return }
     if link.phase.isUp {
       closeEpoch()
       if !epochs.closed.isEmpty { return }
     }
-    pending = .demoting(reply, left: volumes.count)
+    pending = .demoting(left: volumes.count)
     for v in 0..<volumes.count {
-      if volumes[v].isAttached { flushBitmap(v, lazy: true, then: .demoted) } else { demotionFlushed(v) }
+      if volumes[v].recordsState { flushBitmap(v, lazy: true, then: .demoted) } else { demotionFlushed(v) }
     }
   }
 
   mutating func demotionFlushed(_ v: Int) {
-    guard case .demoting(let reply, let left?) = pending else { return }
+    guard case .demoting(let left?) = pending else { return }
     if left > 1 {
-      pending = .demoting(reply, left: left - 1)
+      pending = .demoting(left: left - 1)
       return
     }
     pending = .none
     setRole(.secondary)
     for v in 0..<volumes.count {
       if volumes[v].state.conn >= .connected { sendState(v) }
-      if volumes[v].isAttached { writeSuperblock(v, then: .nothing) }
+      if volumes[v].recordsState { writeSuperblock(v, then: .nothing) }
     }
     // Answered when the metadata of the first volume with a disk says so.
-    if let reply {
-      if let first = firstWithDisk() {
-        volumes[first].superblock.waiters.append(
-          .init(generation: volumes[first].superblock.wanted, then: .replied(reply)))
-      } else {
-        fx.append(.reply(reply, .done))
-      }
+    guard let first = firstWithDisk() else {
+      answer(.change, .done)
+      return
     }
-    advanceDown()
+    if let reply = takeChange() {
+      waits.add(.superblock(volumes[first].superblock.wanted), first, .demotionReply(reply))
+    }
   }
 
   /// Nobody uses a node that is demoted, so nobody waits for the end of a fencing. What was written and not answered
@@ -213,7 +211,7 @@ extension Engine {
   }
 
   private func firstWithDisk() -> Int? {
-    for v in 0..<volumes.count where volumes[v].isAttached { return v }
+    for v in 0..<volumes.count where volumes[v].recordsState { return v }
     return nil
   }
 

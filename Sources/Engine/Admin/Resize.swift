@@ -163,7 +163,7 @@ extension Engine {
     guard let reply = volumes[v].resize.reply else { return }
     volumes[v].resize.reply = nil
     if volumes[v].isAttached {
-      writeSuperblock(v, then: .replied(reply))
+      writeSuperblock(v, then: .reply(reply))
     } else {
       refuseChange(reply, -18, why: "\(name(v)) has lost its disk")
     }

@@ -7,10 +7,6 @@ import Base
 public enum FencingPolicy: Sendable { case dontCare, resourceOnly, resourceAndStonith }
 
 struct Fencing {
-  struct Promotion {
-    var force: Bool
-    var reply: ReplyTo?
-  }
   /// Requests of the application wait for the end of a fencing (resource-and-stonith).
   var isFrozen = false
   /// A demotion lets nobody wait: what the lost peer may lack is answered with an error.
@@ -20,8 +16,6 @@ struct Fencing {
   var running: WorkID?
   /// `Link.established` when the handler was started.
   var asked: UInt32 = 0
-  /// They wait for the answer.
-  var promotions: [Promotion] = []
 }
 
 extension VolumeState {
@@ -79,7 +73,7 @@ extension Engine {
   mutating func fenceIfDue() {
     guard fencing.isDue, fencing.running == nil else { return }
     fencing.isDue = false
-    if role != .primary, fencing.promotions.isEmpty { return }
+    if role != .primary, !waits.contains(.fencing) { return }
     if !needsFencing || link.state >= .wfReportParams { return promoteFenced() }
     guard bestDisk >= .consistent else {
       warn("\(settings.name): not fencing \(settings.peerName): this node's own data are not even Consistent")
@@ -135,9 +129,9 @@ extension Engine {
   }
 
   private mutating func promoteFenced() {
-    let waiting = fencing.promotions
-    fencing.promotions = []
-    for one in waiting { promote(force: one.force, one.reply, afterFencing: true) }
+    for one in waits.take(.fencing) {
+      if case .promote(let force, let reply) = one.then { promote(force: force, reply, afterFencing: true) }
+    }
   }
 
   // MARK: frozen I/O

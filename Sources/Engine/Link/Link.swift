@@ -94,14 +94,4 @@ struct Link {
   var pingTimer = Instant(nanoseconds: 0)
   var dataHeard = false
   var pingDeadline: Instant?
-  /// Steps that wait for the ack of a ping, oldest first.
-  var pingWaiters: [PingWaiter] = []
-}
-
-enum PingWaiter: Equatable {
-  case keepalive
-  case promotion
-  case resyncTarget(volume: Int)
-  case resyncSource(volume: Int)
-  case verify(volume: Int)
 }

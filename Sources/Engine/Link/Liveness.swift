@@ -8,22 +8,18 @@ extension Engine {
     link.dataHeard = false
   }
 
-  mutating func sendPing(_ waiter: PingWaiter) {
+  /// `then` goes on when the peer has seen everything that was sent before.
+  mutating func sendPing(_ then: Continuation, _ v: Int? = nil) {
+    guard link.phase.isUp else { return }
     sendMeta(.ping)
-    link.pingWaiters.append(waiter)
+    waits.add(.ping, v, then)
     if link.pingDeadline == nil { link.pingDeadline = now + settings.net.pingTimeout }
   }
 
   mutating func pingAcked() {
-    guard !link.pingWaiters.isEmpty else { return }
-    let waiter = link.pingWaiters.removeFirst()
-    link.pingDeadline = link.pingWaiters.isEmpty ? nil : now + settings.net.pingTimeout
-    switch waiter {
-    case .keepalive, .promotion: break
-    case .resyncTarget(let v): resyncTargetPinged(v)
-    case .resyncSource(let v): resyncSourcePinged(v)
-    case .verify(let v): verifyPinged(v)
-    }
+    guard let one = waits.takeFirst(.ping) else { return }
+    link.pingDeadline = waits.all.contains { $0.reason == .ping } ? now + settings.net.pingTimeout : nil
+    if let v = one.volume { goOn(v, one.then) }
   }
 
   /// Whether the peer owes an ack, and until when it is waited for.
@@ -62,7 +58,7 @@ extension Engine {
         link.pingTimer = now
         link.dataHeard = false
       } else {
-        sendPing(.keepalive)
+        sendPing(.nothing)
       }
     }
     if let due = ackDeadline, now >= due {

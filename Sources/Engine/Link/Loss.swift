@@ -8,15 +8,14 @@ extension Engine {
   mutating func breakLink(_ reason: ConnectionState, _ why: String) {
     guard link.phase.isConnecting else { return }
     warn("\(settings.name): connection lost (\(reason.name)): \(why)")
-    if case .disconnect(let reply, _) = pending {
+    if case .disconnect = pending {
       // The end was wanted; nobody is left to agree.
       pending = .none
-      standAlone(reply)
+      standAlone(takeChange())
       return
     }
     endLink(reason)
     beginSearch(after: link.wasUp ? .milliseconds(100) : .seconds(1))
-    advanceDown()
   }
 
   /// A refusal: the connection ends, and an operator has to do something before it is tried again.
@@ -28,15 +27,14 @@ extension Engine {
     link.phase = .down
     link.state = .standAlone
     setConnection(.standAlone)
-    advanceDown()
   }
 
   /// End of stream on one of the sockets.
   mutating func peerHungUp(_ reason: ConnectionState) {
     switch pending {
-    case .disconnect(let reply, _):
+    case .disconnect:
       pending = .none
-      standAlone(reply)
+      standAlone(takeChange())
     default:
       if link.state == .tearDown {
         endLink(.tearDown)
@@ -61,7 +59,6 @@ extension Engine {
     link.refusedBecause = nil
     setConnection(.standAlone)
     if let reply { fx.append(.reply(reply, .done)) }
-    advanceDown()
   }
 
   /// Takes down sockets and everything that lived on them. The phase is set by the caller.
@@ -83,7 +80,6 @@ extension Engine {
     link.phase = .down
     link.state = reason
     link.generation &+= 1
-    link.pingWaiters = []
     link.pingDeadline = nil
 
     // Looked at before anything is marked that the peer only may lack.
@@ -103,6 +99,7 @@ extension Engine {
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached {
         if isStale(v) {
           warn("\(name(v)): connection lost while the disk was being attached: it is older than the data in use")
+          volumes[v].attach.refusal = tooOld(v)
           beginDetach(v, graceful: true, nil)
         } else {
           let recorded = recordedDiskState(v)
@@ -113,7 +110,7 @@ extension Engine {
     if outdatesOwn { outdateSelf() }
     settleDropped()
     dropRemoteReads()
-    pendingLost()
+    answerLossOfPeer()
     if link.wasUp { call(.disconnected, 0) }
     // The last answer did not help, or was not for this loss.
     if fencing.isFrozen { fencing.isDue = true }

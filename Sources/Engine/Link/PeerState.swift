@@ -86,7 +86,7 @@ extension Engine {
       verdict = decided
       if old.disk == .negotiating, isStale(v) {
         guard case .target = decided.action else {
-          warn("\(name(v)): attach refused: this disk is older than the data this Primary has shown")
+          volumes[v].attach.refusal = tooOld(v)
           beginDetach(v, graceful: true, nil)
           return
         }
@@ -103,7 +103,7 @@ extension Engine {
       case .source: conn = .wfBitMapS
       case .target: conn = .wfBitMapT
       case .refuse(let reason):
-        refuseComparison(v, reason, packed)
+        refuseComparison(v, reason, packed, haveAncestor: decided.comparison != -100)
         return
       }
     }
@@ -262,9 +262,11 @@ extension Engine {
     volumes[v].peerGenerations = verdict.peer
   }
 
-  private mutating func refuseComparison(_ v: Int, _ reason: GenerationRefusal, _ packed: PackedState) {
+  private mutating func refuseComparison(
+    _ v: Int, _ reason: GenerationRefusal, _ packed: PackedState, haveAncestor: Bool
+  ) {
     if volumes[v].state.disk == .negotiating {
-      warn("\(name(v)): attach refused: \(reason.sentence)")
+      volumes[v].attach.refusal = doesNotFit(v, reason, haveAncestor: haveAncestor)
       beginDetach(v, graceful: true, nil)
       return
     }
@@ -307,7 +309,6 @@ extension Engine {
     link.phase = .down
     link.state = .standAlone
     setConnection(.standAlone)
-    advanceDown()
   }
 
   private mutating func startFrom(_ v: Int, _ verdict: GenerationVerdict) {

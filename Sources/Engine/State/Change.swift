@@ -114,6 +114,7 @@ extension Engine {
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
+    if old.disk == .negotiating, new.disk != .negotiating { comparisonEnded(v, new.disk) }
     if old.conn >= .connected, new.conn < .connected {
       volumes[v].compareAgain = false
       // The next handshake compares the sizes.
@@ -132,7 +133,11 @@ extension Engine {
     {
       if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
     }
-    if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent { markUnacknowledged(v) }
+    if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent {
+      markUnacknowledged(v)
+      // A peer without disk does not say how large it has become.
+      answerResize(v)
+    }
     if new.conn >= .connected, new.disk == .upToDate, new.peerDisk == .upToDate {
       if volumes[v].isAttached { volumes[v].backing.crashedPrimary = false }
     }

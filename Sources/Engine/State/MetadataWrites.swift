@@ -4,30 +4,7 @@ import Base
 import MetaDisk
 import Protocol
 
-/// What goes on once a superblock, or the bitmap, is durable.
-enum AfterMetadata: Equatable {
-  case nothing
-  case promoted
-  case demoted
-  case attached
-  case detached
-  case outdated(ReplyTo)
-  case replied(ReplyTo)
-  case resyncTargetDone
-  case targetReady
-  case sourceReady
-  case fullSyncStored
-  case superblock
-  case transaction
-  case movedBitmap
-  case moved
-}
-
 struct SuperblockWrites {
-  struct Waiter {
-    var generation: UInt64
-    var then: AfterMetadata
-  }
   /// Counts changes; `issued` is in the write under way, `durable` on disk.
   var wanted: UInt64 = 0
   var issued: UInt64 = 0
@@ -36,7 +13,6 @@ struct SuperblockWrites {
   var waitsForPages = false
   /// Writes that only this node has are answered when this is durable.
   var fence: UInt64 = 0
-  var waiters: [Waiter] = []
   var isFenced: Bool { durable < fence }
 }
 
@@ -46,7 +22,6 @@ struct PageWrites {
   /// Next page to look at while everything dirty is being written.
   var scanning: UInt32?
   var includeLazy = false
-  var waiters: [AfterMetadata] = []
   var again = false
   /// Blocks whose bits were cleared because the peer's data are on this disk, perhaps only in its cache; and how many
   /// of them are known to be durable.
@@ -120,11 +95,11 @@ extension Engine {
   }
 
   /// Writes the superblock with the state of now; `then` happens when it is durable.
-  mutating func writeSuperblock(_ v: Int, then: AfterMetadata) {
+  mutating func writeSuperblock(_ v: Int, then: Continuation) {
     precondition(volumes[v].isAttached, "no disk, no superblock")
     volumes[v].superblock.wanted += 1
     if then != .nothing {
-      volumes[v].superblock.waiters.append(.init(generation: volumes[v].superblock.wanted, then: then))
+      waits.add(.superblock(volumes[v].superblock.wanted), v, then)
     }
     issueSuperblock(v)
   }
@@ -179,16 +154,17 @@ extension Engine {
   /// Lets those go on whose superblock is durable, or (after a failure) can never be.
   mutating func runSuperblockWaiters(_ v: Int) {
     let durable = volumes[v].superblock.durable
-    let due = volumes[v].superblock.waiters.filter { $0.generation <= durable }
-    volumes[v].superblock.waiters.removeAll { $0.generation <= durable }
-    for waiter in due { after(v, waiter.then) }
+    let due = waits.take { one in
+      if case .superblock(let change) = one.reason { one.volume == v && change <= durable } else { false }
+    }
+    for one in due { goOn(v, one.then) }
     if !volumes[v].superblock.isFenced { releaseHeld(v) }
   }
 
   /// Writes every dirty bitmap page; `then` happens when those that are dirty now are on disk (not yet durable: the
   /// barrier of the next superblock or transaction makes them so).
-  mutating func flushBitmap(_ v: Int, lazy: Bool, then: AfterMetadata) {
-    volumes[v].pages.waiters.append(then)
+  mutating func flushBitmap(_ v: Int, lazy: Bool, then: Continuation) {
+    if then != .nothing { waits.add(.bitmap, v, then) }
     if volumes[v].pages.scanning == nil {
       volumes[v].pages.scanning = 0
       volumes[v].pages.includeLazy = lazy
@@ -222,10 +198,8 @@ extension Engine {
 
   private mutating func finishPages(_ v: Int) {
     guard volumes[v].pages.scanning == nil, volumes[v].pages.inFlight == 0 else { return }
-    let due = volumes[v].pages.waiters
-    volumes[v].pages.waiters.removeAll()
     volumes[v].pages.includeLazy = false
-    for then in due { after(v, then) }
+    for one in waits.take(.bitmap, v) { goOn(v, one.then) }
   }
 
   mutating func writePage(_ v: Int, _ page: UInt32) {
@@ -261,30 +235,6 @@ extension Engine {
       advanceMove(v)
     }
     advanceDetach(v)
-  }
-
-  /// A continuation of a metadata write.
-  private mutating func after(_ v: Int, _ then: AfterMetadata) {
-    switch then {
-    case .nothing: break
-    case .promoted: promotionDurable(v)
-    case .demoted: demotionFlushed(v)
-    case .attached: attachDurable(v)
-    case .detached: detachFlushed(v)
-    case .outdated(let reply), .replied(let reply): fx.append(.reply(reply, .done))
-    case .resyncTargetDone: resyncTargetDurable(v)
-    case .targetReady: targetReady(v)
-    case .sourceReady: sourceReady(v)
-    case .fullSyncStored:
-      putFullSync(v, false)
-      writeSuperblock(v, then: .nothing)
-    case .superblock:
-      volumes[v].superblock.waitsForPages = false
-      issueSuperblock(v)
-    case .transaction: break
-    case .movedBitmap: movedBitmap(v)
-    case .moved: moved(v)
-    }
   }
 
   /// Metadata cannot be written: nothing this disk says can be trusted to survive, so it is given up.

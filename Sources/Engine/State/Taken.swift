@@ -66,6 +66,7 @@ extension Engine {
         volumes[v].ranges.count == 0 || !writes.isEmpty || !peerRequests.isEmpty || !volumes[v].resync.asked.isEmpty
           || !volumes[v].verify.asked.isEmpty, "a range in use that nobody uses")
     }
+    checkWaits()
     precondition(requests <= writes.count + reads.count + flushes.count, "requests that are in no table")
   }
 }

@@ -124,6 +124,8 @@ struct Volume: ~Copyable {
   var hasDisk: Bool {
     isAttached && (state.disk >= .inconsistent || state.disk == .negotiating)
   }
+  /// What the metadata say follows the state: while a disk is being attached they are read, and put right, first.
+  var recordsState: Bool { isAttached && (attach.phase == .idle || attach.phase == .final) && detach.phase != .closing }
   var outOfSync: UInt64 { isAttached ? backing.bitmap.setCount : 0 }
 
   var backing: Backing {

@@ -69,6 +69,14 @@ final class Pair {
 
   func pass(_ time: Interval) { run(limit: time) }
 
+  /// One event at one node, or one packet; where nothing is left to do, time goes on to the next deadline.
+  func advance() {
+    for node in both where node.step() { return }
+    if network.deliver() { return }
+    guard let next = both.compactMap({ $0.engine.nextDeadline }).min() else { return }
+    for node in both { node.now = max(now, next) }
+  }
+
   // MARK: Orders
 
   /// Gives a command and waits for its outcome.
