@@ -246,7 +246,10 @@ public struct ActivityLog: ~Copyable {
 
   /// Deployed tools misread a ring whose numbers cross 2^31. Some time before that, when no reference is held: write
   /// out the bitmap, initialise the ring and `reset`.
-  public var shouldRestart: Bool { nextTransaction >= 1 << 30 }
+  public var shouldRestart: Bool { nextTransaction >= ActivityLog.restartsAt }
+
+  /// Half of what the numbers of a ring may reach.
+  public static let restartsAt: UInt32 = 1 << 30
 
   /// Empties the log after its ring has been initialised. Nobody may hold a reference.
   public mutating func reset(firstTransaction: UInt32 = 0) {

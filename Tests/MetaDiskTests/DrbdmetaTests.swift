@@ -125,7 +125,10 @@ struct Life {
   private mutating func writeRing(into opened: inout OpenedImage) {
     var log = ActivityLog(
       slots: [67, 257, 1237, 3000][Int(random.below(4))], stripes: placement.alStripes,
-      stripeSize4k: placement.alStripeSize4k, firstTransaction: UInt32(random.below(100)))
+      stripeSize4k: placement.alStripeSize4k,
+      // Young, or so old that its numbers are about to begin anew.
+      firstTransaction: random.oneIn(2)
+        ? UInt32(random.below(100)) : ActivityLog.restartsAt - 30 + UInt32(random.below(60)))
     let extents = (opened.superblock.effectiveSize.value + 8191) / 8192 + 1
     let transactions = random.oneIn(6) ? 0 : random.below(60)
     var last: UInt32?
@@ -139,7 +142,14 @@ struct Life {
       log.committed()
       last = transaction.blockIndex
     }
-    if let last, random.oneIn(3) {
+    if random.oneIn(5) {
+      // The power went while the ring was emptied, block after block.
+      var empty = [UInt8](repeating: 0, count: 4096)
+      empty.withUnsafeMutableBytes { ActivityLogBlock.initialize($0) }
+      for block in 0..<random.below(UInt64(placement.activityLogBlocks)) {
+        opened.image.write(placement.activityLogOffset + block * 4096, empty)
+      }
+    } else if let last, random.oneIn(3) {
       opened.image.write(placement.activityLogOffset + UInt64(last) * 4096 + 2000, Array("torn".utf8))
     }
   }

@@ -34,6 +34,8 @@ extension Engine {
   mutating func beginMove(_ v: Int, _ plan: MetadataMove, _ facts: DiskFacts) {
     precondition(volumes[v].move.phase == .idle, "the metadata are moving already")
     volumes[v].move = MetadataMoveStep(phase: .quieting, plan: plan, facts: facts)
+    // The pages that it waits for are held back from here on: it is begun again afterwards.
+    if volumes[v].transaction == .flushing { volumes[v].transaction = .idle }
     log("\(name(v)): Moving the internal meta data to their proper location")
     advanceMove(v)
   }
@@ -116,7 +118,7 @@ extension Engine {
   }
 
   /// The disk is given up without writing anything more.
-  private func isClosing(_ v: Int) -> Bool {
+  func isClosing(_ v: Int) -> Bool {
     switch volumes[v].detach.phase {
     case .draining(graceful: false), .closing: true
     default: false

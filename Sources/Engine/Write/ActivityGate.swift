@@ -79,7 +79,18 @@ enum TransactionStep: Equatable {
   /// Bitmap pages of evicted extents are being written; then the block goes to this place of the ring.
   case evicting([ExtentNumber], ring: UInt32)
   case writing
-  var isWriting: Bool { self == .writing }
+  /// The numbers begin anew (LogRestart): the bitmap is being written, then blocks of an empty ring.
+  case flushing
+  case emptying(next: UInt32, outstanding: Int)
+
+  /// Blocks of the log under way.
+  var outstanding: Int {
+    switch self {
+    case .writing: 1
+    case .emptying(_, let outstanding): outstanding
+    case .idle, .evicting, .flushing: 0
+    }
+  }
 }
 
 extension Engine {
@@ -139,6 +150,7 @@ extension Engine {
   private mutating func takeExtents(_ v: Int, _ one: Parked) -> Bool {
     let extents = gatedRange(one)
     var taken = extentsTaken(one)
+    if taken == 0, logMustRest(v) { return false }
     while taken < extents.count {
       if volumes[v].backing.log.begin(ExtentNumber(extents.lowerBound + UInt32(taken))) == .starved {
         // Referenced by writes whose epoch is open: only a barrier sets them free.
@@ -204,6 +216,7 @@ extension Engine {
 
   mutating func startTransaction(_ v: Int) {
     if volumes[v].move.holdsPages { return }
+    restartLog(v)
     guard volumes[v].transaction == .idle, volumes[v].backing.log.hasPending else { return }
     guard let transaction = volumes[v].backing.log.prepare() else { return }
     volumes[v].transaction = .evicting(transaction.evicted, ring: transaction.blockIndex)
@@ -236,6 +249,7 @@ extension Engine {
   }
 
   mutating func transactionDone(_ v: Int, _ fault: DiskFault?) {
+    if case .emptying = volumes[v].transaction { return emptyBlockDone(v, fault) }
     volumes[v].transaction = .idle
     if let fault {
       metadataFailed(v, fault)
