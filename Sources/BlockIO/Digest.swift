@@ -35,6 +35,16 @@ public enum DigestAlgorithm: String, Sendable, CaseIterable {
     }
   }
 
+  /// Those that a policy of this system forbids (FIPS forbids md5): libcrypto knows the name and refuses to begin, or does not
+  /// give the method. Looked at once: a policy holds for the life of a process.
+  public static let forbidden: Set<DigestAlgorithm> = {
+    var found: Set<DigestAlgorithm> = []
+    for algorithm in allCases {
+      do throws(DigestForbidden) { _ = try Digest(algorithm) } catch { found.insert(algorithm) }
+    }
+    return found
+  }()
+
   fileprivate func fetch() -> OpaquePointer? { EVP_MD_fetch(nil, rawValue, nil) }
 }
 

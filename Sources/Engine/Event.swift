@@ -47,6 +47,8 @@ public struct DiskFault: Hashable, Sendable, Error {
 public enum Finding: Equatable, Sendable {
   case digest([UInt8])
   case isZero(Bool)
+  /// The digest asked for cannot be made on this system.
+  case unknown
   case fault(DiskFault)
 }
 

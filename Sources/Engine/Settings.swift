@@ -1,6 +1,7 @@
 // What the configuration says, in the engine's types. Ranges were checked by Config.
 import Base
 import MetaDisk
+import Protocol
 
 public enum WireProtocol: UInt32, Sendable {
   case a = 1
@@ -45,6 +46,8 @@ public struct NetSettings: Sendable {
   /// Checksums are compared only in a resync after this node was Primary in a crash.
   public var checksumsAfterCrashOnly = false
   public var useRLE = true
+  /// Digests that a policy of this system forbids: here they are as unknown as a name that nobody has heard of.
+  public var forbiddenDigests: Set<DigestName> = []
   /// Highest version offered: 101. A test switch.
   public var maximumVersion: UInt32 = 101
   public init() {}
@@ -63,6 +66,8 @@ public struct ResyncSettings: Sendable {
   public var discardGranularity: UInt32 = 0
   /// The file names a rate (resync-rate or c-max-rate).
   public var rateIsConfigured = false
+  /// The file names c-min-rate: a verify beside an application at work goes no faster. 0: it gives no way at all.
+  public var minRateIsConfigured = false
   public init() {}
 }
 

@@ -11,7 +11,7 @@ struct Examiner: ~Copyable {
     switch what {
     case .zeroes: return .isZero(Examiner.isZero(bytes))
     case .digest(let name):
-      guard let place = ready(name) else { return .isZero(false) }
+      guard let place = ready(name) else { return .unknown }
       digests[place].update(bytes)
       var result = [UInt8](repeating: 0, count: name.size)
       result.withUnsafeMutableBytes { digests[place].finish(into: $0.baseAddress!) }

@@ -40,6 +40,7 @@ enum Trace {
     case .diskMeasured(let v, let facts): "disk \(v.value) measured, \(facts.dataBytes) bytes"
     case .diskDone(let id, let fault): "disk done \(work(id)) \(self.fault(fault))"
     case .examined(let id, .fault(let fault)): "examined \(work(id)) \(self.fault(fault))"
+    case .examined(let id, .unknown): "examined \(work(id)), no digest"
     case .examined(let id, .isZero(let zero)): "examined \(work(id)) \(zero ? "zeroes" : "data")"
     case .examined(let id, .digest(let digest)): "examined \(work(id)) digest \(digest.prefix(8))"
     case .metaDone(let id, let fault): "metadata done \(work(id)) \(self.fault(fault))"

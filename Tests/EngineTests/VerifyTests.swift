@@ -115,6 +115,98 @@ struct VerifyTests {
     pair.expectRest()
   }
 
+  /// Lets a verify run beside an application that never rests, and says how many of its blocks were under way at most.
+  private func mostUnderWay(_ minRate: UInt32, isConfigured: Bool = false, seconds: Int = 1) throws -> (
+    most: Int, asked: Int
+  ) {
+    let pair = try Pair(diskBytes: [64 << 20]) { settings, _ in
+      settings.net.verifyAlgorithm = "crc32c"
+      settings.volumes[0].resync.minRate = minRate
+      settings.volumes[0].resync.minRateIsConfigured = isConfigured
+    }
+    pair.synced()
+    for node in pair.both { node.forgetTrace() }
+    pair.alpha.holding = [.verify]
+    var most = 0
+    pair.alpha.write(8, stamp: 1)
+    pair.order(verify, on: pair.alpha)
+    for stamp in 0..<UInt64(seconds * 100) {
+      pair.alpha.write(8, stamp: stamp)
+      pair.pass(.milliseconds(10))
+      most = max(most, pair.alpha.heldCount(.verify))
+      pair.alpha.release(.verify)
+    }
+    let asked = pair.alpha.packets { if case .verifyRequest = $0 { true } else { false } }.count
+    pair.alpha.stopHolding()
+    pair.waitSync()
+    pair.expectRest()
+    return (most, asked)
+  }
+
+  @Test("it gives way to an application at work, on either node, and goes at full speed when that rests")
+  func givesWay() throws {
+    #expect(try mostUnderWay(250).most == 16)
+    // Nothing gives way with c-min-rate 0.
+    #expect(try mostUnderWay(0).most == 1024)
+    // The application at the peer counts, too; and when it rests, nothing is held back.
+    let pair = try pair(bytes: 64 << 20)
+    pair.beta.holding = [.verify]
+    pair.alpha.write(8, stamp: 1)
+    pair.settle()
+    pair.order(verify, on: pair.beta)
+    pair.beta.release(.verify)
+    pair.alpha.write(8, stamp: 2)
+    pair.settle()
+    pair.beta.release(.verify)
+    pair.settle()
+    #expect(pair.beta.heldCount(.verify) == 16)
+    pair.pass(.milliseconds(200))
+    pair.beta.release(.verify)
+    pair.settle()
+    #expect(pair.beta.heldCount(.verify) == 1024)
+    pair.beta.stopHolding()
+    pair.waitSync()
+    pair.expectRest()
+  }
+
+  @Test("beside an application at work it goes no faster than a c-min-rate that the file names")
+  func namedRate() throws {
+    // 400 KiB/s: 100 blocks in a second, and what a first step grants.
+    let asked = try mostUnderWay(400, isConfigured: true, seconds: 4).asked
+    #expect(asked > 350 && asked < 450)
+  }
+
+  @Test(
+    "a digest that the policy of a system forbids is unknown there: no block is called different",
+    arguments: [true, false])
+  func forbidden(here: Bool) throws {
+    let pair = try Pair { settings, isAlpha in
+      settings.net.verifyAlgorithm = "md5"
+      if isAlpha == here { settings.net.forbiddenDigests = [.md5] }
+    }
+    pair.synced()
+    pair.refuse(verify, on: pair.alpha, here ? -14 : -10)
+    if here {
+      #expect(
+        pair.alpha.log.contains {
+          $0.contains("verify-alg is md5, which the cryptography policy of this system forbids")
+        })
+    }
+    #expect(pair.alpha.volume().outOfSync == .zero)
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+  }
+
+  @Test("what could not be examined is counted as not compared, and marked on neither node", arguments: [true, false])
+  func unknown(atTarget: Bool) throws {
+    let pair = try pair(bytes: 1 << 20)
+    (atTarget ? pair.beta : pair.alpha).knowsNoDigest = true
+    pair.order(verify, on: pair.alpha)
+    pair.waitSync()
+    for node in pair.both { #expect(node.volume().outOfSync == .zero) }
+    #expect(pair.alpha.log.contains { $0.contains("blocks could not be compared") })
+    pair.expectRest()
+  }
+
   @Test("a reply without room for its comparison costs the connection, and leaves no block in use")
   func noRoom() throws {
     let bench = try Bench { $0.net.verifyAlgorithm = "crc32c" }

@@ -16,7 +16,7 @@ extension Engine {
     }
     if new.integrityAlgorithm.isEmpty { return true }
     // A kernel that has agreed to P_ZEROES chokes on it beside digests (K2): it has to agree anew.
-    return DigestName(rawValue: new.integrityAlgorithm) != nil
+    return digest(new.integrityAlgorithm) != nil
       && (!link.features.contains(.writeZeroes) || link.features.contains(.resyncsGrown))
   }
 
@@ -35,7 +35,7 @@ extension Engine {
     }
     sendData(.protocolUpdate(ownOffer()))
     goOn(under: settings.net.wireProtocol)
-    let digest = DigestName(rawValue: settings.net.integrityAlgorithm)
+    let digest = digest(settings.net.integrityAlgorithm)
     if digest != link.sendsDigest {
       link.sendsDigest = digest
       configureData()
@@ -68,10 +68,10 @@ extension Engine {
 
   /// From here on the peer's payloads carry this digest.
   mutating func takeDigest(of peer: ProtocolOffer) {
-    let name = DigestName(rawValue: peer.integrityAlgorithm)
+    let name = digest(peer.integrityAlgorithm)
     if name == nil, !peer.integrityAlgorithm.isEmpty {
       breakLink(
-        .protocolError, "the digest \(peer.integrityAlgorithm) of the peer's data-integrity-alg is not known here")
+        .protocolError, "the peer's data-integrity-alg is \(unusable(peer.integrityAlgorithm))")
       return
     }
     if name == link.receivesDigest { return }

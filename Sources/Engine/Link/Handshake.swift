@@ -15,7 +15,6 @@ extension Engine {
     link.features = []
     link.sendsDigest = nil
     link.receivesDigest = nil
-    link.pingWaiters = []
     link.pingDeadline = nil
     link.pingTimer = now
     link.dataHeard = false
@@ -55,12 +54,12 @@ extension Engine {
     }
     link.features = peer.flags.intersection(ownFeatures)
     let integrity = settings.net.integrityAlgorithm
-    link.sendsDigest = DigestName(rawValue: integrity)
+    link.sendsDigest = digest(integrity)
     if !integrity.isEmpty, link.sendsDigest == nil || link.version < 87 {
       giveUpLink(
         link.version < 87
           ? "the peer speaks version \(link.version), which has no data-integrity-alg: upgrade it, or remove the option"
-          : "the digest \(integrity) of data-integrity-alg is not known here: choose another one on both nodes")
+          : "data-integrity-alg is \(unusable(integrity)): choose another digest on both nodes")
       return
     }
     configureData()
@@ -124,7 +123,7 @@ extension Engine {
       case .greeting(.response(var state, let until)) = link.phase
     else { return }
     if digest.isEmpty {
-      giveUpLink("the digest \(settings.net.cramHMAC) of cram-hmac-alg is not known here")
+      giveUpLink("cram-hmac-alg is \(unusable(settings.net.cramHMAC)): choose another digest on both nodes")
       return
     }
     if id.slot.raw & 1 == 0 {

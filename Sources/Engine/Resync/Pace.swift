@@ -1,5 +1,6 @@
-// How fast a target asks. Without a configured rate the window alone bounds it; with one, tokens are granted every
-// 100 ms: resync-rate when c-plan-ahead is 0, else c-max-rate as a ceiling. Law: what is asked for stays at the rate,
+// How fast a target, or VerifyS, asks. Without a configured rate the window alone bounds it; with one, tokens are granted every
+// 100 ms: resync-rate when c-plan-ahead is 0, else c-max-rate as a ceiling. A verify gives way to the application by a small window, and
+// by c-min-rate where the file names it. Law: what is asked for stays at the rate,
 // however low it is.
 import Base
 
@@ -7,6 +8,8 @@ extension Engine {
   /// Sectors per second; nil: unlimited.
   private func rateLimit(_ v: Int) -> UInt64? {
     let resync = volumes[v].settings.resync
+    // A verify beside an application that is at work is held to the rate that the file names for that.
+    if volumes[v].verify.givesWay, resync.minRateIsConfigured, resync.minRate > 0 { return UInt64(resync.minRate) * 2 }
     if !resync.rateIsConfigured { return nil }
     let kib = resync.planAhead == 0 ? resync.rate : resync.maxRate
     return kib == 0 ? nil : UInt64(kib) * 2

@@ -87,7 +87,7 @@ extension Engine {
   }
 
   private func comparesChecksums(_ v: Int) -> Bool {
-    guard DigestName(rawValue: link.checksumAlgorithm) != nil, link.version >= 89 else { return false }
+    guard digest(link.checksumAlgorithm) != nil, link.version >= 89 else { return false }
     return !settings.net.checksumsAfterCrashOnly || volumes[v].backing.crashedPrimary
   }
 

@@ -58,7 +58,12 @@ extension Engine {
           + (link.checksumAlgorithm.isEmpty ? "not set" : link.checksumAlgorithm))
       return
     }
-    resyncRequested(v, request, buffer, .checksumRead, digest: digest)
+    if self.digest(name.rawValue) == nil {
+      // Nothing here to compare with: the block itself is sent.
+      resyncRequested(v, request, buffer, .resyncRead)
+    } else {
+      resyncRequested(v, request, buffer, .checksumRead, digest: digest)
+    }
   }
 
   mutating func startResyncRead(_ v: Int, _ id: SlotID) {
@@ -103,7 +108,7 @@ extension Engine {
         volumes[v].number)
       releasePeerRequest(id)
       advanceDetach(v)
-    case .digest, .isZero: resyncReadDone(id, nil)
+    case .digest, .isZero, .unknown: resyncReadDone(id, nil)
     }
   }
 
@@ -171,7 +176,7 @@ extension Engine {
       volumes[v].resync.ending == .none, volumes[v].outOfSync == 0
     else { return }
     volumes[v].resync.ending = .pinging
-    sendPing(.resyncSource(volume: v))
+    sendPing(.resyncSource, v)
   }
 
   /// Blocks were refused. A target of kernel 8.4 looks for the end only when it clears a bit, and stays SyncTarget for good when

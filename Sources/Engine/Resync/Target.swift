@@ -7,7 +7,7 @@ import Protocol
 extension Engine {
   /// P_SYNC_UUID: the source is ready.
   mutating func syncUUIDReceived(_ v: Int, _ sync: UInt64) {
-    if case .invalidate(v, remote: false, _) = pending, volumes[v].state.conn == .connected {
+    if case .invalidate(v, remote: false) = pending, volumes[v].state.conn == .connected {
       volumes[v].earlySync = sync
       return
     }
@@ -295,7 +295,7 @@ extension Engine {
       volumes[v].state.isSyncTarget
     {
       volumes[v].resync.ending = .pinging
-      sendPing(.resyncTarget(volume: v))
+      sendPing(.resyncTarget, v)
     }
     advanceDetach(v)
   }

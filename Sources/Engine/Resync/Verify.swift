@@ -24,6 +24,11 @@ struct Verify {
   /// Differing blocks in a row, for one line of the log.
   var run: Range<UInt64>?
   var isEnding = false
+  /// The application is at work: few blocks are under way, so that its requests do not wait behind them.
+  var givesWay = false
+  /// Sectors that the application, here or at the peer, had read and written when it was last looked at, and when that changed.
+  var used: UInt64 = 0
+  var lastUse: Instant?
   /// The next block is in use: new writes of the application wait behind it, so that it has its turn.
   var wanted: BlockRange?
   var nextStep: Instant?
@@ -37,8 +42,10 @@ extension Engine {
   /// block_id of P_OV_RESULT, the one handle that is a number (big endian).
   static let inSyncMark = UInt64(4711).bigEndian
   static let outOfSyncMark = UInt64(4712).bigEndian
-  /// Requests under way at once.
+  /// Requests under way at once; fewer while the application is at work. One that it makes then waits behind no more blocks than
+  /// these on their way through disk, digest and socket.
   static let maxVerifyRequests = 1024
+  static let maxVerifyRequestsGivingWay: UInt64 = 16
 
   // MARK: beginning
 
@@ -46,8 +53,8 @@ extension Engine {
     let state = volumes[v].state
     let first = (start?.value ?? volumes[v].verifyFrom) & ~7
     let end = min(stop?.value ?? volumes[v].size.value, volumes[v].size.value)
-    if DigestName(rawValue: link.verifyAlgorithm) == nil, state.conn >= .connected {
-      refuseChange(reply, -14, why: "verify-alg is \(link.verifyAlgorithm.isEmpty ? "not set" : link.verifyAlgorithm)")
+    if digest(link.verifyAlgorithm) == nil, state.conn >= .connected {
+      refuseChange(reply, -14, why: "verify-alg is \(unusable(link.verifyAlgorithm))")
     } else if state.conn < .connected {
       refuseChange(reply, -15)
     } else if state.conn == .verifyS {
@@ -67,7 +74,8 @@ extension Engine {
     } else if !pending.isNone {
       refuseChange(reply, -18, why: "another state change is under way")
     } else {
-      pending = .verify(v, start: first, stop: end, reply)
+      pending = .verify(v, start: first, stop: end)
+      wait(for: .change, reply)
       ask(v, mask: 0x1f0, value: 0x120)
     }
   }
@@ -83,7 +91,8 @@ extension Engine {
   private mutating func beginVerify(_ v: Int, start: UInt64, stop: UInt64) {
     let blocks = (stop + 7) / 8 - start / 8
     volumes[v].verify = Verify(
-      started: now, start: start, stop: stop, position: start / 8, total: blocks, left: blocks)
+      started: now, start: start, stop: stop, position: start / 8, total: blocks, left: blocks,
+      used: volumes[v].counters.read + volumes[v].counters.written)
     log("\(name(v)): Starting Online Verify from sector \(start)")
   }
 
@@ -91,7 +100,9 @@ extension Engine {
 
   mutating func askToVerify(_ v: Int) {
     guard volumes[v].state.conn == .verifyS, let data = link.data, volumes[v].hasDisk else { return }
-    let limit = UInt64(min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests))
+    lookAtApplication(v)
+    var limit = UInt64(min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests))
+    if volumes[v].verify.givesWay { limit = min(limit, Self.maxVerifyRequestsGivingWay) }
     refillBudget(v)
     while volumes[v].verify.underWay < limit, volumes[v].verify.position * 8 < volumes[v].verify.stop {
       guard hasBudget(v) else {
@@ -121,6 +132,17 @@ extension Engine {
       let request = BlockRequest(sector: sector, blockID: syncerBlockID, size: UInt32(range.bytes))
       fx.append(.send(data, volumes[v].number, .verifyRequest(request), nil, notify: nil))
     }
+  }
+
+  /// Has it used the volume in the last 100 ms? With `c-min-rate 0` nothing gives way to it.
+  private mutating func lookAtApplication(_ v: Int) {
+    let used = volumes[v].counters.read + volumes[v].counters.written
+    if used != volumes[v].verify.used {
+      volumes[v].verify.used = used
+      volumes[v].verify.lastUse = now
+    }
+    let isActive = volumes[v].requests > 0 || volumes[v].verify.lastUse.map { now < $0 + .milliseconds(100) } ?? false
+    volumes[v].verify.givesWay = isActive && volumes[v].settings.resync.minRate > 0
   }
 
   private mutating func takeVerified(_ v: Int, _ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
@@ -192,7 +214,7 @@ extension Engine {
     let request = peerRequests[id]
     let isAsked = request.kind == .verifyRead
     guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate, isAsked || volumes[v].state.conn == .verifyS,
-      let digest = DigestName(rawValue: link.verifyAlgorithm)
+      let digest = digest(link.verifyAlgorithm)
     else {
       if isAsked { refuseRead(v, id, { .negativeResyncReply($0) }) } else { releasePeerRequest(id) }
       return
@@ -212,11 +234,14 @@ extension Engine {
     let v = request.volume
     volumes[v].ioInFlight -= 1
     if case .fault(let fault) = finding { diskFailed(v, fault, "read", request.range) }
-    // What cannot be read is not equal.
+    // What cannot be read is not equal; what has no digest here is not known.
+    let isUnknown = finding == .unknown
     var own = [UInt8](repeating: 0, count: DigestName(rawValue: link.verifyAlgorithm)?.size ?? 1)
     if case .digest(let digest) = finding { own = digest }
     let isCurrent = request.connection == link.generation
-    if request.kind == .verifyRead {
+    if request.kind == .verifyRead, isUnknown {
+      refuseRead(v, id, { .negativeResyncReply($0) })
+    } else if request.kind == .verifyRead {
       if isCurrent, let data = link.data {
         volumes[v].unacked -= 1
         let answer = BlockRequest(
@@ -228,9 +253,6 @@ extension Engine {
       let theirs = digests[id.raw]
       releasePeerRequest(id)
       if isCurrent, volumes[v].state.conn == .verifyS {
-        // Without a digest of our own nothing is known, and nothing marked.
-        var isUnknown = false
-        if case .isZero = finding { isUnknown = true }
         if isUnknown { volumes[v].verify.skipped += 1 }
         let isEqual = isUnknown || own == theirs
         if !isEqual { differs(v, request.range) }
@@ -270,7 +292,7 @@ extension Engine {
     if volumes[v].verify.left == 0, !volumes[v].verify.isEnding, volumes[v].verify.started != nil {
       // The ack of a ping comes behind every result: both know all of them then.
       volumes[v].verify.isEnding = true
-      sendPing(.verify(volume: v))
+      sendPing(.verify, v)
     } else {
       askToVerify(v)
     }
@@ -305,7 +327,7 @@ extension Engine {
       volumes[v].verifyFrom = 0
       log(
         "\(name(v)): Online verify done after \(milliseconds) ms, \(verify.total * 4) KiB compared"
-          + (verify.skipped > 0 ? ", \(verify.skipped) blocks could not be read" : ""))
+          + (verify.skipped > 0 ? ", \(verify.skipped) blocks could not be compared" : ""))
     }
     if verify.found > 0 {
       fx.append(.log(.error, "\(name(v)): Online verify found \(verify.found) 4k blocks out of sync!"))

@@ -5,6 +5,7 @@ import BlockIO
 import Config
 import Engine
 import MetaDisk
+import Protocol
 
 extension ResourceSettings {
   init(_ hosted: HostedResource) {
@@ -56,6 +57,7 @@ extension ResyncSettings {
     maxRate = UInt32(clamping: options.cMaxRate)
     minRate = UInt32(clamping: options.cMinRate)
     rateIsConfigured = options.written.contains(.resyncRate) || options.written.contains(.cMaxRate)
+    minRateIsConfigured = options.written.contains(.cMinRate)
   }
 }
 
@@ -119,6 +121,7 @@ extension NetSettings {
     checksumAlgorithm = options.csumsAlg ?? ""
     checksumsAfterCrashOnly = options.csumsAfterCrashOnly
     useRLE = options.useRle
+    forbiddenDigests = Set(DigestAlgorithm.forbidden.compactMap { DigestName(rawValue: $0.rawValue) })
   }
 }
 

@@ -16,7 +16,7 @@ struct Checker: ~Copyable {
     self.name = name
     if digests.contains(0) { _ = digests.remove(0) }
     guard let name, let algorithm = DigestAlgorithm(rawValue: name.rawValue) else { return }
-    // A policy of the system may forbid one: then nothing of the peer is accepted.
+    // The engine agrees on none that a policy of the system forbids; without a digest nothing of the peer would be accepted.
     do throws(DigestForbidden) { digests.put(try Digest(algorithm), at: 0) } catch {}
   }
 

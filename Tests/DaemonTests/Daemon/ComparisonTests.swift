@@ -2,6 +2,7 @@
 // blocks of zeroes. Here the digests are libcrypto's and the bytes are on real files.
 import Base
 import Control
+import Foundation
 import Glibc
 import Testing
 
@@ -44,6 +45,44 @@ import Testing
     #expect(copied >= 12 && copied <= 3 * 128, "\(copied) KiB")
     try bench.expectEqualData()
     try client.leave()
+  }
+
+  /// A system whose cryptography policy forbids every digest of libcrypto: none of its methods has the property asked for.
+  private func forbidDigests(_ node: Node, _ bench: Bench) throws {
+    let path = bench.directory + "/policy.cnf"
+    let policy = "openssl_conf = init\n[init]\nalg_section = algorithms\n[algorithms]\ndefault_properties = fips=yes\n"
+    try policy.write(toFile: path, atomically: true, encoding: .utf8)
+    node.variables = ["OPENSSL_CONF=\(path)"]
+  }
+
+  @Test func aForbiddenDigestIsUnknownNotDifferent() throws {
+    let bench = try Bench(net: "verify-alg md5; csums-alg md5;")
+    try forbidDigests(bench.a, bench)
+    try bench.synced()
+    let verify = Command.verify(volume: nil, startSector: nil, stopSector: nil)
+    let here = try bench.a.refused(verify)
+    #expect(here.number?.rawValue == -14)
+    #expect(here.why.contains("forbids"))
+    #expect(try bench.b.refused(verify).number?.rawValue == -10)
+    for node in [bench.a, bench.b] { #expect(try outOfSync(node) == 0) }
+    // A resync by checksums copies what it cannot compare.
+    try bench.b.done(.invalidate(volume: nil, resetBitmap: true))
+    try bench.inSync()
+    try bench.expectEqualData()
+  }
+
+  @Test(arguments: ["cram-hmac-alg sha1; shared-secret x;", "data-integrity-alg sha1;"])
+  func aForbiddenDigestRefusesTheConnection(net: String) throws {
+    let bench = try Bench(net: net)
+    try forbidDigests(bench.a, bench)
+    try bench.createMetadata()
+    for node in [bench.a, bench.b] {
+      try node.start()
+      try node.done(.attach(volume: nil))
+      try node.done(.connect(peer: nil, discardMyData: false))
+    }
+    try until("a gives up") { bench.a.log.contains("which the cryptography policy of this system forbids") }
+    try until("a is StandAlone") { try bench.a.status().connections[0].state == .standAlone }
   }
 
   @Test func aThinResyncCopiesNoZeroes() throws {

@@ -12,6 +12,8 @@ final class Node {
   let runDirectory: String
   private let directory: String
   private var child: Child?
+  /// More of its environment.
+  var variables: [String] = []
 
   init(_ name: String, _ directory: String, _ config: String) {
     self.name = name
@@ -33,7 +35,7 @@ final class Node {
     return kept + [
       "REPL_CONFIG=\(config)", "REPL_RUN_DIR=\(runDirectory)", "REPL_STATE_DIR=\(runDirectory)",
       "__DRBD_NODE__=\(name)",
-    ]
+    ] + variables
   }
 
   // MARK: The process
