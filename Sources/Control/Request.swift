@@ -42,8 +42,8 @@ public enum Command: Codable, Equatable, Sendable {
   case verify(volume: VolumeNumber?, startSector: UInt64?, stopSector: UInt64?)
   case suspendIO(volume: VolumeNumber?)
   case resumeIO(volume: VolumeNumber?)
-  /// The backing devices grew: adopt the new size.
-  case resize(volume: VolumeNumber?, sizeSectors: UInt64?, assumeClean: Bool)
+  /// The backing devices grew: adopt the new size. Answered by `Reply.text` where the operator should know something.
+  case resize(volume: VolumeNumber?, sizeSectors: UInt64?, assumeClean: Bool, assumePeerHasSpace: Bool = false)
 
   /// Done when every peer's volumes are visible, or at once when there is nothing to wait for (no peer, StandAlone). Running
   /// out of time is `Refusal.waitTimedOut`.

@@ -65,7 +65,7 @@ public enum Handler: String, Sendable {
 public enum LogLevel: Sendable { case info, warning, error }
 
 public enum Effect: Equatable, Sendable {
-  // Disks. Every one but `.closeDisk` is answered once; `.closeDisk` is answered by `.diskClosed`.
+  // Disks. Every one but `.closeDisk` and `.metadataPlaced` is answered once; `.closeDisk` is answered by `.diskClosed`.
   case openDisk(VolumeNumber)
   case closeDisk(VolumeNumber)
   /// How large are its devices now? Answered by `.diskMeasured` before anything else happens to the disk.
@@ -73,6 +73,8 @@ public enum Effect: Equatable, Sendable {
   case disk(WorkID, VolumeNumber, DiskOperation)
   /// Reads a range and looks at what was read; it lies in `into` afterwards where that is given. Answered by `.examined`.
   case examine(WorkID, VolumeNumber, BlockRange, Examination, into: PayloadRef?)
+  /// The metadata at the end of a device of so many bytes count: where to look for them once it has grown.
+  case metadataPlaced(VolumeNumber, deviceBytes: UInt64)
   /// `offset` and `bytes` on the metadata device, multiples of 4096; at most 1 MiB.
   case metaRead(WorkID, VolumeNumber, offset: UInt64, bytes: UInt32)
   case metaWrite(WorkID, VolumeNumber, MetaBlock, offset: UInt64, barrier: WriteBarrier)

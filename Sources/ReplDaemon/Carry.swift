@@ -45,6 +45,7 @@ extension Reactor {
       peers.wake(place)
     case .sign(let id, let algorithm, let message): inbox.append(.signed(id, setup.sign(message, algorithm)))
 
+    case .metadataPlaced(let number, let bytes): remember(bytes, number)
     case .resized(let volume, let size):
       exports.resize(volume, size)
       stateMoved = true
@@ -54,6 +55,18 @@ extension Reactor {
     case .stateChanged:
       stateMoved = true
       tellWatchers()
+    }
+  }
+
+  /// For an `up` that finds the device larger: this node may not have been the one that was told to resize.
+  private func remember(_ bytes: UInt64, _ number: VolumeNumber) {
+    guard let volume = setup.hosted.volume(number), let path = volume.disk else { return }
+    do throws(Errno) {
+      try setup.sizeRecords.remember(bytes, minor: volume.minor, device: path)
+    } catch {
+      journal.warning(
+        "the size of \(path) could not be recorded in \(setup.sizeRecords.directory) (\(error)): once it has grown, its "
+          + "metadata are found by repladm check-resize --from \(bytes / 512)s")
     }
   }
 

@@ -126,7 +126,8 @@ enum Daemon {
       handlers: Handlers(hosted, configuration: read.mainFile),
       signals: signals, lock: lock,
       setup: Setup(
-        configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted),
+        configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted,
+        sizeRecords: SizeRecords(directory: environment(SizeRecords.environmentKey))),
       journal: journal)
   }
 

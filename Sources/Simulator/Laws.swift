@@ -145,6 +145,17 @@ extension World {
     }
   }
 
+  /// Law: what an export has announced never shrinks while an application may use it. 0 is no size: there are no good data.
+  func exportWasAnnounced(_ n: Int, _ v: Int, _ size: SectorCount) {
+    if size == .zero { return }
+    if size < nodes[n].announced[v], nodes[n].engine.snapshot().role == .primary {
+      breakLaw(
+        "the export of volume \(v) on \(name(n)), which is Primary, shrinks from \(nodes[n].announced[v].value) to "
+          + "\(size.value) sectors")
+    }
+    nodes[n].announced[v] = size
+  }
+
   /// The engines only find a split brain where there may be one.
   func splitBrainWasFound(_ n: Int) {
     keeper.hasSplitBrain = true

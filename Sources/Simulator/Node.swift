@@ -56,6 +56,8 @@ final class Node {
   /// When the last `.sent` is reported.
   var lastSent: UInt64 = 0
   var openDisks: Set<Int> = []
+  /// The size of each export as it was announced last; 0: none yet.
+  var announced: [SectorCount]
 
   var works: [DiskWork] = []
   var freeWorks: [Int] = []
@@ -77,6 +79,7 @@ final class Node {
     self.index = index
     self.settings = settings
     self.disks = disks
+    announced = settings.volumes.map { _ in .zero }
   }
 
   deinit { for buffer in metaBuffers { buffer.deallocate() } }
@@ -103,6 +106,7 @@ final class Node {
     isListening = false
     isConnecting = false
     openDisks = []
+    announced = settings.volumes.map { _ in .zero }
     sockets.removeAll()
     sending.removeAll()
     while effects.popFirst() != nil {}

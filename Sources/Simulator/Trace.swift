@@ -88,9 +88,11 @@ enum Trace {
     case .answer(let ticket, let fault): "answer \(ticket.raw & 0xffff_ffff) \(self.fault(fault))"
     case .copy(let from, let to): "copy payload \(from.page) to \(to.page)"
     case .giveBack(let payload): "give back payload \(payload.page)"
+    case .metadataPlaced(let v, let bytes): "metadata \(v.value) at the end of \(bytes) bytes"
     case .resized(let v, let size): "size of volume \(v.value) is \(size.value) sectors"
     case .handler(_, let handler, let v): "handler \(handler.rawValue) volume \(v.value)"
     case .reply(_, .done): "reply: done"
+    case .reply(_, .remarked(let text)): "reply: done, \(text)"
     case .reply(_, .refused(let refusal)): "reply: \(refusal.what) (\(refusal.why))"
     case .log(_, let text): "log: \(text)"
     case .stateChanged: "state changed"
@@ -158,7 +160,9 @@ enum Trace {
     case .resumeSync(let v): "resume-sync \(v.value)"
     case .verify(let v, let start, let stop):
       "verify \(v.value)\(start.map { " --start \($0.value)" } ?? "")\(stop.map { " --stop \($0.value)" } ?? "")"
-    case .resize(let v, _, let clean): "resize \(v.value)\(clean ? " --assume-clean" : "")"
+    case .resize(let v, let limit, let clean, let hasSpace):
+      "resize \(v.value)\(limit.map { " --size \($0.value)s" } ?? "")\(clean ? " --assume-clean" : "")"
+        + (hasSpace ? " --assume-peer-has-space" : "")
     case .suspendIO: "suspend-io"
     case .resumeIO: "resume-io"
     case .down: "down"

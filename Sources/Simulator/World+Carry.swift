@@ -34,7 +34,8 @@ extension World {
     case .sign(let id, let algorithm, let message):
       ledger.add(n, id, World.digest(algorithm, message))
       plan(.signed, at: now + 2_000 + random.below(5_000), on: n, id)
-    case .resized: break
+    case .resized(let volume, let size): exportWasAnnounced(n, nodes[n].volumeIndex(volume), size)
+    case .metadataPlaced: break
     case .handler(let id, let handler, _):
       if handler == .splitBrain { splitBrainWasFound(n) }
       nodes[n].handlersUnderWay += 1

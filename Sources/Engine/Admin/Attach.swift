@@ -123,10 +123,20 @@ extension Engine {
     log(
       "\(name(v)): attached, \(volumes[v].size.bytes >> 10) KiB, \(volumes[v].outOfSync * 4) KiB out of sync, "
         + "current UUID \(hex(volumes[v].generations.current))")
+    if volumes[v].settings.metaLocation == .internal {
+      fx.append(.metadataPlaced(volumes[v].number, deviceBytes: volumes[v].backing.facts.metaBytes))
+    }
     // In the middle of a handshake the peer has been told "Diskless": it learns of this disk as in a connection.
     if volumes[v].state.conn >= .wfReportParams {
+      if let problem = misfitForPeer(v) {
+        volumes[v].attach.refusal = .request(
+          111, "attach of \(name(v)) failed", why: problem.why, next: problem.next)
+        beginDetach(v, graceful: true, nil)
+        return
+      }
       volumes[v].attach.deadline = now + handshakeLimit
       change(v) { $0.disk = .negotiating }
+      if volumes[v].state.conn == .wfReportParams, let peer = volumes[v].peerSizes { takeSizes(v, peer) }
       sendSizes(v)
       sendGenerations(v)
       sendState(v)

@@ -19,8 +19,9 @@ public enum Command: Equatable, Sendable {
   case resumeSync(VolumeNumber)
   /// Compares the data of both nodes, from where the last one was broken off, or as said.
   case verify(VolumeNumber, start: Sector?, stop: Sector?)
-  /// Adopts the new size of grown devices; `limit`: not more than this.
-  case resize(VolumeNumber, limit: SectorCount?, assumeClean: Bool)
+  /// Adopts the new size of grown devices; `limit`: not more than this. `assumePeerHasSpace`: without a connection the peer's
+  /// device is taken to be as large as the own one.
+  case resize(VolumeNumber, limit: SectorCount?, assumeClean: Bool, assumePeerHasSpace: Bool = false)
   /// Holds back the requests of the application, of all volumes.
   case suspendIO
   case resumeIO
@@ -30,5 +31,14 @@ public enum Command: Equatable, Sendable {
 
 public enum Outcome: Equatable, Sendable {
   case done
+  /// Done, and the operator should know this.
+  case remarked(String)
   case refused(Refusal)
+
+  public var isDone: Bool {
+    switch self {
+    case .done, .remarked: true
+    case .refused: false
+    }
+  }
 }

@@ -23,8 +23,10 @@ extension Engine {
     case .resumeSync(let volume): if let v = known(volume, reply) { pauseSync(v, false, reply) }
     case .verify(let volume, let start, let stop):
       if let v = known(volume, reply) { verify(v, start: start, stop: stop, reply) }
-    case .resize(let volume, let limit, let assumeClean):
-      if let v = known(volume, reply) { resize(v, limit: limit, assumeClean: assumeClean, reply) }
+    case .resize(let volume, let limit, let assumeClean, let assumePeerHasSpace):
+      let order = ResizeOrder(
+        reply: reply, limit: limit, assumeClean: assumeClean, assumePeerHasSpace: assumePeerHasSpace)
+      if let v = known(volume, reply) { resize(v, order) }
     case .suspendIO: suspend(true, reply)
     case .resumeIO: suspend(false, reply)
     // The next step is taken whenever an event has been handled.

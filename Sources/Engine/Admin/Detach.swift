@@ -101,6 +101,8 @@ extension Engine {
     answerLossOfDisk(v)
     releaseHeld(v)
     moveLost(v)
+    volumes[v].resize.awaitsPeer = false
+    answerResize(v)
   }
 
   mutating func diskClosed(_ number: VolumeNumber) {
@@ -108,6 +110,7 @@ extension Engine {
     let refusal = volumes[v].attach.refusal
     volumes[v].attach = AttachStep()
     volumes[v].detach = .none
+    takeSizeOfPeer(v)
     change(v) { $0.disk = .diskless }
     if volumes[v].state.conn >= .connected { sendState(v) }
     // A peer without a disk has nothing to mark.

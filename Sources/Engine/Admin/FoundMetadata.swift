@@ -60,12 +60,8 @@ extension Engine {
       )
     }
     let usable = placement.usableSectors(dataDeviceBytes: facts.dataBytes)
-    if role == .primary, usable < volumes[v].size {
-      return (
-        111,
-        "the device holds \(usable.bytes >> 10) KiB of data, and the volume in use has \(volumes[v].size.bytes >> 10) KiB",
-        "use a device of at least that size"
-      )
+    if let size = sizeToKeep(v), let problem = misfit(v, usable: usable, size: size) {
+      return (111, problem.why, problem.next)
     }
     let current = superblock.generations(peerNode: Int(settings.peerNodeID)).current
     if role == .primary, volumes[v].state.peerDisk != .upToDate, volumes[v].exposed != 0,
@@ -84,7 +80,29 @@ extension Engine {
         "give the device its former size back"
       )
     }
-    return nil
+    return cutsOff(v, superblock)
+  }
+
+  /// Good data that would not fit into the volume: a lower `disk { size }`, or a smaller volume in use.
+  private func cutsOff(_ v: Int, _ superblock: Superblock) -> (number: Int, why: String, next: String)? {
+    if !superblock.flags.contains(.consistent) { return nil }
+    let data = superblock.effectiveSize
+    let limit = volumes[v].settings.sizeLimit
+    if limit > .zero, limit < data {
+      return (
+        170,
+        "`disk { size }` says \(limit.bytes >> 10) KiB, and this disk has \(data.bytes >> 10) KiB of data: they would be "
+          + "cut off",
+        "raise size in the configuration, or leave it out"
+      )
+    }
+    guard let size = sizeToKeep(v), size < data else { return nil }
+    return (
+      170,
+      "this disk has \(data.bytes >> 10) KiB of data, and the volume in use has \(size.bytes >> 10) KiB: they would be cut "
+        + "off",
+      "if its data need not be kept, write new metadata by repladm create-md --force \(name(v)), which brings a full resync"
+    )
   }
 
   private mutating func build(
@@ -98,8 +116,7 @@ extension Engine {
     let last = superblock.effectiveSize
     // A volume in use keeps its size.
     let size =
-      role == .primary && volumes[v].size > .zero
-      ? volumes[v].size : agreedSize(own: usable, peer: .zero, last: last, limit: volumes[v].settings.sizeLimit)
+      sizeToKeep(v) ?? agreedSize(own: usable, peer: .zero, last: last, limit: volumes[v].settings.sizeLimit)
     let slots = superblock.format == .v09 ? Int(superblock.maxPeers) : 1
     let found = superblock.generations(peerNode: peer)
     volumes[v].generations = Generations(

@@ -109,7 +109,11 @@ extension Engine {
     if fault == nil, !isClosing(v) {
       switch volumes[v].move.phase {
       case .log: writeNewLog(v)
-      case .sealing: volumes[v].move.nextBlock == 0 ? writeNewLog(v) : beginContexts(v)
+      case .sealing:
+        if let facts = volumes[v].move.facts {
+          fx.append(.metadataPlaced(volumes[v].number, deviceBytes: facts.metaBytes))
+        }
+        volumes[v].move.nextBlock == 0 ? writeNewLog(v) : beginContexts(v)
       case .erasing: finishMove(v)
       default: preconditionFailure("a block of a move that nobody asked for")
       }

@@ -80,7 +80,7 @@ extension Engine {
     if comparisonIsDue(v, packed, theirConn) {
       let input = comparison(v, packed)
       var decided = decideGenerations(input)
-      resyncGrownApart(v, input, &decided)
+      resyncGrownApart(v, input, packed, &decided)
       volumes[v].compareAgain = false
       report(v, decided)
       verdict = decided
@@ -155,9 +155,15 @@ extension Engine {
   }
 
   /// Equal generations, and blocks that came into being on each node by itself (both nodes judge alike).
-  private mutating func resyncGrownApart(_ v: Int, _ input: GenerationInput, _ verdict: inout GenerationVerdict) {
-    guard volumes[v].grewApart, verdict.action == .noSync, link.features.contains(.resyncsGrown),
-      volumes[v].state.conn == .wfReportParams, min(input.ownDisk, input.peerDisk) > .inconsistent
+  private mutating func resyncGrownApart(
+    _ v: Int, _ input: GenerationInput, _ packed: PackedState, _ verdict: inout GenerationVerdict
+  ) {
+    let isMeeting =
+      volumes[v].state.conn == .wfReportParams || input.ownDiskNegotiating || packed.disk == .negotiating
+    guard volumes[v].grewApart, isMeeting else { return }
+    volumes[v].grewApart = false
+    guard verdict.action == .noSync, link.features.contains(.resyncsGrown),
+      min(input.ownDisk, input.peerDisk) > .inconsistent
     else { return }
     log("\(name(v)): Resync of storage that was new when the nodes met")
     let isSource = input.ownRole != input.peerRole ? input.ownRole == .primary : input.resolveConflicts

@@ -20,27 +20,19 @@ extension Engine {
     return size
   }
 
-  /// Sectors the own disk has for data; 0 without one.
-  private func usableSize(_ v: Int) -> SectorCount {
-    if !volumes[v].isAttached { .zero } else { volumes[v].backing.usable }
+  /// Of two limits, where 0 is none.
+  func smaller(_ own: SectorCount, _ peer: UInt64) -> SectorCount {
+    own == .zero ? SectorCount(peer) : peer == 0 ? own : min(own, SectorCount(peer))
   }
 
-  /// The peer's volume in use does not fit on this disk. It sees so as well, and no packet would say it (K9).
-  mutating func isTooSmallForPeer(_ v: Int, _ packed: PackedState) -> Bool {
-    guard volumes[v].isAttached, let peer = volumes[v].peerSizes, peer.backing > 0, packed.disk >= .outdated,
-      peer.current > volumes[v].size.value, volumes[v].backing.usable.value < peer.current
-    else { return false }
-    giveUpLink(
-      "this disk is too small for \(name(v)): \(volumes[v].backing.usable.bytes >> 10) KiB here, "
-        + "\(peer.current >> 1) KiB in use on \(settings.peerName); give this node a disk of at least this size")
-    return true
-  }
-
-  /// `asks`: the peer is to look at its disk and to answer.
-  mutating func sendSizes(_ v: Int, asks: Bool = false, flags: UInt16 = 0) {
+  /// `asks`: the peer is to look at its disk and to answer. An answer repeats the limit that was said: a kernel takes over
+  /// what it is told (rule 1).
+  mutating func sendSizes(_ v: Int, asks: Bool = false, flags: UInt16 = 0, answering: Sizes? = nil) {
     var own = Sizes()
-    own.backing = usableSize(v).value
-    own.userLimit = volumes[v].settings.sizeLimit.value
+    if diskCounts(v) {
+      own.backing = volumes[v].backing.usable.value
+      own.userLimit = smaller(sizeLimit(v), answering?.userLimit ?? 0).value
+    }
     own.current = asks ? 0 : volumes[v].size.value
     own.resizeFlags = flags
     own.maxRequest = longestBlock
@@ -79,7 +71,7 @@ extension Engine {
   }
 
   mutating func sizesReceived(_ v: Int, _ peer: Sizes) {
-    if peer.current == 0, peer.backing > 0, volumes[v].isAttached, volumes[v].state.conn == .connected,
+    if peer.current == 0, peer.backing > 0, diskCounts(v), volumes[v].state.conn == .connected,
       volumes[v].resize.phase == .idle
     {
       // It has grown and asks for our size: our disk may have, too.
@@ -91,46 +83,80 @@ extension Engine {
   }
 
   mutating func takeSizes(_ v: Int, _ peer: Sizes) {
-    volumes[v].peerSizes = peer
-    defer { answerResize(v) }
-    let first = volumes[v].state.conn == .wfReportParams
     guard peer.backing <= 1 << 41, peer.current <= 1 << 41, peer.userLimit <= 1 << 41 else {
       giveUpLink("the peer announces a device larger than 1 PiB")
       return
     }
-    if !volumes[v].isAttached {
-      // A diskless node takes the peer's size; from a diskless peer there is nothing to take.
-      guard peer.backing > 0 else { return }
-      let size: UInt64 = peer.current > 0 ? peer.current : peer.userLimit > 0 ? peer.userLimit : peer.backing
-      if role == .primary, size < volumes[v].size.value {
-        giveUpLink("the peer's device is smaller than the one in use here")
-        return
-      }
-      volumes[v].size = SectorCount(size)
-      announceSize(v)
+    guard peer.backing == 0 || peer.current <= peer.backing else {
+      giveUpLink(
+        "the peer announces \(peer.current >> 1) KiB of \(name(v)) on a disk of \(peer.backing >> 1) KiB")
       return
     }
-    var limit = volumes[v].settings.sizeLimit
-    if peer.userLimit > 0, limit == .zero || peer.userLimit < limit.value { limit = SectorCount(peer.userLimit) }
+    volumes[v].peerSizes = peer
+    defer { answerResize(v) }
+    if !volumes[v].isAttached {
+      takeSizesWithoutDisk(v, peer)
+      return
+    }
+    // What is being attached is compared when its metadata are known, what is being let go does not count any more.
+    if !diskCounts(v) { return }
+    let first = volumes[v].state.conn == .wfReportParams
+    let limit = smaller(sizeLimit(v), peer.backing > 0 ? peer.userLimit : 0)
     let last = volumes[v].backing.superblock.effectiveSize
     let usable = volumes[v].backing.usable
     let size = agreedSize(own: usable, peer: SectorCount(peer.backing), last: last, limit: limit)
     let old = volumes[v].size
-    if size < old, volumes[v].state.disk >= .outdated, last > .zero, first || peer.backing == 0 {
-      giveUpLink(
-        "the peer's disk is too small for \(name(v)): \(size.bytes >> 10) KiB there, \(old.bytes >> 10) KiB in use here; "
-          + "give the peer a disk of at least this size")
-      return
+    if size < old, !shrinksForPeer(v, to: size, peer) { return }
+    if size != old {
+      let block = volumes[v].backing.facts.logicalBlock
+      guard size.bytes % UInt64(max(block, 512)) == 0 else {
+        giveUpLink(
+          "\(name(v)) would have \(size.value) sectors, and the disk here has blocks of \(block) bytes: set `disk { size }` "
+            + "to a multiple of them on both nodes")
+        return
+      }
+      adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0)
     }
-    if size != old { adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0) }
     if first {
       volumes[v].grewApart = size.value > min(old.value, peer.current)
       return
     }
-    if peer.current != volumes[v].size.value { sendSizes(v, flags: peer.resizeFlags) }
+    if size > old, volumes[v].state.disk != .upToDate || volumes[v].state.peerDisk != .upToDate {
+      // One of the disks is being attached: the comparison that follows knows nothing of the new blocks.
+      volumes[v].grewApart = true
+    }
+    if peer.current != volumes[v].size.value { sendSizes(v, flags: peer.resizeFlags, answering: peer) }
     if size > old || volumes[v].resize.awaitsPeer {
       volumes[v].resize.awaitsPeer = false
       resyncGrown(v, assumeClean: peer.resizeFlags & 2 != 0)
     }
+  }
+
+  /// A disk that is gone may have been too small: the volume is as large as the peer has said.
+  mutating func takeSizeOfPeer(_ v: Int) {
+    guard volumes[v].state.conn >= .wfReportParams, let peer = volumes[v].peerSizes, peer.backing > 0,
+      peer.current > volumes[v].size.value
+    else { return }
+    volumes[v].size = SectorCount(peer.current)
+  }
+
+  /// A diskless node takes the peer's size; from a diskless peer there is nothing to take.
+  private mutating func takeSizesWithoutDisk(_ v: Int, _ peer: Sizes) {
+    if peer.backing == 0 { return }
+    if peer.current == 0, volumes[v].size > .zero, volumes[v].state.conn >= .connected {
+      // It asks, and has the size still that it had: what its disk has room for is not what the nodes have agreed on.
+      sendSizes(v)
+      return
+    }
+    let limited = peer.userLimit > 0 ? min(peer.userLimit, peer.backing) : peer.backing
+    let size = SectorCount(peer.current > 0 ? peer.current : limited)
+    if isInUse, size < volumes[v].size {
+      giveUpLink(
+        "the peer's device is smaller than the one in use here: \(size.bytes >> 10) KiB there, "
+          + "\(volumes[v].size.bytes >> 10) KiB here; connect the node that has the data")
+      return
+    }
+    volumes[v].size = size
+    announceSize(v)
   }
 }

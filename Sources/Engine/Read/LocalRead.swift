@@ -5,9 +5,9 @@ import Protocol
 extension Engine {
   mutating func read(_ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ buffer: PayloadRef) {
     let v = index(number)
-    precondition(range.count > .zero && range.end <= volumes[v].end, "read outside the volume")
-    guard acceptsWrites else {
-      fx.append(.answer(ticket, Errno.shutdown))
+    precondition(range.count > .zero, "an empty read")
+    guard acceptsWrites, range.end <= volumes[v].end else {
+      fx.append(.answer(ticket, acceptsWrites ? Errno.io : Errno.shutdown))
       return
     }
     let id = reads.insert(AppRead(ticket: ticket, volume: v, range: range, buffer: buffer, remote: false))

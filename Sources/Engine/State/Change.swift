@@ -136,6 +136,7 @@ extension Engine {
     if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent {
       markUnacknowledged(v)
       // A peer without disk does not say how large it has become.
+      volumes[v].resize.awaitsPeer = false
       answerResize(v)
     }
     if new.conn >= .connected, new.disk == .upToDate, new.peerDisk == .upToDate {

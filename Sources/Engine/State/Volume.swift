@@ -59,7 +59,7 @@ struct Volume: ~Copyable {
   // The peer's view of this volume.
   var peerGenerations: GenerationIdentifiers?
   var peerSizes: Sizes?
-  /// Both disks have grown since the nodes met last: the new blocks may differ although the generations are equal.
+  /// Both disks have grown since they were compared last: the new blocks may differ although the generations are equal.
   var grewApart = false
   /// The peer became Primary while both disks were Inconsistent: compare again once its new generation is known and its P_STATE
   /// says so (4.5 rule 7.3).

@@ -27,6 +27,8 @@ enum WaitReason: Equatable {
 enum Continuation: Equatable {
   /// The operator's command is answered.
   case reply(ReplyTo)
+  /// So is `resize`, with what its operator should know.
+  case resized(ReplyTo, said: String?)
   /// The demotion is answered: a disk that is lost meanwhile has nothing left to say.
   case demotionReply(ReplyTo)
   /// The promotion is looked at once more.
@@ -47,7 +49,7 @@ enum Continuation: Equatable {
   /// The operator who waits.
   var reply: ReplyTo? {
     switch self {
-    case .reply(let to), .demotionReply(let to): to
+    case .reply(let to), .demotionReply(let to), .resized(let to, _): to
     case .promote(_, let to): to
     default: nil
     }
@@ -131,6 +133,7 @@ extension Engine {
   mutating func goOn(_ v: Int, _ then: Continuation) {
     switch then {
     case .reply(let to), .demotionReply(let to): fx.append(.reply(to, .done))
+    case .resized(let to, let said): fx.append(.reply(to, said.map { .remarked($0) } ?? .done))
     case .promoted: promotionDurable(v)
     case .demoted: demotionFlushed(v)
     case .attached: attachDurable(v)
@@ -166,6 +169,7 @@ extension Engine {
       case .demoted: demotionFlushed(v)
       case .demotionReply(let to): fx.append(.reply(to, .done))
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
+      case .resized(let to, _): refuse(to, diskIsLost(v))
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .fullSyncStored, .superblock,
         .logUnused, .movedBitmap, .moved:
         break

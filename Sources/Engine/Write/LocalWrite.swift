@@ -16,10 +16,11 @@ extension Engine {
     _ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ kind: WriteKind, _ payload: PayloadRef?, fua: Bool
   ) {
     let v = index(number)
-    precondition(range.count > .zero && range.end <= volumes[v].end, "write outside the volume")
-    guard acceptsWrites else {
+    precondition(range.count > .zero, "an empty write")
+    // It may have waited at the entrance while the volume lost its disk, or became smaller.
+    guard acceptsWrites, range.end <= volumes[v].end else {
       if let payload { fx.append(.giveBack(payload)) }
-      fx.append(.answer(ticket, Errno.shutdown))
+      fx.append(.answer(ticket, acceptsWrites ? Errno.io : Errno.shutdown))
       return
     }
     let expectsFlush = !fua && volumes[v].habit.writeArrived()

@@ -163,12 +163,13 @@ struct Resize: AdminCommand {
     commandName: "resize", abstract: "Adopt the new size of grown backing devices.",
     discussion: """
       Grow the devices of both nodes first, then say this on the Primary. Metadata at the end of a device move to its new end. \
-      The smaller device decides. A block device by the kernel's nbd grows at once; one by nbdfuse, and clients of the \
+      The smaller device decides; when nothing grows, the command says why. A block device by the kernel's nbd grows at once; one by nbdfuse, and clients of the \
       export, have the new size when they are connected again.
       """)
   @Option(help: ArgumentHelp("The size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
   @Flag(help: "Do not resync the part that is new.") var assumeClean = false
-  @Flag(help: .hidden) var assumePeerHasSpace = false
+  @Flag(help: "Without a connection: take the peer's device to be as large as the one here.")
+  var assumePeerHasSpace = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -182,9 +183,12 @@ struct Resize: AdminCommand {
     return admin.forEach(objects.names, .volume) { target in
       if admin.instead(Admin.onMinors("resize")(target)) { return }
       let deadline = general.deadline(60)
-      try admin.daemon(target.resource).ask(
-        .resize(volume: target.namedVolume, sizeSectors: sectors, assumeClean: assumeClean), deadline: deadline)
-      for volume in target.volumes { admin.rememberGrown(volume) }
+      let reply = try admin.daemon(target.resource).ask(
+        .resize(
+          volume: target.namedVolume, sizeSectors: sectors, assumeClean: assumeClean,
+          assumePeerHasSpace: assumePeerHasSpace),
+        deadline: deadline)
+      if case .text(let remarks) = reply { admin.console.err(remarks + "\n") }
       let numbers = Set(target.volumes.map(\.number))
       for device in try admin.devices(target.resource) where numbers.contains(device.volume) {
         do throws(DeviceFault) {

@@ -43,7 +43,7 @@ struct CheckResize: AdminCommand {
       }
       return sectors * 512
     }
-    let known = LastKnownSize.of(minor: volume.minor, device: device, admin.surroundings.environment)?.bytes
+    let known = admin.sizeRecords.bytes(minor: volume.minor, device: device)
     guard let bytes = said ?? known, bytes < disk.disk.bytes else {
       throw Refusal(
         "no suitable meta data found :(",
@@ -118,7 +118,7 @@ extension Admin {
   func followGrowth(_ volumes: [HostedVolume], of resource: HostedResource) throws(Refusal) {
     for volume in volumes where volume.metaDisk == .internal {
       guard let path = volume.disk,
-        let known = LastKnownSize.of(minor: volume.minor, device: path, surroundings.environment)?.bytes
+        let known = sizeRecords.bytes(minor: volume.minor, device: path)
       else { continue }
       let bytes: UInt64
       do throws(DeviceRefusal) { bytes = try PlainDisk(path: path, access: .readOnly).bytes } catch { continue }
@@ -133,21 +133,17 @@ extension Admin {
     }
   }
 
-  /// A device whose metadata have moved while it was in use.
-  func rememberGrown(_ volume: HostedVolume) {
-    guard volume.metaDisk == .internal, let path = volume.disk else { return }
-    do throws(DeviceRefusal) {
-      let disk = try PlainDisk(path: path, access: .readOnly)
-      LastKnownSize(bytes: disk.bytes).remember(minor: volume.minor, device: path, surroundings.environment)
-    } catch {
-      // Only a help for later.
-    }
-  }
+  /// Where metadata of devices that have grown are looked for; the daemon keeps the records true while it runs.
+  var sizeRecords: SizeRecords { SizeRecords(directory: surroundings.environment[SizeRecords.environmentKey]) }
 
   /// For check-resize, when the device has another size one day.
   func rememberSize(of disk: borrowing OfflineMetadata, _ volume: HostedVolume) {
     guard volume.metaDisk == .internal else { return }
-    LastKnownSize(bytes: disk.disk.bytes).remember(
-      minor: volume.minor, device: disk.disk.path, surroundings.environment)
+    do throws(Errno) {
+      try sizeRecords.remember(disk.disk.bytes, minor: volume.minor, device: disk.disk.path)
+    } catch {
+      // Only a help for later: check-resize --from says the size as well.
+      if options.verbose { console.err("the size is not on record in \(sizeRecords.directory): \(error)\n") }
+    }
   }
 }

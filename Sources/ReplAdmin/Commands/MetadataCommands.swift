@@ -68,7 +68,7 @@ struct WipeMD: AdminCommand {
         if admin.instead(Admin.replmeta(volume) + ["wipe-md"]) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).wipe(admin.console, force: force)
-        LastKnownSize.forget(minor: volume.minor, admin.surroundings.environment)
+        admin.sizeRecords.forget(minor: volume.minor)
       }
     }
   }

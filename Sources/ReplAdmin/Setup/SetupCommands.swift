@@ -40,7 +40,7 @@ extension SetupCall {
     let discard = words.flag("--discard-my-data")
     let clear = words.flag("--clear-bitmap")
     let clean = words.flag("--assume-clean")
-    _ = words.flag("--assume-peer-has-space")
+    let hasSpace = words.flag("--assume-peer-has-space")
     let tentative = words.flag("--tentative")
     let reset = words.value("--reset-bitmap") != "no"
     let start = try number(words.value("--start"), "--start")
@@ -84,7 +84,11 @@ extension SetupCall {
     case "resume-io": try ask(.resumeIO(volume: object.volumeNumber))
     case "new-current-uuid": try ask(.newCurrentUUID(volume: object.volumeNumber, clearBitmap: clear))
     case "resize", "check-resize":
-      try ask(.resize(volume: object.volumeNumber, sizeSectors: size, assumeClean: clean))
+      let reply = try object.daemon.ask(
+        .resize(
+          volume: object.volumeNumber, sizeSectors: size, assumeClean: clean, assumePeerHasSpace: hasSpace),
+        deadline: deadline)
+      if case .text(let remark) = reply { console.err(remark + "\n") }
     case "pause-sync": try ask(.pauseSync(volume: object.volumeNumber))
     case "resume-sync": try ask(.resumeSync(volume: object.volumeNumber))
     case "verify": try ask(.verify(volume: object.volumeNumber, startSector: start, stopSector: stop))

@@ -18,7 +18,7 @@ enum SetupPersonality {
            replsetup new-current-uuid MINOR [--clear-bitmap]
            replsetup {get-gi|show-gi|pause-sync|resume-sync} RES NODE-ID VOLUME
            replsetup verify RES NODE-ID VOLUME [--start=SECTOR] [--stop=SECTOR]
-           replsetup resize MINOR [--size=SIZE] [--assume-clean]
+           replsetup resize MINOR [--size=SIZE] [--assume-clean] [--assume-peer-has-space]
            replsetup wait-{connect,sync}-{resource,connection,volume} RES [NODE-ID [VOLUME]] [--wfc-timeout=SECONDS]
 
     """

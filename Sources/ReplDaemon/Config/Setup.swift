@@ -12,6 +12,7 @@ struct Setup: Sendable {
   /// Path of the file that was read, for handlers.
   var mainFile: String
   var hosted: HostedResource
+  var sizeRecords: SizeRecords
   /// Options changed since at run time.
   var overrides: [OptionOverride] = []
 

@@ -33,6 +33,7 @@ extension Reactor {
           next: "repladm down \(name), then repladm up \(name)", exitCode: 10), place)
       return
     }
+    if let refusal = cutsOff(fresh) { return refuse(refusal, place) }
     setup.overrides = []
     let steps = steps(to: fresh).filter { step in
       switch step {
@@ -42,6 +43,19 @@ extension Reactor {
       }
     }
     take(fresh, steps, job, place)
+  }
+
+  /// No option makes a volume smaller that holds data.
+  func cutsOff(_ fresh: HostedResource) -> ControlRefusal? {
+    for volume in engine.snapshot().volumes where volume.disk >= .outdated && volume.disk != .unknown {
+      guard let limit = fresh.volume(volume.number)?.options.size, limit > .zero, limit < volume.size else { continue }
+      return ControlRefusal(
+        "`disk { size }` would make a volume smaller",
+        why: "size is \(limit.bytes >> 10) KiB in the configuration, and \(fresh.name)/\(volume.number.value) has "
+          + "\(volume.size.bytes >> 10) KiB of data",
+        next: "raise size, or leave it out, and repeat the command", exitCode: 10)
+    }
+    return nil
   }
 
   /// From here on this is what counts.

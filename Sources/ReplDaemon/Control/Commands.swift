@@ -151,8 +151,11 @@ extension Reactor {
     case .resumeSync(let volume): return each(volume) { .resumeSync($0) }
     case .verify(let volume, let start, let stop):
       return each(volume) { .verify($0, start: start.map { Sector($0) }, stop: stop.map { Sector($0) }) }
-    case .resize(let volume, let sectors, let assumeClean):
-      return each(volume) { .resize($0, limit: sectors.map { SectorCount($0) }, assumeClean: assumeClean) }
+    case .resize(let volume, let sectors, let assumeClean, let assumePeerHasSpace):
+      return each(volume) {
+        .resize(
+          $0, limit: sectors.map { SectorCount($0) }, assumeClean: assumeClean, assumePeerHasSpace: assumePeerHasSpace)
+      }
     case .suspendIO: return .success([.suspendIO])
     case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
@@ -189,12 +192,17 @@ extension Reactor {
     let place = control.place(of: to)
     let command = place.flatMap { control.connections[$0].job?.command }
     demotionEnded(command, outcome)
-    guard let place, let job = control.connections[place].job else { return }
+    guard let place, var job = control.connections[place].job else { return }
+    if case .remarked(let text) = outcome { job.remarks.append(text) }
     switch outcome {
     case .refused(let refusal): reply(.refused(ControlRefusal(refusal)), place)
-    case .done:
+    case .done, .remarked:
       if let refusal = cannotListen(job.command) { return reply(.refused(refusal), place) }
-      if job.steps.isEmpty { reply(.done, place) } else { run(job.steps, job, place) }
+      if !job.steps.isEmpty {
+        run(job.steps, job, place)
+      } else {
+        reply(job.remarks.isEmpty ? .done : .text(job.remarks.joined(separator: "\n")), place)
+      }
     }
   }
 
@@ -288,7 +296,7 @@ extension Reactor {
 
   private mutating func ownCommandEnded(_ outcome: Outcome) {
     switch outcome {
-    case .done: downIsDone = true
+    case .done, .remarked: downIsDone = true
     case .refused(let refusal):
       journal.error("going down was refused (\(refusal.what): \(refusal.why)); ending as it is")
       downIsDone = true

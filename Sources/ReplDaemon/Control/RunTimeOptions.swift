@@ -26,6 +26,7 @@ extension Reactor {
           exitCode: UInt8(clamping: error.exitCode)), place)
       return
     }
+    if section == .disk, let refusal = cutsOff(changed.hosted) { return refuse(refusal, place) }
     setup.overrides = changed.overrides
     let steps: [EngineCommand] =
       mustReconnect(to: changed.hosted)

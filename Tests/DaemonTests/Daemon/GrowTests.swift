@@ -128,4 +128,45 @@ import Testing
     let attach = try desk.b("attach r0")
     #expect(attach.code == 0 && attach.out.contains(moved), "\(attach)")
   }
+
+  /// Only one node was told to resize; each has on record where its metadata lie.
+  @Test func bothNodesFindTheirMetadataAfterAnotherGrowthAndACrash() throws {
+    let bench = try Bench()
+    try bench.synced()
+    grow(bench, mebibytes: 40)
+    try bench.a.repladm(["resize", "r0"])
+    try bench.inSync()
+    let now = try size(bench.a)
+    grow(bench, mebibytes: 64)
+    for node in [bench.a, bench.b] { node.kill() }
+    for node in [bench.a, bench.b] { try node.repladm(["check-resize", "r0"]) }
+    try bench.up()
+    // Both have grown: what is new is part of the volume, and equal.
+    try bench.inSync()
+    for node in [bench.a, bench.b] { #expect(try size(node) > now) }
+    try bench.expectEqualData()
+  }
+
+  @Test func aSmallerDiskIsRefusedAndTheDeviceInUseKeepsItsSize() throws {
+    let bench = try Bench()
+    try bench.synced()
+    let was = try size(bench.a)
+    let client = try Client(bench.a.exportPath)
+    let end = was << 10
+    try client.write(pattern(4096, 3), at: end - 4096)
+    try bench.b.done(.detach(volume: nil, force: false))
+    #expect(truncate(bench.b.disk(0), 24 << 20) == 0)
+    try bench.b.createMetadata()
+    let refusal = try bench.b.refused(.attach(volume: nil))
+    #expect(refusal.why.contains("the volume in use has \(was) KiB"), "\(refusal)")
+    #expect(try size(bench.a) == was)
+    #expect(try client.read(4096, at: end - 4096) == pattern(4096, 3))
+    #expect(try Client(bench.a.exportPath).size == end)
+    let resize = try bench.a.ask(.resize(volume: nil, sizeSectors: nil, assumeClean: false))
+    guard case .text(let said) = resize, said.contains("keeps its size of \(was) KiB") else {
+      Issue.record("\(resize)")
+      return
+    }
+    try client.leave()
+  }
 }

@@ -42,6 +42,8 @@ final class Node {
   private(set) var answers: [Ticket: DiskFault?] = [:]
   private(set) var replies: [ReplyTo: Outcome] = [:]
   private(set) var sizes: [VolumeNumber: SectorCount] = [:]
+  /// Where the metadata were said to lie.
+  private(set) var recordedSizes: [VolumeNumber: UInt64] = [:]
 
   struct Sent: Equatable {
     var socket: SocketID
@@ -176,6 +178,7 @@ final class Node {
       if lent.remove(payload.page) == nil { Issue.record("\(name): \(payload) given back, and it was not lent") }
       payloads[payload.page] = nil
     case .resized(let volume, let size): sizes[volume] = size
+    case .metadataPlaced(let volume, let bytes): recordedSizes[volume] = bytes
     case .handler(let id, let handler, _):
       handlers.append(handler)
       if heldHandlers.contains(handler) {
@@ -254,6 +257,13 @@ final class Node {
       complete(id, work, fault)
       left -= 1
     }
+  }
+
+  /// The oldest of what is held.
+  func releaseOne() {
+    if held.isEmpty { return }
+    let (id, work) = held.removeFirst()
+    complete(id, work, nil)
   }
 
   func stopHolding() {

@@ -91,7 +91,7 @@ final class Pair {
   /// A command that must succeed.
   func order(_ command: Command, on node: Node, at location: SourceLocation = #_sourceLocation) {
     let outcome = run(command, on: node, at: location)
-    if outcome != .done {
+    if outcome?.isDone != true {
       Issue.record("\(command) on \(node.name): \(String(describing: outcome))", sourceLocation: location)
     }
   }
