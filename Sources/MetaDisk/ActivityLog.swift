@@ -181,6 +181,15 @@ public struct ActivityLog: ~Copyable {
     return result.sorted()
   }
 
+  /// The extents that the log on disk names, also those that are about to leave it.
+  public var namedExtents: [ExtentNumber] {
+    var result: [ExtentNumber] = []
+    for i in 0..<slotCount where slots[i].extent != ActivityLogBlock.free {
+      result.append(ExtentNumber(slots[i].extent))
+    }
+    return result.sorted()
+  }
+
   // MARK: Transactions
 
   /// Changes are waiting for a transaction.

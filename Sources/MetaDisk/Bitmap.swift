@@ -14,6 +14,8 @@ public struct Bitmap: ~Copyable {
   public private(set) var bits: UInt64
   /// Bits set in the own slot.
   public internal(set) var setCount: UInt64 = 0
+  /// Slots of nodes that are not spoken to, as a mask: they have to learn of every change of the data.
+  public var otherSlots: UInt32 = 0
   var pages: PageStates
 
   /// All bits clear, no page to be written.
@@ -65,6 +67,24 @@ public struct Bitmap: ~Copyable {
     var total: UInt64 = 0
     for index in 0..<maxPeers where index != slotIndex { total += change(range, slot: index, to: true) }
     return total + set(range)
+  }
+
+  /// The data of these blocks change: the nodes that are not spoken to lack them from now on.
+  public mutating func noteChange(_ range: @autoclosure () -> Range<UInt64>) {
+    if otherSlots == 0 { return }
+    let range = range()
+    for index in 0..<maxPeers where otherSlots & 1 << UInt32(index) != 0 { _ = change(range, slot: index, to: true) }
+  }
+
+  /// Every block that is out of sync with the peer may change: a resync from it begins.
+  public mutating func noteChangeOfMarked() {
+    if otherSlots == 0 { return }
+    var from: UInt64 = 0
+    while let first = next(set: from) {
+      let end = next(clear: first) ?? bits
+      noteChange(first..<end)
+      from = end
+    }
   }
 
   /// Marks a whole activity-log extent for every peer, as applying the log does. Nothing beyond the end is marked.

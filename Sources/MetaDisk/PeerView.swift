@@ -19,7 +19,35 @@ extension Superblock {
     current: UInt64, bitmap: UInt64, history0: UInt64, history1: UInt64, peerNode: Int
   ) {
     if format == .v09, history1 == history[0], history0 != history[0] { pushHistory(history0) }
+    if current & ~1 != self.current & ~1 { partFromOthers(peerNode: peerNode) }
     replaceGenerations(current: current, bitmap: bitmap, history0: history0, history1: history1, peerNode: peerNode)
+  }
+
+  /// The generation ends: from it on the slots of nodes that are not spoken to count, unless they count from an older one.
+  private mutating func partFromOthers(peerNode: Int) {
+    if format == .v08 || current == 0 || current == Superblock.justCreated { return }
+    for node in peers.indices where node != peerNode && peers[node].bitmapIndex >= 0 && peers[node].bitmapUUID == 0 {
+      peers[node].bitmapUUID = current
+    }
+  }
+
+  /// Slots beside this peer's whose bits count: those of other nodes, and those without a node when a generation is on record from
+  /// which they count ("day 0").
+  public func otherSlots(peerNode: Int) -> UInt32 {
+    if format == .v08 { return 0 }
+    var others: UInt32 = 0
+    var taken: UInt32 = 0
+    var countsUnused = false
+    for node in peers.indices {
+      if peers[node].bitmapIndex >= 0 {
+        taken |= 1 << UInt32(peers[node].bitmapIndex)
+        if node != peerNode { others |= 1 << UInt32(peers[node].bitmapIndex) }
+      } else if node != Int(nodeID), peers[node].bitmapUUID != 0 {
+        countsUnused = true
+      }
+    }
+    if countsUnused { others |= ~taken & UInt32(truncatingIfNeeded: UInt64(1) << UInt64(maxPeers) - 1) }
+    return others
   }
 
   /// Stores four generations where they lie and moves nothing.

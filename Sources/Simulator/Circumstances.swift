@@ -71,6 +71,8 @@ public struct VolumeCircumstances: Sendable {
   public var location = MetaLocation.internal
   public var logicalBlock: UInt32 = 512
   public var alExtents: UInt32 = 67
+  /// Bitmap slots of v09; the last one of several is that of a third node.
+  public var slots: UInt32 = 1
   /// So many bytes each device grows by in the end.
   public var room: UInt64 = 0
   public init(bytes: UInt64) { deviceBytes = [bytes, bytes] }
@@ -219,6 +221,7 @@ extension VolumeCircumstances {
     if random.oneIn(3) { one.deviceBytes[0] += random.below(2048) * 512 }
     one.deviceBytes[1] = random.oneIn(3) ? one.deviceBytes[0] + random.below(4096) * 512 : one.deviceBytes[0]
     one.format = random.oneIn(2) ? .v08 : .v09
+    if one.format == .v09, random.oneIn(3) { one.slots = 2 + UInt32(random.below(3)) }
     one.location = random.oneIn(4) ? .external : .internal
     one.logicalBlock = random.oneIn(5) ? 4096 : 512
     if one.logicalBlock == 4096 { for i in 0...1 { one.deviceBytes[i] = one.deviceBytes[i] / 4096 * 4096 } }

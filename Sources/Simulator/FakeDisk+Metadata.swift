@@ -11,7 +11,7 @@ extension FakeDisk {
     let facts = DiskFacts(
       dataBytes: data, metaBytes: onOwnDevice ? one.metaBytes : data, logicalBlock: one.logicalBlock, canDiscard: true)
     do {
-      let placement = try Placement(location: one.location, deviceBytes: facts.metaBytes)
+      let placement = try Placement(location: one.location, deviceBytes: facts.metaBytes, peers: one.slots)
       let start = min(placement.superblockOffset, placement.bitmapOffset, placement.activityLogOffset)
       let end = max(
         placement.superblockOffset + 4096 + (onOwnDevice ? 0 : (room + 4095) / 4096 * 4096),
@@ -23,7 +23,8 @@ extension FakeDisk {
         isOnOneDevice: !onOwnDevice, original: original, room: room, hidden: Stamps.original(node))
       disk.logBlocks = disk.blocks(at: placement.activityLogOffset, placement.activityLogBytes)
       disk.bitmapBlocks = disk.blocks(at: placement.bitmapOffset, placement.bitmapAreaBytes)
-      let image = Superblock(creating: one.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))
+      var image = Superblock(creating: one.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))
+      if one.slots > 1 { image.peers[World.thirdNode].bitmapIndex = Int32(one.slots) - 1 }
       disk.format { area in
         image.write(to: UnsafeMutableRawBufferPointer(rebasing: area[Int(placement.superblockOffset - start)...]))
         for block in disk.logBlocks {

@@ -134,7 +134,8 @@ extension World {
   func boot(_ n: Int) {
     let node = nodes[n]
     if node.isRunning { return }
-    if !node.hasPower {
+    let cameBack = !node.hasPower
+    if cameBack {
       node.hasPower = true
       machineIsBack(n)
     }
@@ -147,6 +148,7 @@ extension World {
         histories[v].loseUnflushed(applicationGoesOnWith: goesOnHere ? node.disks[v] : nil)
       }
     }
+    if cameBack { thirdNodeComesBy(n) }
     say(n, "repladm up")
     node.start(SeededGenerator(seed: random.next()), at: Instant(nanoseconds: now))
     for volume in node.settings.volumes { command(n, .attach(volume.number)) }

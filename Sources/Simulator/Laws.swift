@@ -83,20 +83,9 @@ extension World {
   /// A node knows that its peer lacks this sector.
   private func isMarked(_ n: Int, _ v: Int, _ sector: Int) -> Bool { markedBits(n, v).contains(sector / 8) }
 
-  /// The bits that a node has set.
+  /// The bits that a node has set for its peer, which has the first slot.
   func markedBits(_ n: Int, _ v: Int) -> [Int] {
-    let view = nodes[n].engine.snapshot().volumes[v]
-    if view.disk < .inconsistent || view.outOfSync == .zero { return [] }
-    let page = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 4096)
-    defer { page.deallocate() }
-    var bits: [Int] = []
-    for number in 0..<(Int(view.size.value) / 8 + 32767) / 32768 {
-      nodes[n].engine.render(.bitmapPage(UInt32(number)), of: view.number, into: page)
-      for i in 0..<4096 where page[i] != 0 {
-        for bit in 0..<8 where page[i] & 1 << UInt8(bit) != 0 { bits.append(number * 32768 + i * 8 + bit) }
-      }
-    }
-    return bits
+    nodes[n].engine.snapshot().volumes[v].outOfSync == .zero ? [] : setBits(n, v, slot: 0)
   }
 
   // MARK: states

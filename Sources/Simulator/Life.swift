@@ -183,6 +183,7 @@ extension World {
   func checkRest() {
     checkEqual("idle and UpToDate")
     checkGrown("idle and UpToDate")
+    checkThirdNode("idle and UpToDate")
     let trusted = (0...1).first { keeper.truth[$0].allSatisfy { $0 } }
     if let trusted { checkImage(trusted, "idle and UpToDate") } else { breakLaw("nobody has the data: \(summary)") }
     // Whatever a command waits for has happened, or never will.

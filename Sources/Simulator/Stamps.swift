@@ -88,6 +88,14 @@ final class StampMap {
     }
   }
 
+  func duplicate() -> StampMap {
+    let other = StampMap(sectors: sectors, fill: fill)
+    for i in pieces.indices {
+      if let piece = pieces[i] { other.piece(i).update(from: piece, count: Self.pieceSectors) }
+    }
+    return other
+  }
+
   func copy(_ start: Int, _ count: Int, from other: StampMap) {
     for sector in start..<start + count { write(sector, 1, from: [other[sector]]) }
   }

@@ -46,6 +46,8 @@ public final class World {
   var faults: Faults = []
   var actions: Actions = []
   var plantedLeft = 0
+  /// By node and volume: what the third node has.
+  var thirdCopies: [[ThirdCopy?]] = [[], []]
   var ledger = Ledger()
   var broken: BrokenLaw?
   /// A life is broken off after so many events, wherever it is: for tests that have little time.
@@ -80,6 +82,7 @@ public final class World {
       let sectors = min(nodes[0].disks[v].dataSectors, nodes[1].disks[v].dataSectors)
       return History(sectors: sectors, original: circumstances.startsWithFullSync ? Stamps.original(0) : Stamps.zero)
     }
+    thirdCopies = [[], []].map { (_: [Int]) in [ThirdCopy?](repeating: nil, count: circumstances.volumes.count) }
     self.random = random
     client = Client(pattern: circumstances.client)
   }

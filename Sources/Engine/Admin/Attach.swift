@@ -34,6 +34,8 @@ struct AttachStep {
   var oldBits: UInt64 = 0
   /// The bitmap on disk is not to be believed: all bits are set.
   var setAll = false
+  /// Writes since the last attach were not logged: other nodes may lack any block.
+  var setsOthers = false
 }
 
 extension Engine {

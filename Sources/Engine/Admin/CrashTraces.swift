@@ -12,10 +12,12 @@ extension Engine {
     if volumes[v].attach.setAll {
       volumes[v].backing.bitmap.setAll()
       log("\(name(v)): the bitmap on disk is not valid, all blocks are out of sync")
-    } else if old < bits {
-      // Padding behind the old end may hold anything.
-      _ = volumes[v].backing.bitmap.set(old..<bits)
     }
+    if old < bits {
+      // Padding behind the old end may hold anything.
+      _ = volumes[v].backing.bitmap.setInAllSlots(old..<bits)
+    }
+    if volumes[v].attach.setsOthers { volumes[v].backing.bitmap.noteChange(0..<bits) }
     guard let replay = volumes[v].attach.replay else { preconditionFailure("no replay") }
     do {
       let result = try replay.finish()
@@ -23,9 +25,7 @@ extension Engine {
       if result.updateBlocks > 0, flags.contains(.primaryIndicator) {
         var marked: UInt64 = 0
         for extent in result.active {
-          let first = min(extent.firstBit.value, bits)
-          let last = min(first + 1024, bits)
-          marked += volumes[v].backing.bitmap.set(first..<last)
+          marked += volumes[v].backing.bitmap.markOutOfSync(extent)
         }
         log("\(name(v)): marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
       }

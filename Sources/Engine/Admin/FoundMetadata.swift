@@ -130,13 +130,16 @@ extension Engine {
         slots: Int(volumes[v].settings.alExtents), stripes: superblock.alStripes,
         stripeSize4k: superblock.alStripeSize4k, firstTransaction: 0),
       usable: usable)
+    backing.bitmap.otherSlots = superblock.otherSlots(peerNode: peer)
     let flags = superblock.flags
     backing.crashedPrimary =
       flags.contains(.crashedPrimary) || (superblock.format == .v08 && flags.contains(.primaryIndicator))
     let fullSync =
       superblock.format == .v08
       ? flags.contains(.fullSync) : superblock.peers[peer].flags.contains(.fullSync)
-    volumes[v].attach.setAll = fullSync || (backing.crashedPrimary && flags.contains(.alDisabled))
+    let isUnlogged = flags.contains(.alDisabled)
+    volumes[v].attach.setAll = fullSync || (backing.crashedPrimary && isUnlogged)
+    volumes[v].attach.setsOthers = isUnlogged && flags.contains(.primaryIndicator)
     volumes[v].adopt(backing)
   }
 
@@ -180,7 +183,9 @@ extension Engine {
 
   /// Bytes of the bitmap area that hold bits valid on disk.
   private func bitmapBytes(_ v: Int) -> UInt64 {
-    if volumes[v].attach.setAll || volumes[v].attach.oldBits == 0 { return 0 }
+    // The bits of other nodes lie on the same pages, and count.
+    let isAlone = volumes[v].backing.bitmap.otherSlots == 0
+    if (volumes[v].attach.setAll && isAlone) || volumes[v].attach.oldBits == 0 { return 0 }
     return UInt64(volumes[v].backing.bitmap.pageCount(coveringBits: volumes[v].attach.oldBits)) * 4096
   }
 

@@ -55,8 +55,9 @@ extension Engine {
       // Of a block that was there in part the rest is new. A kernel does not think of it, and would not ask for it.
       let isAgreed = volumes[v].state.conn < .wfReportParams || link.features.contains(.resyncsGrown)
       if old.value % 8 != 0, !assumeClean, isAgreed {
-        _ = volumes[v].backing.bitmap.set(old.bits - 1..<old.bits)
+        _ = volumes[v].backing.bitmap.setInAllSlots(old.bits - 1..<old.bits)
       }
+      volumes[v].backing.bitmap.noteChange(old.bits..<size.bits)
       let freed = volumes[v].resize.freed.clamped(to: old.bits..<size.bits)
       if assumeClean, !freed.isEmpty {
         _ = volumes[v].backing.bitmap.set(freed)

@@ -77,7 +77,10 @@ extension Engine {
     // Blocks of an earlier resync may have failed after its end.
     volumes[v].resync.failed = 0
     volumes[v].resync.patience = nil
-    if volumes[v].state.isSyncTarget { volumes[v].trail.begin(bits: volumes[v].backing.bitmap.bits) }
+    if volumes[v].state.isSyncTarget {
+      volumes[v].trail.begin(bits: volumes[v].backing.bitmap.bits)
+      volumes[v].backing.bitmap.noteChangeOfMarked()
+    }
     resyncNumber &+= 1
     volumes[v].resync.number = resyncNumber
     volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)

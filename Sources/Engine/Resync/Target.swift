@@ -224,6 +224,7 @@ extension Engine {
     }
     if let hold = request.hold { volumes[v].ranges.become(.resyncWrite, hold) }
     volumes[v].ioInFlight += 1
+    volumes[v].backing.bitmap.noteChange(request.range.bitsTouched)
     let operation: DiskOperation =
       if let payload = request.payload {
         .write(request.range, payload, fua: false)
@@ -290,8 +291,12 @@ extension Engine {
   mutating func resyncFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
     let v = Int(tag.raw & 0xff)
     volumes[v].ioInFlight -= 1
-    if let fault { diskFailed(v, fault, "flush") }
-    if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
+    if let fault, !flushFailed(v, fault) {
+      // Nothing that this resync brought is known to be durable: it is marked again, and copied again.
+      if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation {
+        breakLink(.networkFailure, "what the resync of \(name(v)) brought could not be made durable")
+      }
+    } else if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
       volumes[v].state.isSyncTarget
     {
       volumes[v].resync.ending = .pinging

@@ -44,7 +44,9 @@ extension Engine {
       put(.consistent, state.disk > .inconsistent)
       put(.wasUpToDate, state.disk > .outdated)
     }
-    put(.primaryIndicator, role == .primary || (state.peerDisk < .inconsistent && state.peerRole == .primary))
+    // What the peer writes here is in the log when the peer cannot mark it, and when other nodes have to learn of it.
+    let logsPeer = state.peerDisk < .inconsistent || volumes[v].backing.bitmap.otherSlots != 0
+    put(.primaryIndicator, role == .primary || (logsPeer && state.peerRole == .primary))
     let crashed = volumes[v].backing.crashedPrimary
     put(.crashedPrimary, v08 ? crashed : crashed || role == .primary)
     if v08 {
@@ -147,7 +149,10 @@ extension Engine {
     advanceMove(v)
     volumes[v].superblock.durable = volumes[v].superblock.issued
     runSuperblockWaiters(v)
-    if volumes[v].isAttached { issueSuperblock(v) }
+    if volumes[v].isAttached {
+      issueSuperblock(v)
+      evictPages(v)
+    }
     advanceDetach(v)
   }
 

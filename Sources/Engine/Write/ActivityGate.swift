@@ -226,6 +226,12 @@ extension Engine {
   /// Writes the changed bitmap pages of evicted extents; the transaction follows when none is dirty or under way.
   mutating func evictPages(_ v: Int) {
     guard case .evicting(let extents, let ring) = volumes[v].transaction else { return }
+    // A log counts only with "Primary" in the superblock. On a Secondary that may be on its way still.
+    if role != .primary, volumes[v].superblock.durable != volumes[v].superblock.wanted,
+      !volumes[v].move.holdsSuperblock
+    {
+      return
+    }
     var waits = false
     for extent in extents {
       for page in volumes[v].backing.bitmap.dirtyPages(coveringExtent: extent)

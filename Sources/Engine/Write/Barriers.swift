@@ -144,7 +144,7 @@ extension Engine {
     let v = flushes[id].volume
     volumes[v].ioInFlight -= 1
     if let fault {
-      let gone = diskFailed(v, fault, "flush")
+      let gone = flushFailed(v, fault)
       // The peer's copy is as durable as a flush promises; without one the application must hear of it.
       if !gone || volumes[v].state.peerDisk != .upToDate { flushes[id].fault = fault }
     }
@@ -234,7 +234,7 @@ extension Engine {
     let v = Int(tag.raw & 0xff)
     volumes[v].ioInFlight -= 1
     if let fault {
-      diskFailed(v, fault, "flush")
+      flushFailed(v, fault)
       // The epoch can never be acknowledged: let the peer mark its writes.
       if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation {
         breakLink(.networkFailure, "an epoch of the peer could not be made durable")

@@ -126,6 +126,7 @@ extension Engine {
     if !toDisk { volumes[v].missedWrites = true }
     if toDisk {
       legs.insert(.disk)
+      volumes[v].backing.bitmap.noteChange(write.range.bitsTouched)
       let operation: DiskOperation =
         switch write.kind {
         case .data: .write(write.range, write.payload!, fua: write.fua)

@@ -109,7 +109,7 @@ extension Engine {
       return
     }
     peerRequests[id].hold = volumes[v].ranges.insert(peerRequests[id].range, .peerWrite)
-    if peerRequests[id].isOnlyCopy {
+    if peerRequests[id].isOnlyCopy || volumes[v].backing.bitmap.otherSlots != 0 {
       // The log must name it before (wire spec 7.6).
       enterGate(v, .peer(id))
     } else {
@@ -119,10 +119,14 @@ extension Engine {
 
   mutating func launchPeerWrite(_ v: Int, _ id: SlotID) {
     let request = peerRequests[id]
-    guard volumes[v].hasDisk, case .write(let kind) = request.kind else {
+    guard volumes[v].hasDisk, case .write(let kind) = request.kind,
+      // What has waited for the log while its connection ended is not written: the log may not count any more.
+      request.connection == link.generation
+    else {
       finishPeerWrite(v, id, fault: Errno.io)
       return
     }
+    volumes[v].backing.bitmap.noteChange(request.range.bitsTouched)
     let operation: DiskOperation
     switch kind {
     case .data: operation = .write(request.range, request.payload!, fua: request.flags.contains(.fua))

@@ -20,7 +20,10 @@ final class Bench {
     var settings = ResourceSettings(
       name: "r0", nodeID: 0, peerNodeID: 1, peerName: "beta", volumes: [VolumeSettings(number: .zero)])
     adjust(&settings)
-    node = Node("alpha", settings: settings, disks: [.zero: try FakeDisk.created(bytes: diskBytes)], seed: seed)
+    let location = settings.volumes[0].metaLocation
+    let disk = try FakeDisk.created(
+      bytes: diskBytes, metaBytes: location == .internal ? nil : 1 << 20, location: location)
+    node = Node("alpha", settings: settings, disks: [.zero: disk], seed: seed)
     node.onNetwork = { [unowned self] effect in
       switch effect {
       case .connect: self.connects += 1

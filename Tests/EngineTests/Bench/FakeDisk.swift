@@ -159,6 +159,28 @@ final class FakeDisk {
 
   /// Blocks that the bitmap on disk calls out of sync with the peer of this node id.
   func outOfSync(peerNode: Int) throws -> Set<UInt64> {
+    let bitmap = try bitmap(peerNode: peerNode)
+    var found: Set<UInt64> = []
+    for bit in 0..<bitmap.bits where bitmap.isSet(bit) { found.insert(bit) }
+    return found
+  }
+
+  func clearOutOfSync(peerNode: Int) throws {
+    var bitmap = try bitmap(peerNode: peerNode)
+    bitmap.clearAll()
+    let offset = try placement().bitmapOffset
+    for number in 0..<bitmap.pageCount {
+      var page = FakeDisk.empty
+      page.withUnsafeMutableBytes { bitmap.render(page: number, into: $0) }
+      pages[offset + UInt64(number) * 4096] = page
+    }
+  }
+
+  private func placement() throws -> Placement {
+    try Placement(superblock: superblock(), location: location, deviceBytes: facts.metaBytes)
+  }
+
+  private func bitmap(peerNode: Int) throws -> Bitmap {
     let superblock = try superblock()
     let placement = try Placement(superblock: superblock, location: location, deviceBytes: facts.metaBytes)
     let slots = superblock.format == .v09 ? Int(superblock.maxPeers) : 1
@@ -168,8 +190,6 @@ final class FakeDisk {
       let block = self.page(placement.bitmapOffset + UInt64(page) * 4096)
       bitmap.absorb(page: page, from: block.span.bytes)
     }
-    var found: Set<UInt64> = []
-    for bit in 0..<bitmap.bits where bitmap.isSet(bit) { found.insert(bit) }
-    return found
+    return bitmap
   }
 }

@@ -15,7 +15,8 @@ final class Pair {
 
   /// Fresh metadata on both, nothing attached. `adjust` changes the settings of both before the engines are made.
   init(
-    format: MetaFormat = .v09, diskBytes: [UInt64] = [8 << 20], betaBytes: [UInt64]? = nil, seed: UInt64 = 1,
+    format: MetaFormat = .v09, diskBytes: [UInt64] = [8 << 20], betaBytes: [UInt64]? = nil, peers: UInt32 = 1,
+    seed: UInt64 = 1,
     _ adjust: (inout ResourceSettings, _ isAlpha: Bool) -> Void = { _, _ in }
   ) throws {
     func node(_ name: String, _ id: Int32, _ sizes: [UInt64]) throws -> Node {
@@ -25,7 +26,9 @@ final class Pair {
       adjust(&settings, id == 0)
       var disks: [VolumeNumber: FakeDisk] = [:]
       for (i, size) in sizes.enumerated() where settings.volumes[i].hasDisk {
-        disks[VolumeNumber(UInt16(i))] = try FakeDisk.created(format, bytes: size)
+        let location = settings.volumes[i].metaLocation
+        disks[VolumeNumber(UInt16(i))] = try FakeDisk.created(
+          format, bytes: size, peers: peers, metaBytes: location == .internal ? nil : 1 << 20, location: location)
       }
       return Node(name, settings: settings, disks: disks, seed: seed &* 2 &+ UInt64(id))
     }
