@@ -8,6 +8,8 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
   public init(_ code: Int32) { self.code = code }
   /// That of the last failed call on this thread.
   static var last: Errno { Errno(errno) }
+  /// The call did nothing and is to be made again.
+  public var isInterruption: Bool { code == EINTR || code == EAGAIN }
 
   public var description: String {
     guard let text = strerror(code) else { return "error \(code)" }

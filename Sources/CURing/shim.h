@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/falloc.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/sockios.h>
 #include <liburing.h>
@@ -54,6 +55,26 @@ static inline int cu_open(const char *path, int flags, unsigned mode) { return o
 static inline int cu_device_bytes(int fd, uint64_t *bytes) { return ioctl(fd, BLKGETSIZE64, bytes); }
 static inline int cu_device_block(int fd, int *bytes) { return ioctl(fd, BLKSSZGET, bytes); }
 static inline int cu_device_read_only(int fd, int *yes) { return ioctl(fd, BLKROGET, yes); }
+/* The extents of a file that touch a range, the first `room` (at most 16) of them: how many, or -1 with errno. */
+typedef struct { uint64_t start, bytes; uint32_t flags; } cu_extent;
+enum {
+  CU_EXTENT_UNWRITTEN = FIEMAP_EXTENT_UNWRITTEN,
+  /* Flags that say nothing about the contents. */
+  CU_EXTENT_PLAIN = FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED
+};
+static inline int cu_extents(int fd, uint64_t start, uint64_t bytes, cu_extent *extents, int room)
+{
+  enum { MOST = 16 };
+  struct { struct fiemap head; struct fiemap_extent extents[MOST]; } ask = { .head = {
+    .fm_start = start, .fm_length = bytes, .fm_extent_count = (uint32_t)(room < MOST ? room : MOST) } };
+  if (ioctl(fd, FS_IOC_FIEMAP, &ask.head) < 0) return -1;
+  for (uint32_t i = 0; i < ask.head.fm_mapped_extents; i++) {
+    extents[i].start = ask.extents[i].fe_logical;
+    extents[i].bytes = ask.extents[i].fe_length;
+    extents[i].flags = ask.extents[i].fe_flags;
+  }
+  return (int)ask.head.fm_mapped_extents;
+}
 static inline int cu_unsent(int fd, int *bytes) { return ioctl(fd, SIOCOUTQ, bytes); }
 static inline int cu_fallocate(int fd, int mode, int64_t offset, int64_t bytes)
 { return (int)syscall(SYS_fallocate, fd, mode, offset, bytes); }

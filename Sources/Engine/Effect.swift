@@ -65,7 +65,9 @@ public enum Handler: String, Sendable {
 public enum LogLevel: Sendable { case info, warning, error }
 
 public enum Effect: Equatable, Sendable {
-  // Disks. Every one but `.closeDisk` and `.metadataPlaced` is answered once; `.closeDisk` is answered by `.diskClosed`.
+  // Disks. Ranges are whole sectors: where the disk has larger blocks, whole ones are read, changed and written, two parts of
+  // one block never at once. Every one but `.closeDisk` and `.metadataPlaced` is answered once; `.closeDisk` is answered by
+  // `.diskClosed`.
   case openDisk(VolumeNumber)
   case closeDisk(VolumeNumber)
   /// How large are its devices now? Answered by `.diskMeasured` before anything else happens to the disk.
@@ -99,6 +101,10 @@ public enum Effect: Equatable, Sendable {
   /// Copies the bytes of one payload to another of the same size (an answer of the peer into the reader's buffer).
   case copy(from: PayloadRef, to: PayloadRef)
   case giveBack(PayloadRef)
+  /// Answers a `.locate`: the range is good on the own disk, and that knows where it has holes.
+  case locate(Ticket, VolumeNumber, BlockRange)
+  /// What the export of this volume says of itself from now on.
+  case announced(VolumeNumber, ExportTraits)
   /// The exported size of this volume is now so many sectors (0: not usable).
   case resized(VolumeNumber, SectorCount)
 

@@ -83,7 +83,7 @@ public struct Engine: ~Copyable {
 
   private mutating func dispatch(_ event: Event) {
     switch event {
-    case .read, .write, .discard, .zero, .flush: enter(event)
+    case .read, .write, .discard, .zero, .flush, .locate: enter(event)
     case .diskOpened(let volume, let facts): diskOpened(volume, facts)
     case .diskRefused(let volume, let number, let why): diskRefused(volume, number, why)
     case .diskClosed(let volume): diskClosed(volume)
@@ -102,7 +102,9 @@ public struct Engine: ~Copyable {
     case .signed(let id, let digest): signed(id, digest)
     case .handlerDone(let id, let exit): handlerDone(id, exit)
     case .command(let command, let reply): execute(command, reply)
-    case .usageChanged(let open): isOpen = open
+    case .usageChanged(let open):
+      isOpen = open
+      announceTraits()
     case .tick: tick()
     }
   }
@@ -132,6 +134,7 @@ public struct Engine: ~Copyable {
     case .zero(let ticket, let volume, let range, let mayUnmap):
       write(ticket, volume, range, .zero(mayUnmap: mayUnmap), nil, fua: false)
     case .flush(let ticket, let volume): flush(ticket, volume)
+    case .locate(let ticket, let volume, let range): locate(ticket, volume, range)
     default: preconditionFailure("only the application waits at the entrance")
     }
   }

@@ -40,7 +40,12 @@ public struct WorkID: Hashable, Sendable {
 /// Why a disk or metadata operation failed: the errno, and nothing more that the engine could decide on.
 public struct DiskFault: Hashable, Sendable, Error {
   public var errno: Int32
-  public init(errno: Int32) { self.errno = errno }
+  /// The request did not get as far as the disk: it does not fit the device. That is no fault of the disk.
+  public var isRefusal: Bool
+  public init(errno: Int32, isRefusal: Bool = false) {
+    self.errno = errno
+    self.isRefusal = isRefusal
+  }
 }
 
 /// What looking at a range told.
@@ -58,7 +63,7 @@ public struct DiskFacts: Hashable, Sendable {
   public var dataBytes: UInt64
   /// Bytes of the device that holds the metadata (the same device for internal metadata).
   public var metaBytes: UInt64
-  /// 512 or 4096.
+  /// A power of two from 512 to 4096. Requests are whole sectors, and need not be whole blocks.
   public var logicalBlock: UInt32
   public var canDiscard: Bool
   public init(dataBytes: UInt64, metaBytes: UInt64, logicalBlock: UInt32, canDiscard: Bool) {
@@ -70,7 +75,7 @@ public struct DiskFacts: Hashable, Sendable {
 }
 
 public enum Event: Sendable {
-  // The application. Ranges are non-empty, inside the exported size, and multiples of the logical block; payload
+  // The application. Ranges are non-empty, inside the exported size, and whole sectors; payload
   // requests are at most 1 MiB. The payload of a write belongs to the engine until `.giveBack`; the buffer of a read
   // stays with the caller, who must keep it until `.answer`.
   case read(Ticket, VolumeNumber, BlockRange, PayloadRef)
@@ -78,6 +83,8 @@ public enum Event: Sendable {
   case discard(Ticket, VolumeNumber, BlockRange)
   case zero(Ticket, VolumeNumber, BlockRange, mayUnmap: Bool)
   case flush(Ticket, VolumeNumber)
+  /// Where in this range are data? Answered by `.locate`, or by `.answer`: without a fault it means data everywhere.
+  case locate(Ticket, VolumeNumber, BlockRange)
 
   // Disks.
   case diskOpened(VolumeNumber, DiskFacts)

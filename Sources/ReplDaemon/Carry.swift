@@ -46,6 +46,10 @@ extension Reactor {
     case .sign(let id, let algorithm, let message): inbox.append(.signed(id, setup.sign(message, algorithm)))
 
     case .metadataPlaced(let number, let bytes): remember(bytes, number)
+    case .locate(let ticket, let volume, let range): exports.answer(ticket, disks.allocation(volume, range))
+    case .announced(let volume, let traits):
+      exports.announce(volume, traits)
+      stateMoved = true
     case .resized(let volume, let size):
       exports.resize(volume, size)
       stateMoved = true

@@ -86,10 +86,10 @@ struct DiskTable: ~Copyable {
   }
 
   func isOpen(_ number: VolumeNumber) -> Bool { volumes[index(number)].data >= 0 }
-  /// Smallest unit of a request; 512 while no disk is there.
-  func logicalBlock(_ number: VolumeNumber) -> UInt32 {
+  /// What the disk knows of holes in this range; nil: nothing.
+  func allocation(_ number: VolumeNumber, _ range: BlockRange) -> AllocationMap? {
     let v = volumes[index(number)]
-    return v.data < 0 ? 512 : devices[v.data].logicalBlock
+    return v.data < 0 ? nil : devices[v.data].allocation(from: range.start.bytes, bytes: range.bytes)
   }
   func zeroesFast(_ number: VolumeNumber) -> Bool {
     let v = volumes[index(number)]
@@ -225,6 +225,11 @@ struct DiskTable: ~Copyable {
     _ pool: inout Pool, _ ring: inout Ring
   ) {
     let v = index(number)
+    precondition(volumes[v].data >= 0, "an examination on a volume without disk")
+    guard fits(range, devices[volumes[v].data]) else {
+      finished.append(.examined(id, .fault(DiskTable.refusal)))
+      return
+    }
     volumes[v].underWay += 1
     if let payload {
       if waiting.isEmpty, operations.room > 0 {
@@ -286,10 +291,9 @@ struct DiskTable: ~Copyable {
   ) {
     let device = volumes[v].data
     precondition(device >= 0, "disk work on a volume without disk")
-    // A peer may write in smaller blocks than this disk has.
     guard fits(operation, devices[device]) else {
       volumes[v].underWay -= 1
-      finished.append(.disk(id, EngineFault(errno: DiskTable.invalid)))
+      finished.append(.disk(id, DiskTable.refusal))
       return
     }
     let slot = works.insert(Work(id: id, volume: v, step: .data))
@@ -311,15 +315,18 @@ struct DiskTable: ~Copyable {
     }
   }
 
-  private static let invalid: Int32 = 22
+  /// What the device has no room for does not get there, and is no fault of the disk.
+  private static let refusal = EngineFault(errno: 22, isRefusal: true)
 
   @inline(__always) private func fits(_ operation: DiskOperation, _ device: borrowing BackingDevice) -> Bool {
     switch operation {
     case .flush: true
-    case .read(let range, _), .write(let range, _, _), .discard(let range), .zero(let range, _):
-      range.bytes > 0 && range.end.bytes <= device.bytes
-        && (range.start.bytes | range.bytes) & UInt64(device.logicalBlock - 1) == 0
+    case .read(let range, _), .write(let range, _, _), .discard(let range), .zero(let range, _): fits(range, device)
     }
+  }
+
+  @inline(__always) private func fits(_ range: BlockRange, _ device: borrowing BackingDevice) -> Bool {
+    range.bytes > 0 && range.end.bytes <= device.reach
   }
 
   private mutating func startWrite(

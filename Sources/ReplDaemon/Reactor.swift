@@ -138,7 +138,7 @@ struct Reactor: ~Copyable {
   mutating func refreshExports() {
     let role = isDemoting ? Role.secondary : engine.role
     for volume in setup.hosted.volumes {
-      exports.refresh(volume.number, role: role, logicalBlock: disks.logicalBlock(volume.number))
+      exports.refresh(volume.number, role: role)
     }
   }
 

@@ -106,7 +106,7 @@ extension World {
       return false
     }
     let pattern = client.pattern
-    let unit = Int(nodes[n].disks[v].facts.logicalBlock) / 512
+    let unit = Int(nodes[n].traits[v].blockBytes) / 512
     let dice = random.below(1000)
     if dice < pattern.flushes || client.owesFlush {
       client.owesFlush = false

@@ -58,6 +58,8 @@ final class Node {
   var openDisks: Set<Int> = []
   /// The size of each export as it was announced last; 0: none yet.
   var announced: [SectorCount]
+  /// What the exports say of themselves.
+  private(set) var traits: [ExportTraits]
 
   var works: [DiskWork] = []
   var freeWorks: [Int] = []
@@ -80,6 +82,7 @@ final class Node {
     self.settings = settings
     self.disks = disks
     announced = settings.volumes.map { _ in .zero }
+    traits = disks.map { _ in ExportTraits() }
   }
 
   deinit { for buffer in metaBuffers { buffer.deallocate() } }
@@ -107,6 +110,7 @@ final class Node {
     isConnecting = false
     openDisks = []
     announced = settings.volumes.map { _ in .zero }
+    for i in traits.indices { traits[i] = ExportTraits() }
     sockets.removeAll()
     sending.removeAll()
     while effects.popFirst() != nil {}
@@ -116,6 +120,8 @@ final class Node {
     freeMetaBuffers = Array(metaBuffers.indices)
     handlersUnderWay = 0
   }
+
+  func announce(_ new: ExportTraits, of volume: Int) { traits[volume] = new }
 
   func noteDeadline() { deadline = engine.nextDeadline?.nanoseconds ?? .max }
 

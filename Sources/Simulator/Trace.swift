@@ -34,6 +34,7 @@ enum Trace {
     case .discard(let ticket, let v, let range): "discard \(place(v, range)) by \(ticket.raw & 0xffff_ffff)"
     case .zero(let ticket, let v, let range, _): "zero \(place(v, range)) by \(ticket.raw & 0xffff_ffff)"
     case .flush(let ticket, let v): "flush volume \(v.value) by \(ticket.raw & 0xffff_ffff)"
+    case .locate(let ticket, let v, let range): "locate \(place(v, range)) by \(ticket.raw & 0xffff_ffff)"
     case .diskOpened(let v, let facts): "disk \(v.value) opened, \(facts.dataBytes) bytes"
     case .diskRefused(let v, let number, _): "disk \(v.value) refused (\(number))"
     case .diskClosed(let v): "disk \(v.value) closed"
@@ -89,6 +90,9 @@ enum Trace {
     case .copy(let from, let to): "copy payload \(from.page) to \(to.page)"
     case .giveBack(let payload): "give back payload \(payload.page)"
     case .metadataPlaced(let v, let bytes): "metadata \(v.value) at the end of \(bytes) bytes"
+    case .locate(let ticket, let v, let range): "locate \(place(v, range)) for \(ticket.raw & 0xffff_ffff)"
+    case .announced(let v, let traits):
+      "volume \(v.value) has blocks of \(traits.blockBytes) bytes\(traits.offersDiscard ? " and discards" : "")"
     case .resized(let v, let size): "size of volume \(v.value) is \(size.value) sectors"
     case .handler(_, let handler, let v): "handler \(handler.rawValue) volume \(v.value)"
     case .reply(_, .done): "reply: done"

@@ -36,6 +36,8 @@ extension World {
       plan(.signed, at: now + 2_000 + random.below(5_000), on: n, id)
     case .resized(let volume, let size): exportWasAnnounced(n, nodes[n].volumeIndex(volume), size)
     case .metadataPlaced: break
+    case .announced(let volume, let traits): nodes[n].announce(traits, of: nodes[n].volumeIndex(volume))
+    case .locate: breakLaw("\(name(n)) tells where data are, and no client asks for that")
     case .handler(let id, let handler, _):
       if handler == .splitBrain { splitBrainWasFound(n) }
       nodes[n].handlersUnderWay += 1
@@ -154,13 +156,8 @@ extension World {
 
   private func isSound(_ n: Int, _ v: Int, _ range: BlockRange, _ payload: PayloadRef?) -> Bool {
     let disk = nodes[n].disks[v]
-    let unit = UInt64(disk.facts.logicalBlock) / 512
     if range.count.value == 0 || range.end.value > UInt64(disk.cache.sectors) {
       breakLaw("\(name(n)) reaches beyond the data area: \(Trace.range(range))")
-      return false
-    }
-    if range.start.value % unit != 0 || range.count.value % unit != 0 {
-      breakLaw("\(name(n)) asks its disk for a part of a logical block: \(Trace.range(range))")
       return false
     }
     if let payload {

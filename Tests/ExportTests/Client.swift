@@ -23,6 +23,8 @@ final class Client {
   var asked: [Wish] = []
   /// The answer of the engine to a wish.
   var fault: (Wish) -> NBDError? = { _ in nil }
+  /// What the disk knows of holes.
+  var map: (BlockRange) -> AllocationMap? = { _ in nil }
 
   init(
     _ exports: [Export] = [Client.export()], limits: Limits = Limits(), volumeBytes: Int = 8 << 20
@@ -32,9 +34,12 @@ final class Client {
     pump()
   }
 
-  static func export(size: UInt64 = 8 << 20, minimumBlock: UInt32 = 512, refusal: String? = nil) -> Export {
+  static func export(
+    size: UInt64 = 8 << 20, minimumBlock: UInt32 = 512, offersTrim: Bool = true, refusal: String? = nil
+  ) -> Export {
     Export(
-      volume: VolumeNumber(0), name: "drbd0/0", size: size, minimumBlock: minimumBlock, refusal: refusal)
+      volume: VolumeNumber(0), name: "drbd0/0", size: size, minimumBlock: minimumBlock, offersTrim: offersTrim,
+      refusal: refusal)
   }
 
   /// A client in transmission, its output empty.
@@ -143,6 +148,7 @@ final class Client {
       session.answered(ticket)
     case .flush(let ticket), .trim(let ticket, _, _):
       session.answered(ticket)
+    case .locate(let ticket, let range): session.answered(ticket, map: map(range))
     case .giveBack(let payload):
       giveBack(payload)
     }
@@ -181,7 +187,7 @@ extension Wish {
   var ticket: Ticket {
     switch self {
     case .read(let ticket, _, _), .write(let ticket, _, _, _), .flush(let ticket), .trim(let ticket, _, _),
-      .zero(let ticket, _, _, _, _):
+      .zero(let ticket, _, _, _, _), .locate(let ticket, _):
       ticket
     case .giveBack: Ticket(raw: 0)
     }
@@ -189,7 +195,9 @@ extension Wish {
 
   var range: BlockRange? {
     switch self {
-    case .read(_, let range, _), .write(_, let range, _, _), .trim(_, let range, _), .zero(_, let range, _, _, _): range
+    case .read(_, let range, _), .write(_, let range, _, _), .trim(_, let range, _), .zero(_, let range, _, _, _),
+      .locate(_, let range):
+      range
     case .flush, .giveBack: nil
     }
   }

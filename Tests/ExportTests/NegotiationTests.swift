@@ -58,6 +58,16 @@ private let simpleFlags: UInt16 = 0b1101_0110_1101
     #expect(answers?[1].data == be(UInt16(3)) + be(UInt32(4096)) + be(UInt32(4096)) + be(UInt32(32 << 20)))
   }
 
+  @Test func discardsAreOfferedWhereTheyGiveRoomBack() {
+    let client = negotiating([Client.export(offersTrim: false)])
+    client.send(option(7, infoData("")))
+    #expect(optionAnswers(client.output)?[0].data == be(UInt16(0)) + be(UInt64(8 << 20)) + be(simpleFlags & ~(1 << 5)))
+    // A client that sends one all the same is served.
+    client.output = []
+    client.send(request(4, length: 4096))
+    #expect(client.output == simple())
+  }
+
   @Test func listNamesEveryExport() {
     let other = Export(volume: VolumeNumber(1), name: "drbd0/1", size: 1 << 20)
     let client = negotiating([secondary, other])

@@ -56,10 +56,65 @@ import Testing
     #expect(client.asked.isEmpty)
   }
 
-  @Test func blockStatusReportsAllocatedData() {
+  @Test func blockStatusReportsAllocatedDataWhereNothingElseIsKnown() {
     let client = Client.inTransmission()
     client.send(request(7, offset: 4096, length: 1 << 20, flags: 8))
     #expect(client.output == chunk(5, be(UInt32(1)) + be(UInt32(1 << 20)) + be(UInt32(0))))
+    #expect(client.asked.map(\.range) == [BlockRange(start: 8, bytes: 1 << 20)])
+    #expect(client.isClean)
+  }
+
+  /// `kinds` in turn, 4 KiB each, from the start of the range.
+  private func map(_ range: BlockRange, _ kinds: [AllocationMap.Kind]) -> AllocationMap {
+    var map = AllocationMap(at: range.start.bytes)
+    for (i, kind) in kinds.enumerated() {
+      map.extend(kind, to: range.start.bytes + UInt64(i + 1) * 4096, isLast: i == kinds.count - 1)
+    }
+    return map
+  }
+
+  @Test func blockStatusTellsHolesAndZeroes() {
+    for count in 1...16 {
+      let kinds = (0..<count).map { [AllocationMap.Kind.hole, .data, .zeroes][$0 % 3] }
+      let client = Client.inTransmission()
+      client.map = { map($0, kinds) }
+      client.send(request(7, offset: 8192, length: 1 << 20))
+      let extents = (0..<count).flatMap { be(UInt32(4096)) + be([UInt32(3), 0, 2][$0 % 3]) }
+      #expect(client.takeOutput() == chunk(5, be(UInt32(1)) + extents))
+      client.send(request(7, offset: 8192, length: 1 << 20, flags: 8) + request(3))
+      #expect(client.output == chunk(5, be(UInt32(1)) + be(UInt32(4096)) + be(UInt32(3))) + simple())
+      #expect(client.isClean)
+    }
+  }
+
+  @Test func aMapOfAnotherRangeCountsForNothing() {
+    let client = Client.inTransmission()
+    client.map = { _ in map(BlockRange(start: 0, bytes: 4096), [.hole]) }
+    client.send(request(7, offset: 8192, length: 4096))
+    client.map = { map($0, [.hole, .hole]) }
+    client.send(request(7, offset: 8192, length: 4096))
+    let data = chunk(5, be(UInt32(1)) + be(UInt32(4096)) + be(UInt32(0)))
+    #expect(client.output == data + data)
+  }
+
+  @Test func aBlockStatusThatFailsSaysSo() {
+    let client = Client.inTransmission()
+    client.fault = { _ in .shutdown }
+    client.send(request(7, length: 4096) + request(3))
+    #expect(client.output == chunk(1 << 15 | 1, be(UInt32(108)) + be(UInt16(0))) + simple(108))
+    #expect(client.isClean)
+  }
+
+  @Test func aMapRoundsToWholeBlocksInFavourOfData() {
+    var map = AllocationMap(at: 0)
+    map.extend(.hole, to: 5000)
+    map.extend(.data, to: 9000)
+    map.extend(.zeroes, to: 9100)
+    map.extend(.hole, to: 20480, isLast: true)
+    #expect(
+      (0..<map.count).map { map[$0] } == [
+        .init(kind: .hole, bytes: 4096), .init(kind: .data, bytes: 8192), .init(kind: .hole, bytes: 8192),
+      ])
   }
 
   @Test func blockStatusWithoutNegotiationIsInvalid() {
@@ -89,8 +144,8 @@ import Testing
     #expect(Array(client.volume.suffix(512)) == pattern(512))
   }
 
-  @Test func unalignedRequestsAreInvalid() {
-    for (block, step) in [(UInt32(512), UInt32(1)), (4096, 512)] {
+  @Test func requestsThatAreNoWholeSectorsAreInvalid() {
+    for (block, step) in [(UInt32(512), UInt32(1)), (4096, 256)] {
       for type in [UInt16(0), 1, 4, 5, 6] {
         let client = Client.inTransmission([Client.export(minimumBlock: block)], structured: false)
         let payload = type == 1 ? pattern(Int(block)) : []
@@ -197,10 +252,14 @@ import Testing
     #expect(client.output == simple())
   }
 
-  @Test func anotherBlockSizeEndsTheConnection() {
-    let client = Client.inTransmission()
-    client.session.update(Client.export(minimumBlock: 4096))
-    #expect(client.need == .hangUp(.exportChanged))
+  @Test(arguments: [UInt32(512), 4096]) func anotherBlockSizeChangesNothingForAClient(block: UInt32) {
+    let size = UInt64(8 << 20) - 512
+    let client = Client.inTransmission([Client.export(size: size, minimumBlock: block)], structured: false)
+    client.session.update(Client.export(size: size, minimumBlock: block ^ 0x1200))
+    client.send(request(1, offset: 512, length: 512) + pattern(512))
+    client.send(request(1, offset: size - 512, length: 512) + pattern(512))
+    #expect(client.output == simple() + simple())
+    #expect(client.need == .bytes)
   }
 
   @Test func theEnginesErrorIsTheReply() {

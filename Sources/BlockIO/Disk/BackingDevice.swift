@@ -1,15 +1,20 @@
 // A disk of the daemon: opened for us alone, known to the ring. What can be asked of it is in DiskOperations.swift.
 
 import Base
+import Glibc
 
 public struct BackingDevice: ~Copyable {
   private var device: OpenDevice
   public let file: RingFile
+  /// `allocation` can tell data from holes.
+  let knowsHoles: Bool
 
   /// Blocks while the kernel opens the device: at attach time only.
   public init(path: String, access: DeviceAccess = .exclusive, ring: inout Ring) throws(DeviceRefusal) {
     device = try OpenDevice(path: path, access: access)
     file = ring.register(device.descriptor)
+    // What others have left in the page cache counts as data only once it is written. From here on nobody else writes.
+    knowsHoles = !device.isBlockDevice && device.isDirect && fdatasync(device.descriptor) == 0
   }
 
   /// The way to end it: the ring lets go too, and with that the claim ends. No request may be under way.
@@ -20,8 +25,10 @@ public struct BackingDevice: ~Copyable {
 
   public var path: String { device.path }
   public var bytes: UInt64 { device.size }
+  /// The end of the largest size it has had: what the kernel says of a request behind the present end is the disk's fault.
+  public var reach: UInt64 { device.reach }
   public var sectors: SectorCount { SectorCount(bytes: device.size) }
-  /// 512 or 4096. Offset and length of every request must be multiples of it; the caller's front end sees to that.
+  /// A power of two from 512 to 4096. Requests are in sectors of 512 bytes; those of parts of a block cost more.
   public var logicalBlock: UInt32 { device.logicalBlock }
   public var isBlockDevice: Bool { device.isBlockDevice }
   public var isDirect: Bool { device.isDirect }

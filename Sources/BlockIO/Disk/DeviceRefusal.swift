@@ -7,6 +7,7 @@ public enum DeviceRefusal: Error, Equatable, Sendable {
   case inUse(path: String, by: String)
   case noPermission(path: String)
   case empty(path: String)
+  case blocksTooLarge(path: String, bytes: Int32)
   case failed(path: String, doing: String, Errno)
 
   public var text: String {
@@ -23,6 +24,9 @@ public enum DeviceRefusal: Error, Equatable, Sendable {
       "\(path) may not be opened for writing by this user: run as root, or change the owner of the device"
     case .empty(let path):
       "\(path) has no size: attach a medium or a backing file to it first"
+    case .blocksTooLarge(let path, let bytes):
+      "\(path) has blocks of \(bytes) bytes, and DRBD's metadata are written in blocks of 4096: use a device whose logical "
+        + "blocks are 4096 bytes or smaller ('blockdev --getss' tells)"
     case .failed(let path, let doing, let error):
       "\(path) could not be opened (\(doing)): \(error)"
     }

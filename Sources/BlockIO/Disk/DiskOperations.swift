@@ -25,6 +25,8 @@ public struct DiskOperations: ~Copyable {
     let durable: Bool
     let pointer: UnsafeMutableRawPointer?
     var step: Step
+    /// The partial request it is an errand of (PartialBlocks).
+    var partial = -1
     var done: UInt64 = 0
     /// Times in a row the kernel said "try again".
     var refusals = 0
@@ -32,6 +34,7 @@ public struct DiskOperations: ~Copyable {
 
   private let kind: UInt8
   private var requests: Slots<Request>
+  private var partials = PartialBlocks()
   private let zeroes: UnsafeMutableRawPointer
   private static let zeroBytes = 256 << 10
   private static let refusalLimit = 64
@@ -46,8 +49,8 @@ public struct DiskOperations: ~Copyable {
 
   deinit { zeroes.deallocate() }
 
-  public var room: Int { requests.room }
-  public var isIdle: Bool { requests.isEmpty }
+  public var room: Int { requests.room - partials.waitingCount }
+  public var isIdle: Bool { requests.isEmpty && partials.waitingCount == 0 }
 
   // MARK: Asking
 
@@ -55,7 +58,9 @@ public struct DiskOperations: ~Copyable {
     _ device: borrowing BackingDevice, at offset: UInt64, into pointer: UnsafeMutableRawPointer, bytes: Int, id: UInt64,
     _ ring: inout Ring
   ) {
-    check(device, offset, UInt64(bytes))
+    guard covers(device, offset, UInt64(bytes)) else {
+      return begin(.read, device, offset, UInt64(bytes), pointer: pointer, id: id, &ring)
+    }
     start(
       Request(
         id: id, operation: .read, file: device.file, offset: offset, bytes: UInt64(bytes), durable: false,
@@ -67,11 +72,14 @@ public struct DiskOperations: ~Copyable {
     _ device: borrowing BackingDevice, at offset: UInt64, from pointer: UnsafeRawPointer, bytes: Int,
     durable: Bool = false, id: UInt64, _ ring: inout Ring
   ) {
-    check(device, offset, UInt64(bytes))
+    let pointer = UnsafeMutableRawPointer(mutating: pointer)
+    guard covers(device, offset, UInt64(bytes)) else {
+      return begin(.write, device, offset, UInt64(bytes), durable: durable, pointer: pointer, id: id, &ring)
+    }
     start(
       Request(
         id: id, operation: .write, file: device.file, offset: offset, bytes: UInt64(bytes), durable: durable,
-        pointer: UnsafeMutableRawPointer(mutating: pointer), step: .transfer), &ring)
+        pointer: pointer, step: .transfer), &ring)
   }
 
   /// Everything answered before is on stable storage when this is answered.
@@ -86,7 +94,9 @@ public struct DiskOperations: ~Copyable {
     _ device: borrowing BackingDevice, at offset: UInt64, bytes: UInt64, durable: Bool = false, id: UInt64,
     _ ring: inout Ring
   ) {
-    check(device, offset, bytes)
+    guard covers(device, offset, bytes) else {
+      return begin(.discard, device, offset, bytes, durable: durable, unmap: true, id: id, &ring)
+    }
     start(
       Request(
         id: id, operation: .discard, file: device.file, offset: offset, bytes: bytes, durable: durable, pointer: nil,
@@ -98,7 +108,9 @@ public struct DiskOperations: ~Copyable {
     _ device: borrowing BackingDevice, at offset: UInt64, bytes: UInt64, unmap: Bool, durable: Bool = false,
     id: UInt64, _ ring: inout Ring
   ) {
-    check(device, offset, bytes)
+    guard covers(device, offset, bytes) else {
+      return begin(.zero, device, offset, bytes, durable: durable, unmap: unmap, id: id, &ring)
+    }
     start(
       Request(
         id: id, operation: .zero, file: device.file, offset: offset, bytes: bytes, durable: durable, pointer: nil,
@@ -109,21 +121,74 @@ public struct DiskOperations: ~Copyable {
   mutating func zeroByWriting(
     _ device: borrowing BackingDevice, at offset: UInt64, bytes: UInt64, durable: Bool, id: UInt64, _ ring: inout Ring
   ) {
-    check(device, offset, bytes)
+    precondition(covers(device, offset, bytes), "not whole blocks")
     start(
       Request(
         id: id, operation: .zero, file: device.file, offset: offset, bytes: bytes, durable: durable, pointer: nil,
         step: .zeroWrites), &ring)
   }
 
-  private func check(_ device: borrowing BackingDevice, _ offset: UInt64, _ bytes: UInt64) {
-    precondition(bytes > 0 && bytes <= device.bytes && offset <= device.bytes - bytes, "disk request past the end")
-    precondition((offset | bytes) & UInt64(device.logicalBlock - 1) == 0, "disk request not in whole blocks")
+  /// False: some of its blocks are covered in part only.
+  @inline(__always)
+  private func covers(_ device: borrowing BackingDevice, _ offset: UInt64, _ bytes: UInt64) -> Bool {
+    precondition(bytes > 0 && bytes <= device.reach && offset <= device.reach - bytes, "disk request past the end")
+    precondition((offset | bytes) & 511 == 0, "disk request not in whole sectors")
+    return (offset | bytes) & UInt64(device.logicalBlock - 1) == 0
   }
 
   private mutating func start(_ request: Request, _ ring: inout Ring) {
     let slot = requests.insert(request)
     issue(slot, &ring)
+  }
+
+  // MARK: Parts of blocks
+
+  private mutating func begin(
+    _ operation: DiskFault.Operation, _ device: borrowing BackingDevice, _ offset: UInt64, _ bytes: UInt64,
+    durable: Bool = false, unmap: Bool = false, pointer: UnsafeMutableRawPointer? = nil, id: UInt64, _ ring: inout Ring
+  ) {
+    precondition(pointer == nil || bytes <= PartialBlocks.longest, "a transfer longer than 1 MiB")
+    partials.add(
+      PartialRequest(
+        id: id, operation: operation, file: device.file, block: device.logicalBlock, offset: offset, bytes: bytes,
+        durable: durable, unmap: unmap, pointer: pointer))
+    beginPartials(&ring)
+  }
+
+  private mutating func beginPartials(_ ring: inout Ring) {
+    while let place = partials.begin() {
+      precondition(carryOn(place, nil, &ring) == nil, "a request without an errand")
+    }
+  }
+
+  /// The last errand of a partial request has ended.
+  private mutating func carryOn(_ place: Int, _ error: Errno?, _ ring: inout Ring) -> DiskDone? {
+    if error == nil, let errand = partials.next(place) {
+      let whole = partials[place]
+      switch errand {
+      case .read(let at, let pointer, let bytes):
+        start(
+          Request(
+            id: whole.id, operation: .read, file: whole.file, offset: at, bytes: bytes, durable: false,
+            pointer: pointer, step: .transfer, partial: place), &ring)
+      case .write(let at, let pointer, let bytes):
+        start(
+          Request(
+            id: whole.id, operation: .write, file: whole.file, offset: at, bytes: bytes, durable: whole.durable,
+            pointer: pointer, step: .transfer, partial: place), &ring)
+      case .clear(let at, let bytes):
+        start(
+          Request(
+            id: whole.id, operation: whole.operation, file: whole.file, offset: at, bytes: bytes,
+            durable: whole.durable, pointer: nil, step: whole.unmap ? .punch : .zeroRange, partial: place), &ring)
+      }
+      return nil
+    }
+    let whole = partials.end(place)
+    beginPartials(&ring)
+    return DiskDone(
+      id: whole.id,
+      fault: error.map { DiskFault(whole.operation, $0, offset: whole.offset, bytes: whole.bytes) })
   }
 
   // MARK: Carrying on
@@ -156,10 +221,10 @@ public struct DiskOperations: ~Copyable {
     if let error = completion.fault { return failed(slot, error, &ring) }
     requests[slot].refusals = 0
     switch requests[slot].step {
-    case .sync: return answer(slot, nil)
+    case .sync: return answer(slot, nil, &ring)
     case .punch, .zeroRange: requests[slot].done = requests[slot].bytes
     case .transfer, .zeroWrites:
-      guard completion.result > 0 else { return answer(slot, Errno(EIO)) }
+      guard completion.result > 0 else { return answer(slot, Errno(EIO), &ring) }
       requests[slot].done += UInt64(completion.result)
     }
     precondition(requests[slot].done <= requests[slot].bytes, "the kernel moved more than it was asked to")
@@ -173,24 +238,25 @@ public struct DiskOperations: ~Copyable {
       issue(slot, &ring)
       return nil
     }
-    return answer(slot, nil)
+    return answer(slot, nil, &ring)
   }
 
   private mutating func failed(_ slot: SlotID, _ error: Errno, _ ring: inout Ring) -> DiskDone? {
     switch (error.code, requests[slot].step) {
-    case (EINTR, _), (EAGAIN, _):
+    case _ where error.isInterruption:
       requests[slot].refusals += 1
-      if requests[slot].refusals > DiskOperations.refusalLimit { return answer(slot, error) }
+      if requests[slot].refusals > DiskOperations.refusalLimit { return answer(slot, error, &ring) }
     case (EOPNOTSUPP, .punch), (ENOSYS, .punch), (ENODEV, .punch): requests[slot].step = .zeroRange
     case (EOPNOTSUPP, .zeroRange), (ENOSYS, .zeroRange), (ENODEV, .zeroRange): requests[slot].step = .zeroWrites
-    default: return answer(slot, error)
+    default: return answer(slot, error, &ring)
     }
     issue(slot, &ring)
     return nil
   }
 
-  private mutating func answer(_ slot: SlotID, _ error: Errno?) -> DiskDone {
+  private mutating func answer(_ slot: SlotID, _ error: Errno?, _ ring: inout Ring) -> DiskDone? {
     let request = requests.remove(slot)
+    if request.partial >= 0 { return carryOn(request.partial, error, &ring) }
     return DiskDone(
       id: request.id,
       fault: error.map { DiskFault(request.operation, $0, offset: request.offset, bytes: request.bytes) })

@@ -19,6 +19,7 @@ struct OpenDevice: ~Copyable {
   let descriptor: Int32
   let path: String
   private(set) var size: UInt64
+  private(set) var reach: UInt64
   let logicalBlock: UInt32
   let isBlockDevice: Bool
   /// Opened with O_DIRECT: a completed write has left our memory and the page cache.
@@ -40,6 +41,7 @@ struct OpenDevice: ~Copyable {
       bytes = UInt64(status.st_size)
     }
     size = bytes - bytes % unit
+    reach = max(reach, size)
   }
 
   init(path: String, access: DeviceAccess) throws(DeviceRefusal) {
@@ -68,6 +70,7 @@ struct OpenDevice: ~Copyable {
       descriptor = opened.descriptor
       isDirect = opened.isDirect
       size = shape.size
+      reach = shape.size
       logicalBlock = shape.logicalBlock
     } catch {
       close(opened.descriptor)
@@ -187,6 +190,7 @@ struct OpenDevice: ~Copyable {
     if case .device = identity {
       guard cu_device_bytes(descriptor, &size) == 0 else { throw .failed(path: path, doing: "size", Errno.last) }
       guard cu_device_block(descriptor, &block) == 0 else { throw .failed(path: path, doing: "block size", Errno.last) }
+      if case .readOnly = access {} else if block > 4096 { throw .blocksTooLarge(path: path, bytes: block) }
       var locked: Int32 = 0
       if cu_device_read_only(descriptor, &locked) == 0, locked != 0 {
         if case .readOnly = access {} else { throw .readOnly(path: path) }

@@ -151,6 +151,7 @@ extension Engine {
       answer(.attach, on: v, .done)
     }
     announceSize(v)
+    announceTraits(v)
   }
 
   /// A fault's sentence as part of another.

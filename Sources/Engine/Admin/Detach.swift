@@ -116,6 +116,7 @@ extension Engine {
     // A peer without a disk has nothing to mark.
     if volumes[v].state.peerDisk >= .inconsistent { lostUnflushed(v) }
     announceSize(v)
+    announceTraits(v)
     answer(.detach, on: v, .done)
     if waits.contains(.attach, v) { refuseWaiting(.attach, on: v, refusal ?? lostInAttach(v)) }
   }
@@ -127,7 +128,8 @@ extension Engine {
       + volumes[v].move.outstanding
   }
 
-  /// An error of the backing device (on-io-error). True: the disk has been given up.
+  /// An error of the backing device (on-io-error). True: the disk has been given up. What our own rules refused says nothing
+  /// about the disk.
   @discardableResult
   mutating func diskFailed(_ v: Int, _ fault: DiskFault, _ what: String, _ range: BlockRange? = nil) -> Bool {
     if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return true }
@@ -135,8 +137,10 @@ extension Engine {
     if unsaid > 0 { fx.append(.log(.error, "\(name(v)): \(unsaid) more errors of the local disk")) }
     if admitted {
       let place = range.map { ": \($0.bytes) bytes at sector \($0.start.value)" } ?? ""
-      fx.append(.log(.error, "\(name(v)): local \(what) failed, errno \(fault.errno)\(place)"))
+      let why = fault.isRefusal ? "was refused before it reached the disk" : "failed, errno \(fault.errno)"
+      fx.append(.log(.error, "\(name(v)): local \(what) \(why)\(place)"))
     }
+    if fault.isRefusal { return false }
     switch volumes[v].settings.onIOError {
     case .detach: failDisk(v)
     case .callLocalIOError:

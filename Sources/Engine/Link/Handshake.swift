@@ -28,7 +28,7 @@ extension Engine {
 
   /// A kernel wants a digest in front of P_ZEROES that no sender appends (K2): with digests zeroes travel as P_TRIM.
   private var ownFeatures: FeatureFlags {
-    let known = FeatureFlags.all.union(.resyncsGrown)
+    let known = FeatureFlags.all.union([.resyncsGrown, .takesSectors])
     return settings.net.integrityAlgorithm.isEmpty ? known : known.subtracting(.writeZeroes)
   }
 

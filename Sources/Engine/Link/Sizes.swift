@@ -36,12 +36,7 @@ extension Engine {
     own.current = asks ? 0 : volumes[v].size.value
     own.resizeFlags = flags
     own.maxRequest = longestBlock
-    if volumes[v].isAttached {
-      let block = volumes[v].backing.facts.logicalBlock
-      own.limits.logicalBlock = block
-      own.limits.physicalBlock = max(block, 512)
-      own.limits.ioMin = max(block, 512)
-    }
+    own.limits = ownLimits(v)
     sendData(.sizes(own), volumes[v].number)
   }
 
@@ -93,8 +88,10 @@ extension Engine {
         "the peer announces \(peer.current >> 1) KiB of \(name(v)) on a disk of \(peer.backing >> 1) KiB")
       return
     }
+    guard acceptsBlocks(v, of: peer) else { return }
     volumes[v].peerSizes = peer
     defer { answerResize(v) }
+    announceTraits(v)
     if !volumes[v].isAttached {
       takeSizesWithoutDisk(v, peer)
       return

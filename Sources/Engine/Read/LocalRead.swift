@@ -17,7 +17,7 @@ extension Engine {
   }
 
   /// Every block of the range is good on the local disk.
-  private func isGoodHere(_ v: Int, _ range: BlockRange) -> Bool {
+  func isGoodHere(_ v: Int, _ range: BlockRange) -> Bool {
     guard volumes[v].hasDisk, volumes[v].state.disk != .negotiating else { return false }
     // Before the bitmaps are merged a sync target does not know what is missing; afterwards what is not marked is good.
     if volumes[v].state.conn == .wfBitMapT { return false }

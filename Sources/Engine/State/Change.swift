@@ -176,6 +176,7 @@ extension Engine {
       volumes[v].owesFlushFailure = false
       change(v) { $0.role = new }
     }
+    announceTraits()
   }
 
   private mutating func logChange(_ v: Int, _ old: VolumeState, _ new: VolumeState) {

@@ -50,6 +50,9 @@ struct Volume: ~Copyable {
   var generations = Generations()
   /// Exported size: what both nodes agreed on, or the last agreed size.
   var size = SectorCount.zero
+  /// What the export says of itself (Link/BlockSizes), and the largest block that a warning has named.
+  var traits = ExportTraits()
+  var notedBlock: UInt32 = 0
 
   /// What the running resync has cleared here.
   var trail = ResyncTrail()

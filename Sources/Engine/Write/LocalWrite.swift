@@ -306,7 +306,10 @@ extension Engine {
     let write = writes[id]
     writes[id].answered = true
     var fault: DiskFault?
-    if !write.peerHasIt {
+    if let refused = write.diskFault, refused.isRefusal {
+      // The disk stays, and a read of it shows what was there before.
+      fault = refused
+    } else if !write.peerHasIt {
       // A disk that is not good (any more) keeps no promise.
       let isSafe = volumes[v].state.disk >= .consistent && !fencing.isGivenUp
       fault = write.diskFault ?? (isSafe ? nil : Errno.io)

@@ -153,9 +153,9 @@ extension Engine {
   private mutating func finishPeerWrite(_ v: Int, _ id: SlotID, fault: DiskFault?) {
     let request = peerRequests[id]
     if request.connection == link.generation {
-      if fault != nil {
+      if let fault {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
-        sendAck(v, id, { .negativeAck($0) })
+        if !fault.isRefusal { sendAck(v, id, { .negativeAck($0) }) }
       } else {
         if !isDurable(request) { inbound.unflushed |= 1 << UInt64(v) }
         acknowledge(v, id)
@@ -168,7 +168,15 @@ extension Engine {
     }
     let current = request.connection == link.generation
     releasePeerRequest(id)
-    if current { advanceInbound() }
+    if !current { return }
+    if let fault, fault.isRefusal {
+      // The disk stays, without this write: the connection pays, so that no ack and no barrier says otherwise.
+      let bytes = request.range.bytes
+      breakLink(
+        .protocolError, "write of \(bytes) bytes at sector \(request.range.start.value) does not fit the disk here")
+      return
+    }
+    advanceInbound()
   }
 
   /// Written through: no flush has to follow.

@@ -114,6 +114,8 @@ enum AllocationContext {
   static let name = "base:allocation"
   static let namespace = "base:"
   static let id: UInt32 = 1
+  static let hole: UInt32 = 1 << 0
+  static let zero: UInt32 = 1 << 1
 }
 
 /// Longest string the protocol allows.

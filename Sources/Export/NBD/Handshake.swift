@@ -15,7 +15,6 @@ public enum HangUp: Equatable, Sendable {
   case wrongRequestMagic
   /// A read failed after the head of its simple reply had been sent: the protocol leaves no other way to say so.
   case lateReadFault
-  case exportChanged
   case closed
 
   public var text: String {
@@ -29,7 +28,6 @@ public enum HangUp: Equatable, Sendable {
     case .exportRefused: "an export that is not there or not served here, asked for with EXPORT_NAME"
     case .wrongRequestMagic: "a request without its magic number"
     case .lateReadFault: "a large read failed after part of it had been sent"
-    case .exportChanged: "the block size of the volume changed"
     case .closed: "closed on this side"
     }
   }

@@ -74,7 +74,12 @@ extension Session {
     let id = now.request
     let command = requests[id].command
     let moves = command == .read || command == .write
-    let bytes = command == .flush ? 0 : firstPiece(now, moves ? limits.pieceBytes : limits.discardBytes)
+    let bytes: UInt32 =
+      switch command {
+      case .flush: 0
+      case .blockStatus: now.left
+      default: firstPiece(now, moves ? limits.pieceBytes : limits.discardBytes)
+      }
     let range = BlockRange(start: now.offset >> 9, bytes: bytes)
     let piece = pieces.insert(
       Piece(
@@ -96,7 +101,8 @@ extension Session {
         .zero(
           ticket, range, mayUnmap: !requests[id].has(CommandFlags.noHole), fua: fua,
           fast: requests[id].has(CommandFlags.fastZero)))
-    case .disconnect, .cache, .blockStatus: preconditionFailure("a request that needs no piece")
+    case .blockStatus: wishes.append(.locate(ticket, range))
+    case .disconnect, .cache: preconditionFailure("a request that needs no piece")
     }
     var rest = now
     rest.offset += UInt64(bytes)
@@ -126,8 +132,10 @@ extension Session {
 
   // MARK: Answers
 
-  /// The engine's answer to `ticket`. A read without fault brings its payload.
-  public mutating func answered(_ ticket: Ticket, fault: NBDError? = nil, payload: PayloadRef? = nil) {
+  /// The engine's answer to `ticket`. A read without fault brings its payload; a `locate` without a map means data everywhere.
+  public mutating func answered(
+    _ ticket: Ticket, fault: NBDError? = nil, payload: PayloadRef? = nil, map: AllocationMap? = nil
+  ) {
     precondition(ticket.client == client, "an answer for another session")
     let piece = ticket.slot
     precondition(pieces[piece].state == .asked, "a ticket was answered twice")
@@ -146,6 +154,9 @@ extension Session {
     }
     if isRead {
       readAnswered(id, piece, fault, payload)
+    } else if requests[id].command == .blockStatus {
+      drop(piece)
+      if requests[id].fault == nil { putStatus(requests[id], map) }
     } else {
       drop(piece)
     }
@@ -236,6 +247,8 @@ extension Session {
       } else if request.style != .chunks {
         sendOldest(id)
       }
+    } else if request.command == .blockStatus {
+      if request.fault != nil { putError(request.cookie, request.fault, asChunk: true) }
     } else {
       putError(request.cookie, request.fault, asChunk: false)
     }
@@ -250,6 +263,27 @@ extension Session {
     } else {
       outbox.put(SimpleReply(cookie: cookie, error: error))
     }
+  }
+
+  /// What is known from the front of the range on, as far as one answer goes.
+  private mutating func putStatus(_ request: Request, _ map: AllocationMap?) {
+    var known = AllocationMap(at: request.offset)
+    if let map, map.start == request.offset, map.count > 0, map.end <= request.offset + UInt64(request.length) {
+      known = map
+    } else {
+      known.extend(.data, to: request.offset + UInt64(request.length), isLast: true)
+    }
+    let count = request.has(CommandFlags.reqOne) ? 1 : known.count
+    var reply = Reply(StatusHead(cookie: request.cookie, extents: count))
+    for i in 0..<count {
+      if reply.headBytes + StatusExtent.bytes > Reply.room {
+        outbox.put(reply)
+        reply = Reply()
+      }
+      var extent = StatusExtent(known[i])
+      reply.append(&extent)
+    }
+    outbox.put(reply)
   }
 
   private mutating func giveBackHeld(_ id: SlotID) {

@@ -194,21 +194,37 @@ struct ErrorOffsetChunk: Layout {
   }
 }
 
-/// BLOCK_STATUS with one extent: allocated data.
-struct StatusChunk: Layout {
+/// Head of a BLOCK_STATUS chunk; its extents follow.
+struct StatusHead: Layout {
   var head = ChunkHead()
   var context = AllocationContext.id
-  var extentBytes: UInt32 = 0
-  var status: UInt32 = 0
   init() {}
-  init(cookie: UInt64, extentBytes: UInt32) {
-    head = ChunkHead(Chunk.blockStatus, cookie: cookie, length: 12, done: true)
-    self.extentBytes = extentBytes
+  init(cookie: UInt64, extents: Int) {
+    head = ChunkHead(Chunk.blockStatus, cookie: cookie, length: UInt32(4 + extents * StatusExtent.bytes), done: true)
   }
   mutating func fields<W: LayoutWalk & ~Copyable & ~Escapable>(_ walk: inout W) {
     head.fields(&walk)
     walk.u32(&context)
-    walk.u32(&extentBytes)
+  }
+}
+
+/// One extent of a BLOCK_STATUS chunk, 8 bytes.
+struct StatusExtent: Layout {
+  static let bytes = 8
+  var length: UInt32 = 0
+  var status: UInt32 = 0
+  init() {}
+  init(_ run: AllocationMap.Run) {
+    length = UInt32(run.bytes)
+    status =
+      switch run.kind {
+      case .data: 0
+      case .zeroes: AllocationContext.zero
+      case .hole: AllocationContext.zero | AllocationContext.hole
+      }
+  }
+  mutating func fields<W: LayoutWalk & ~Copyable & ~Escapable>(_ walk: inout W) {
+    walk.u32(&length)
     walk.u32(&status)
   }
 }

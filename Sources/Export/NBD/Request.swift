@@ -83,13 +83,13 @@ extension RequestHead {
       break
     }
     if command == .read || command == .write, length > Export.maximumBlock { return .refuse(.invalid) }
-    if (offset | UInt64(length)) & UInt64(export.minimumBlock - 1) != 0 { return .refuse(.invalid) }
+    if (offset | UInt64(length)) & 511 != 0 { return .refuse(.invalid) }
     if offset > export.size || UInt64(length) > export.size - offset {
       return .refuse(command == .write || command == .writeZeroes ? .noSpace : .invalid)
     }
     if length == 0 { return .succeed }
     if command == .read, flags & CommandFlags.df != 0, length > maximumGathered { return .refuse(.overflow) }
-    return command == .cache || command == .blockStatus ? .succeed : .ask
+    return command == .cache ? .succeed : .ask
   }
 
   private func allowedFlags(_ command: Command, structuredReplies: Bool) -> UInt16 {

@@ -43,6 +43,8 @@ public enum Wish: Equatable, Sendable {
   case trim(Ticket, BlockRange, fua: Bool)
   /// `fast`: answer `notSupported` at once unless it is faster than writing.
   case zero(Ticket, BlockRange, mayUnmap: Bool, fua: Bool, fast: Bool)
+  /// Where in this range are data, zeroes and holes?
+  case locate(Ticket, BlockRange)
   case giveBack(PayloadRef)
 }
 
@@ -233,9 +235,7 @@ public struct Session: ~Copyable {
   }
 
   private mutating func succeed(_ head: RequestHead) {
-    if head.type == Command.blockStatus.rawValue {
-      outbox.put(StatusChunk(cookie: head.cookie, extentBytes: head.length))
-    } else if head.type == Command.read.rawValue, structuredReplies {
+    if head.type == Command.read.rawValue, structuredReplies {
       outbox.put(ChunkHead(Chunk.none, cookie: head.cookie, length: 0, done: true))
     } else {
       outbox.put(SimpleReply(cookie: head.cookie))
@@ -270,7 +270,7 @@ public struct Session: ~Copyable {
   // MARK: Change and end
 
   /// An export changed its size or its role, or is new. A session in transmission follows: requests for a volume that
-  /// is not served any more are answered `shutdown`. Only a change of the block size ends it: that was negotiated.
+  /// is not served any more are answered `shutdown`. Another block size is for those who come later.
   public mutating func update(_ changed: Export) {
     if let index = exports.firstIndex(where: { $0.volume == changed.volume }) {
       exports[index] = changed
@@ -278,7 +278,6 @@ public struct Session: ~Copyable {
       exports.append(changed)
     }
     guard phase == .transmission, changed.volume == served else { return }
-    if changed.minimumBlock != bounds.minimumBlock { hangUp(.exportChanged) }
     bounds = Bounds(changed)
     isServed = changed.refusal == nil
   }

@@ -11,6 +11,8 @@ public struct FeatureFlags: OptionSet, Hashable, Sendable {
   public static let writeZeroes = FeatureFlags(rawValue: 8)
   /// Ours alone; DRBD passes over flags it does not know. What has grown while the nodes were apart is resynced when they meet.
   public static let resyncsGrown = FeatureFlags(rawValue: 1 << 31)
+  /// Ours alone, too: a write smaller than a block of the disk is carried out.
+  public static let takesSectors = FeatureFlags(rawValue: 1 << 30)
   /// What a node of version 101 offers.
   public static let all: FeatureFlags = [.trim, .thinResync, .writeSame, .writeZeroes]
 }

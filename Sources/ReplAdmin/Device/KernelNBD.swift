@@ -64,7 +64,9 @@ struct KernelNBD {
       throw .cannot("resize the device", "it was never complete")
     }
     var control = try NBDControl.open()
-    try control.resize(index, to: export.size, blockSize: export.blockSize, backend: backend)
+    // What is mounted keeps its blocks, whatever the export of a later daemon says.
+    let own = smallFile("/sys/block/nbd\(index)/queue/logical_block_size").flatMap { UInt32($0) }
+    try control.resize(index, to: export.size, blockSize: own ?? export.blockSize, backend: backend)
   }
 
   /// Whether the kernel still has the device of this record.

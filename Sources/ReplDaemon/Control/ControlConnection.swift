@@ -82,7 +82,7 @@ struct ControlConnection: ~Copyable {
   mutating func received(_ completion: Completion) {
     isReceiving = false
     staging.arrived(Int(max(0, completion.result)))
-    if completion.result <= 0, completion.fault?.code != 4 { end() }
+    if completion.result <= 0, completion.fault?.isInterruption != true { end() }
   }
 
   // MARK: Out
@@ -118,7 +118,7 @@ struct ControlConnection: ~Copyable {
   mutating func sent(_ completion: Completion) {
     isSending = false
     guard completion.result > 0 else {
-      if completion.fault?.code != 4 { end() }
+      if completion.fault?.isInterruption != true { end() }
       return
     }
     sentBytes += Int(completion.result)

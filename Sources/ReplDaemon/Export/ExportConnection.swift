@@ -123,7 +123,7 @@ struct ExportConnection: ~Copyable {
     staging.arrived(bytes - direct)
     filled += direct
     // Interrupted: asked again.
-    if bytes > 0 || completion.fault?.code == 4 { return }
+    if bytes > 0 || completion.fault?.isInterruption == true { return }
     hasEnded = true
     end()
   }
@@ -150,9 +150,10 @@ struct ExportConnection: ~Copyable {
   }
 
   mutating func sent(_ completion: Completion, _ pool: inout Pool) {
-    if completion.fault != nil {
+    if let fault = completion.fault {
       out.completed(0)
-      end()
+      // Interrupted: sent again.
+      if !fault.isInterruption { end() }
     } else {
       out.completed(Int(completion.result))
       while let entry = out.popSent() {

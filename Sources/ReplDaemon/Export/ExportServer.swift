@@ -25,6 +25,7 @@ struct ExportServer: ~Copyable {
     var export: ClientExport
     /// Exported size in the engine.
     var size = SectorCount.zero
+    var traits = ExportTraits()
   }
 
   static let clientsMax = 64
@@ -106,8 +107,10 @@ struct ExportServer: ~Copyable {
 
   mutating func resize(_ number: VolumeNumber, _ size: SectorCount) { volumes[index(number)].size = size }
 
+  mutating func announce(_ number: VolumeNumber, _ traits: ExportTraits) { volumes[index(number)].traits = traits }
+
   /// Tells the clients what this node serves now.
-  mutating func refresh(_ number: VolumeNumber, role: Role, logicalBlock: UInt32) {
+  mutating func refresh(_ number: VolumeNumber, role: Role) {
     let v = index(number)
     var refusal: String?
     if role != .primary {
@@ -116,8 +119,8 @@ struct ExportServer: ~Copyable {
       refusal = "\(resource)/\(number.value) has no usable data here now: see repladm status \(resource)"
     }
     let changed = ClientExport(
-      volume: number, name: volumes[v].export.name, size: volumes[v].size.bytes, minimumBlock: logicalBlock,
-      refusal: refusal)
+      volume: number, name: volumes[v].export.name, size: volumes[v].size.bytes,
+      minimumBlock: volumes[v].traits.blockBytes, offersTrim: volumes[v].traits.offersDiscard, refusal: refusal)
     if changed == volumes[v].export { return }
     volumes[v].export = changed
     for i in 0..<connections.capacity where connections.contains(i) && connections[i].volume == number {
@@ -231,7 +234,8 @@ struct ExportServer: ~Copyable {
     case .write(let ticket, _, let payload, _):
       pool.release(payload)
       connections[place].session.answered(ticket, fault: .shutdown)
-    case .read(let ticket, _, _), .flush(let ticket), .trim(let ticket, _, _), .zero(let ticket, _, _, _, _):
+    case .read(let ticket, _, _), .flush(let ticket), .trim(let ticket, _, _), .zero(let ticket, _, _, _, _),
+      .locate(let ticket, _):
       connections[place].session.answered(ticket, fault: .shutdown)
     case .giveBack(let payload): pool.release(payload)
     }
@@ -270,6 +274,9 @@ struct ExportServer: ~Copyable {
         return nil
       }
       return .zero(begin(place, ticket, number, thenFlush: fua), number, range, mayUnmap: mayUnmap)
+    case .locate(let ticket, let range):
+      guard isInside(range, number) else { return refuse(ticket, place) }
+      return .locate(begin(place, ticket, number), number, range)
     case .giveBack: preconditionFailure("memory is given back before")
     }
   }
@@ -311,6 +318,13 @@ struct ExportServer: ~Copyable {
     return first
   }
 
+  /// The disk's answer to a `locate`.
+  mutating func answer(_ ticket: EngineTicket, _ map: AllocationMap?) {
+    let work = works.remove(SlotID(raw: ticket.raw))
+    dirty |= 1 << UInt64(work.place)
+    connections[work.place].session.answered(work.ticket, map: map)
+  }
+
   /// The engine's answer. Returns the flush that has to follow, if one has.
   mutating func answer(_ ticket: EngineTicket, _ fault: EngineFault?, _ pool: inout Pool) -> Event? {
     let slot = SlotID(raw: ticket.raw)
@@ -331,6 +345,7 @@ struct ExportServer: ~Copyable {
 
   private static func error(_ fault: EngineFault) -> NBDError {
     switch fault.errno {
+    case 22: .invalid
     case 28: .noSpace
     case 12: .noMemory
     case 108: .shutdown

@@ -249,7 +249,7 @@ struct PeerSocket: ~Copyable {
     staging.arrived(bytes - direct)
     if let fault = completion.fault {
       // Interrupted: asked again.
-      if fault.code != 4 { hasEnded = true }
+      if !fault.isInterruption { hasEnded = true }
       return
     }
     if bytes == 0 { hasEnded = true }
@@ -262,8 +262,10 @@ struct PeerSocket: ~Copyable {
   }
 
   mutating func sent(_ completion: Completion) {
-    if completion.fault != nil {
+    if let fault = completion.fault {
       out.completed(0)
+      // Interrupted: sent again.
+      if fault.isInterruption { return }
       hasEnded = true
       if phase != .ending { end() }
     } else {

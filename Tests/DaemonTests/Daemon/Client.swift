@@ -9,6 +9,8 @@ final class Client {
 
   let wire: Wire
   private(set) var size: UInt64 = 0
+  private(set) var flags: UInt64 = 0
+  private(set) var minimumBlock: UInt64 = 0
   private var cookie: UInt64 = 0
 
   /// Greets and asks for the export; throws the text of a refusal as `Denied`.
@@ -29,7 +31,10 @@ final class Client {
       let data = try wire.receive(Int(number(try wire.receive(4))))
       switch type {
       case 1: return
-      case 3: if data.count == 12 { size = number(Array(data[2..<10])) }
+      case 3 where data.count == 12:
+        size = number(Array(data[2..<10]))
+        flags = number(Array(data[10..<12]))
+      case 3: if data.count == 14 { minimumBlock = number(Array(data[2..<6])) }
       default: throw Denied(text: String(decoding: data, as: UTF8.self))
       }
     }

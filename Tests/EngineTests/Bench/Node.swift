@@ -44,6 +44,9 @@ final class Node {
   private(set) var sizes: [VolumeNumber: SectorCount] = [:]
   /// Where the metadata were said to lie.
   private(set) var recordedSizes: [VolumeNumber: UInt64] = [:]
+  private(set) var traits: [VolumeNumber: ExportTraits] = [:]
+  /// Ranges whose holes the own disk was asked for.
+  private(set) var located: [Ticket: BlockRange] = [:]
 
   struct Sent: Equatable {
     var socket: SocketID
@@ -179,6 +182,8 @@ final class Node {
       payloads[payload.page] = nil
     case .resized(let volume, let size): sizes[volume] = size
     case .metadataPlaced(let volume, let bytes): recordedSizes[volume] = bytes
+    case .announced(let volume, let new): traits[volume] = new
+    case .locate(let ticket, _, let range): located[ticket] = range
     case .handler(let id, let handler, _):
       handlers.append(handler)
       if heldHandlers.contains(handler) {
