@@ -85,6 +85,9 @@ public struct VolumeNumber: Hashable, Comparable, Sendable {
   public var value: UInt16
   public init(_ value: UInt16) { self.value = value }
   public static func < (a: VolumeNumber, b: VolumeNumber) -> Bool { a.value < b.value }
+
+  /// How many volumes a resource may have: a bit for each in the masks of a daemon.
+  public static let perResource = 64
 }
 
 /// A span of time in nanoseconds.

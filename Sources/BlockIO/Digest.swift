@@ -1,6 +1,7 @@
 // Digests by the names of the kernel's crypto interface, which is what configurations and peers say: for data integrity,
 // checksum-based resync, online verify and, keyed, for authentication. All arithmetic is libcrypto's, except CRC-32C.
 
+import Base
 import CCrypto
 import Glibc
 

@@ -2,13 +2,16 @@
 /* stdint.h first: liburing.h pins feature macros that change glibc's fd_set otherwise. */
 #include <stdint.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <malloc.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -94,6 +97,87 @@ static inline int cu_exit_pid(const siginfo_t *info) { return info->si_pid; }
 static inline int cu_set_io_flusher(void) { return prctl(57, 1, 0, 0, 0); }
 static inline void cu_keep_heap(void) { mallopt(M_TRIM_THRESHOLD, -1); mallopt(M_TOP_PAD, 1 << 20); }
 static inline int cu_random(void *bytes, size_t count) { return (int)syscall(SYS_getrandom, bytes, count, 0); }
+/* The limit of open files: raised to `needed` as far as this user may. Returns what holds then. */
+static inline uint64_t cu_allow_open_files(uint64_t needed)
+{
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return needed;
+  if (limit.rlim_cur >= needed) return limit.rlim_cur;
+  struct rlimit wanted = { needed, limit.rlim_max >= needed ? limit.rlim_max : needed };
+  if (setrlimit(RLIMIT_NOFILE, &wanted) == 0) return needed;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
+}
+/* The last line of a process that dies of a signal: which one, where, and the way there. Only what a signal handler may
+   call; the stack is one of its own, because the usual one may be what has run out. */
+struct cu_death_state { struct sigaction before[65]; char prefix[8]; char stack[1 << 16]; };
+static inline struct cu_death_state *cu_death_state(void) { static struct cu_death_state state = { .prefix = "" }; return &state; }
+static inline char *cu_death_add(char *at, const char *text) { while (*text) *at++ = *text++; return at; }
+static inline char *cu_death_number(char *at, uint64_t number, unsigned base)
+{
+  char digits[24];
+  int count = 0;
+  do { digits[count++] = "0123456789abcdef"[number % base]; number /= base; } while (number);
+  while (count) *at++ = digits[--count];
+  return at;
+}
+static inline void cu_death(int number, siginfo_t *info, void *context)
+{
+  (void)context;
+  const char *name = number == SIGILL ? "SIGILL" : number == SIGTRAP ? "SIGTRAP" : number == SIGABRT ? "SIGABRT"
+    : number == SIGBUS ? "SIGBUS" : number == SIGFPE ? "SIGFPE" : number == SIGSEGV ? "SIGSEGV" : "a signal";
+  char line[256];
+  /* A line of the log may have been cut: this one is not joined with it. */
+  char *end = cu_death_add(line, "\n");
+  end = cu_death_add(end, cu_death_state()->prefix);
+  end = cu_death_add(end, "repld: process ");
+  end = cu_death_number(end, (uint64_t)getpid(), 10);
+  end = cu_death_add(end, " died of ");
+  end = cu_death_add(end, name);
+  end = cu_death_add(end, " (signal ");
+  end = cu_death_number(end, (uint64_t)number, 10);
+  end = cu_death_add(end, ")");
+  if (info->si_code <= 0) {
+    end = cu_death_add(end, " sent by process ");
+    end = cu_death_number(end, (uint64_t)info->si_pid, 10);
+  } else {
+    end = cu_death_add(end, " at address 0x");
+    end = cu_death_number(end, (uint64_t)(uintptr_t)info->si_addr, 16);
+  }
+  end = cu_death_add(end, "; the way there:\n");
+  ssize_t rest = end - line;
+  const char *from = line;
+  while (rest > 0) {
+    ssize_t written = write(2, from, (size_t)rest);
+    if (written <= 0) break;
+    from += written;
+    rest -= written;
+  }
+  void *frames[64];
+  int count = backtrace(frames, 64);
+  backtrace_symbols_fd(frames, count, 2);
+  /* As it would have ended without us. */
+  if (number > 0 && number < 65) sigaction(number, &cu_death_state()->before[number], NULL);
+  raise(number);
+}
+static inline void cu_tell_of_death(int to_journal)
+{
+  /* The first call loads a library: not in a signal handler. */
+  void *frames[2];
+  backtrace(frames, 2);
+  if (to_journal) strcpy(cu_death_state()->prefix, "<2>");
+  stack_t stack = { .ss_sp = cu_death_state()->stack, .ss_size = sizeof cu_death_state()->stack, .ss_flags = 0 };
+  sigaltstack(&stack, NULL);
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = cu_death;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  static const int signals[] = { SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV };
+  for (unsigned i = 0; i < sizeof signals / sizeof signals[0]; i++)
+    sigaction(signals[i], &action, &cu_death_state()->before[signals[i]]);
+}
 /* Raises the limit of locked memory: without bound, else as far as this user may. -1 with errno when bounded. */
 static inline int cu_raise_locked_memory(void)
 {

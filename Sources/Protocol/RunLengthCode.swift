@@ -1,6 +1,8 @@
 // The code of P_COMPRESSED_BITMAP: runs of equal bits, each as one code word of a variable-length integer code with ten
 // levels (wire spec 9.3). The stream goes least significant bit first, in every byte and in every code word.
 
+import Base
+
 /// One level: `prefixBits` low bits with the value `prefix` name it, `dataBits` more count from `smallest`.
 struct RunLevel {
   let totalBits: Int

@@ -1,6 +1,8 @@
 // A fixed table of things that cannot be copied: connections, devices. A place is free again after `remove`; nothing is
 // allocated after the table was made.
 
+import Base
+
 struct Places<Element: ~Copyable>: ~Copyable {
   private let elements: UnsafeMutablePointer<Element>
   private let occupied: UnsafeMutablePointer<Bool>

@@ -1,5 +1,7 @@
 // Memory that direct I/O accepts, outside the pool: for start-up, metadata and the admin program.
 
+import Base
+
 public struct AlignedBuffer: ~Copyable {
   public let bytes: UnsafeMutableRawBufferPointer
 

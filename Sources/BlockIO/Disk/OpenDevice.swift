@@ -1,6 +1,7 @@
 // Opens a file or block device and makes sure that nobody else writes to it. Law: no byte is written through a device
 // that is mounted, held or claimed by another. Shared by BackingDevice (ring) and PlainDisk (blocking).
 
+import Base
 import CURing
 import Glibc
 

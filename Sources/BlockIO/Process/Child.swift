@@ -1,6 +1,7 @@
 // A child process: a handler of the configuration, or a helper program. The ring watches its pidfd; when that becomes
 // readable, `reap` collects the exit status. A child has its own process group, so that `kill` reaches what it started.
 
+import Base
 import CURing
 import Glibc
 

@@ -10,14 +10,15 @@ public struct Listener: ~Copyable {
   public let path: String?
   private let inode: ino_t
 
+  /// `namesHolder`: of a port in use. That takes a look at every process.
   public init(
-    tcp address: SocketAddress, options: SocketOptions = SocketOptions(), backlog: Int32 = 16
+    tcp address: SocketAddress, options: SocketOptions = SocketOptions(), backlog: Int32 = 16, namesHolder: Bool = true
   ) throws(SocketRefusal) {
-    let made = try Socket.make(address, options, reuse: false)
+    let made = try Socket.make(address, options, reuse: false, namesHolder: namesHolder)
     guard listen(made, backlog) == 0 else {
       let error = Errno.last
       close(made)
-      throw .binding(address, error)
+      throw .binding(address, error, namesHolder: namesHolder)
     }
     descriptor = made
     path = nil

@@ -1,6 +1,7 @@
 // The pieces of memory of one send or receive, at most 64, in order. Made once per connection and used again: nothing is
 // allocated per message. After a transfer `consume` moves the beginning, so that the rest can be asked for.
 
+import Base
 import Glibc
 
 public struct Message: ~Copyable {

@@ -47,9 +47,9 @@ public struct Socket: ~Copyable {
   public var file: RingFile { RingFile(descriptor) }
 
   /// A socket bound to `address`, with port 0 when `reuse` asks for an outgoing one.
-  static func make(_ address: SocketAddress, _ options: SocketOptions, reuse outgoing: Bool) throws(SocketRefusal)
-    -> Int32
-  {
+  static func make(
+    _ address: SocketAddress, _ options: SocketOptions, reuse outgoing: Bool, namesHolder: Bool = true
+  ) throws(SocketRefusal) -> Int32 {
     let made = socket(address.family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard made >= 0 else { throw .failed(where: address.description, doing: "socket", Errno.last) }
     set(made, SOL_SOCKET, SO_REUSEADDR, 1)
@@ -66,7 +66,7 @@ public struct Socket: ~Copyable {
     guard rc == 0 else {
       let error = Errno.last
       close(made)
-      throw .binding(address, error)
+      throw .binding(address, error, namesHolder: namesHolder)
     }
     return made
   }

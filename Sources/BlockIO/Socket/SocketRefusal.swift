@@ -38,10 +38,10 @@ public enum SocketRefusal: Error, Equatable, Sendable {
   }
 
   /// For a bind that failed.
-  static func binding(_ address: SocketAddress, _ error: Errno) -> SocketRefusal {
+  static func binding(_ address: SocketAddress, _ error: Errno, namesHolder: Bool) -> SocketRefusal {
     switch error.code {
     case EADDRNOTAVAIL: .notOnThisHost(address, here: LocalAddresses.all(address.family))
-    case EADDRINUSE: .portInUse(address, by: LocalAddresses.holder(of: address))
+    case EADDRINUSE: .portInUse(address, by: namesHolder ? LocalAddresses.holder(of: address) : nil)
     case EACCES, EPERM: .noPermission(where: address.description)
     default: .failed(where: address.description, doing: "bind", error)
     }

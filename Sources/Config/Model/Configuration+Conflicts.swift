@@ -1,5 +1,5 @@
 // Things that must be said once in the whole configuration: minors, disks, metadata places and addresses of a host
-// (admin spec 2.7), and names that must exist.
+// (admin spec 2.7), names that must exist, and tables of fixed size that must not overflow (docs/limits.md).
 
 import Base
 
@@ -7,6 +7,19 @@ extension Configuration {
   private struct Claim: Hashable {
     var host: String
     var what: String
+  }
+
+  /// A daemon has a bit for each volume.
+  func checkTables() throws(ConfigurationError) {
+    for resource in resources {
+      for host in resource.hosts where host.volumes.count > VolumeNumber.perResource {
+        throw ConfigurationError(
+          .notHonoured, at: host.position,
+          "resource '\(resource.name)' has \(host.volumes.count) volumes on host '\(host.name)', and"
+            + " \(VolumeNumber.perResource) are the most that one resource may have",
+          advice: "Move some of them to another resource")
+      }
+    }
   }
 
   func checkConflicts() throws(ConfigurationError) {

@@ -48,6 +48,7 @@ public struct Configuration: Sendable, Equatable {
     globals = GlobalOptions(EffectiveOptions(.global, layers: [tree.globals]))
     resources = []
     for section in tree.resources { resources.append(try ResourceDefinition(section, notices: &notices)) }
+    try checkTables()
     try checkConflicts()
     for resource in resources { try checkReferences(of: resource) }
     notices += globalNotices

@@ -1,6 +1,8 @@
 // Inheritance: layers of settings, the most general first; what a later layer sets replaces what an earlier one said
 // (admin spec 2.4). What nobody set has the default of its row.
 
+import Base
+
 public struct EffectiveOptions: Sendable, Equatable {
   public let section: OptionSection
   private var settings: [String: OptionSetting] = [:]

@@ -1,6 +1,8 @@
 // What can be said about one option: where it may be written, what values it takes, what it does here. The rows are in
 // OptionTable.swift; nothing else in the program knows an option by a list of its own.
 
+import Base
+
 /// The section that an option belongs to. Peer-device options are written in `disk` sections as well.
 public enum OptionSection: String, Sendable, CaseIterable {
   case disk

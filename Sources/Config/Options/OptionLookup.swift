@@ -1,6 +1,8 @@
 // Which option a word means at the place where it is written: spellings of 8.4 (admin spec 2.6), `no-` in front of
 // booleans, and suggestions for words that are near.
 
+import Base
+
 /// A section as it is written in a file. Several of them lead to options of other sections.
 enum WrittenSection: String, CaseIterable {
   case disk, net, options, startup, handlers, global, syncer

@@ -172,7 +172,7 @@ struct VolumeTable: ~Copyable {
 
   init(_ settings: [VolumeSettings], maxRequests: Int) {
     let sorted = settings.sorted { $0.number < $1.number }
-    precondition(!sorted.isEmpty && sorted.count <= 64, "1 to 64 volumes")
+    precondition(!sorted.isEmpty && sorted.count <= VolumeNumber.perResource, "1 to 64 volumes")
     count = sorted.count
     base = .allocate(capacity: sorted.count)
     for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one, maxRequests: maxRequests)) }

@@ -1,5 +1,6 @@
 // A connection to the daemon's export, negotiated to the point where requests may be sent; the kernel takes it from there.
 // Law: what the server says is checked before it is used, and the socket that is handed on has no time limits left.
+import Base
 import Glibc
 
 struct ExportConnection: ~Copyable {

@@ -1,5 +1,6 @@
 // Lines of the control socket to requests, and replies to lines: JSON as the Codable types of Control write it. Hostile
 // input ends here with one sentence.
+import Base
 import Control
 import Engine
 import FoundationEssentials
