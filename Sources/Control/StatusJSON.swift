@@ -50,6 +50,7 @@ public enum StatusJSON {
     object.string("name", c.name)
     object.string("connection-state", c.state.connectionName, blankAfter: true)
     if let why = c.refusedBecause { object.string("refused-because", why) }
+    if let why = c.cannotListen { object.string("cannot-listen", why) }
     object.raw("congested", "\(c.isCongested)")
     object.string("peer-role", c.peerRole.name)
     object.raw("ap-in-flight", "\(c.applicationInFlight)")

@@ -67,6 +67,8 @@ public struct ConnectionStatus: Codable, Equatable, Sendable {
   public var paths: [PathStatus] = []
   /// Why the connection was given up for good: one sentence, absent while it was not.
   public var refusedBecause: String?
+  /// Why this node cannot be reached by the peer just now: one sentence. It is tried again.
+  public var cannotListen: String?
 
   public init(name: String, peerNodeID: Int, state: ConnectionState, peerRole: Role) {
     self.name = name

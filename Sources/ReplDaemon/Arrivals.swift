@@ -20,8 +20,10 @@ extension Reactor {
     case Kind.peerConnect: connectEnded(completion)
     case Kind.peerAccept:
       let journal = journal
-      if let id = peers.accepted(completion, &ring, { journal.warning($0) }) { handle(.accepted(id)) }
-    case Kind.clientAccept: exports.accepted(completion, at: now, &ring)
+      if let id = peers.accepted(completion, at: now, &ring, { journal.warning($0) }) { handle(.accepted(id)) }
+    case Kind.clientAccept:
+      let journal = journal
+      exports.accepted(completion, at: now, &ring) { journal.warning($0) }
     case Kind.clientReceive:
       let place = Int(completion.tag.payload)
       exports.connections[place].received(completion)
@@ -30,7 +32,9 @@ extension Reactor {
       let place = Int(completion.tag.payload)
       exports.connections[place].sent(completion, &pool)
       exports.dirty |= 1 << UInt64(place)
-    case Kind.controlAccept: control.accepted(completion, &ring)
+    case Kind.controlAccept:
+      let journal = journal
+      control.accepted(completion, at: now, &ring) { journal.warning($0) }
     case Kind.controlReceive: control.received(completion)
     case Kind.controlSend: control.sent(completion)
     case Kind.signal: signalled(completion)
@@ -85,11 +89,14 @@ extension Reactor {
     switch peers.connected(completion, &ring) {
     case .success(let id): handle(.connected(id))
     case .failure(let fault):
-      if fault.isNews, let name = setup.hosted.peers.first?.name {
-        journal.info("\(setup.hosted.name): \(name) does not answer (\(fault.text)); it is tried again and again")
-      }
+      say(fault)
       handle(.connectFailed(why: fault.text))
     }
+  }
+
+  func say(_ fault: AttemptFault) {
+    guard fault.isNews, let name = setup.hosted.peers.first?.name else { return }
+    journal.info("\(setup.hosted.name): \(name) does not answer (\(fault.text)); it is tried again and again")
   }
 
   /// One NBD client: its input, its requests, its replies.

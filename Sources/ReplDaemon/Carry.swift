@@ -31,10 +31,18 @@ extension Reactor {
       disks.writeMetadata(id, volume, block, offset: offset, barrier: barrier, &ring)
 
     case .listen:
-      if let why = peers.listen(&ring) { inbox.append(.listenFailed(why: why)) }
+      let wasRefused = peers.listenRefusal != nil
+      if let why = peers.listen(&ring) {
+        inbox.append(.listenFailed(why: why))
+      } else if wasRefused {
+        journal.info("\(setup.hosted.name): listening on \(peers.own) now")
+      }
     case .stopListening: peers.stopListening(&ring)
     case .connect:
-      if let why = peers.connect(at: now, &ring) { inbox.append(.connectFailed(why: why)) }
+      if let fault = peers.connect(at: now, &ring) {
+        say(fault)
+        inbox.append(.connectFailed(why: fault.text))
+      }
     case .close(let socket, let afterSending):
       guard let place = peers.place(of: socket) else { return }
       peers.sockets[place].close(afterSending: afterSending, until: now + .seconds(5))

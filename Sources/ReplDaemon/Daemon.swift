@@ -36,6 +36,7 @@ public struct Repld: ParsableCommand {
   public init() {}
 
   public mutating func run() throws {
+    Death.leavesReason()
     do throws(StartRefusal) {
       var reactor = try Daemon.start(self)
       reactor.run()
@@ -75,7 +76,9 @@ enum Daemon {
 
     let signals: Signals
     do throws(Errno) { signals = try Signals() } catch { throw StartRefusal("signals: \(error)", exitCode: 20) }
-    try makeDirectory(files.directory)
+    do throws(RunDirectoryRefusal) { try RunDirectory.prepare(files.directory) } catch {
+      throw StartRefusal(error.text, exitCode: 20)
+    }
     let lock: PidFile
     do throws(PidFileRefusal) { lock = try PidFile(path: files.pidFile(hosted.name)) } catch {
       let how = if case .held = error { " (repladm down \(hosted.name))" } else { "" }
@@ -94,7 +97,8 @@ enum Daemon {
     }
 
     var exports = ExportServer(
-      resource: hosted.name, volumes: hosted.volumes.map(\.number), requests: ResourceSettings.requestsAtOnce,
+      resource: hosted.name, volumes: hosted.volumes.map(\.number),
+      listeners: hosted.volumes.count + arguments.exportsOverTCP.count, requests: ResourceSettings.requestsAtOnce,
       patience: .seconds(min(max(arguments.negotiationLimit, 1), 3600)))
     var overTCP: [(volume: VolumeNumber, address: SocketAddress)] = []
     for one in arguments.exportsOverTCP { overTCP.append(try Daemon.overTCP(one, hosted)) }
@@ -110,6 +114,13 @@ enum Daemon {
     }
     control.begin(&ring)
 
+    let needed = filesNeeded(volumes: hosted.volumes.count, overTCP: overTCP.count)
+    let allowed = OpenFiles.allow(needed)
+    if allowed < needed {
+      journal.warning(
+        "\(hosted.name): \(allowed) files may be open at once, and \(needed) are needed when every client, program and"
+          + " socket is there: some would be kept waiting; set LimitNOFILE=\(needed) in the unit, or raise 'ulimit -n'")
+    }
     for notice in read.notices { journal.warning(notice.description) }
     for shortfall in Memory.protect() { journal.warning(shortfall.text) }
     journal.info("\(hosted.name): repld serves \(hosted.host) (node-id \(hosted.nodeID)), pid \(getpid())")
@@ -164,10 +175,16 @@ enum Daemon {
     return (VolumeNumber(number), address)
   }
 
-  private static func makeDirectory(_ path: String) throws(StartRefusal) {
-    if mkdir(path, 0o755) == 0 || errno == EEXIST { return }
-    let reason = strerror(errno).map { String(cString: $0) } ?? "error \(errno)"
-    throw StartRefusal("\(path): \(reason): choose another run directory (REPL_RUN_DIR)", exitCode: 20)
+  /// Open files at the most, a line for each holder.
+  private static func filesNeeded(volumes: Int, overTCP: Int) -> Int {
+    // Input, output, log and the log once more; ring, signals, lock, digests, and what a look at /proc opens.
+    let own = 24
+    // Data and metadata device, and one of them while the metadata move.
+    let disks = 3 * volumes
+    // Listeners: of the volumes, the control socket, the peer.
+    let doors = volumes + overTCP + 2
+    return own + disks + doors + PeerTable.socketsMax + ExportServer.clientsMax + ControlServer.placesMax
+      + Handlers.runningMax
   }
 
   private static func environment(_ name: String) -> String? {

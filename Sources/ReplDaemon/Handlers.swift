@@ -18,7 +18,8 @@ struct Handlers: ~Copyable {
   var resource: HostedResource
   /// Path of the file.
   let configuration: String
-  private var running = Places<Running>(capacity: 16)
+  static let runningMax = 16
+  private var running = Places<Running>(capacity: Handlers.runningMax)
 
   init(_ resource: HostedResource, configuration: String) {
     self.resource = resource

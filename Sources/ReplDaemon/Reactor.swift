@@ -69,6 +69,7 @@ struct Reactor: ~Copyable {
       keepTime()
       settle()
     }
+    journal.end()
   }
 
   // MARK: One event
@@ -153,12 +154,16 @@ struct Reactor: ~Copyable {
     sooner(peers.deadline)
     sooner(exports.deadline)
     sooner(control.deadline)
+    sooner(journal.deadline)
     return next
   }
 
   private mutating func keepTime() {
     if let due = engine.nextDeadline, now >= due { handle(.tick) }
     peers.giveUpAttempt(at: now, &ring)
+    peers.resumeAccepting(at: now, &ring)
+    exports.resumeAccepting(at: now, &ring)
+    control.resumeAccepting(at: now, &ring)
     for place in 0..<peers.sockets.capacity where peers.sockets.contains(place) {
       if case .lingering(let until) = peers.sockets[place].phase, now >= until {
         peers.sockets[place].end()
@@ -166,5 +171,6 @@ struct Reactor: ~Copyable {
       }
     }
     exports.hangUpSilent(at: now)
+    journal.keepTime(at: now)
   }
 }

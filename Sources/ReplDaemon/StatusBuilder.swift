@@ -56,6 +56,7 @@ extension Reactor {
       var connection = ConnectionStatus(
         name: peer.name, peerNodeID: peer.nodeID, state: snapshot.connection, peerRole: snapshot.peerRole)
       connection.refusedBecause = engine.connectionRefusal
+      connection.cannotListen = peers.listenRefusal?.text
       connection.protocolLetter = snapshot.wireProtocol.letter
       connection.paths = peer.paths.enumerated().map { index, path in
         // The first one is used, the others are not built yet.

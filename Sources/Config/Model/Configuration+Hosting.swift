@@ -4,8 +4,8 @@
 import Base
 
 extension Configuration {
-  /// The view that `host` has of a resource. `ownAddresses` are the addresses of this host's interfaces; nil skips the
-  /// check that the configured address is one of them, and with it finds no `floating` host by address.
+  /// The view that `host` has of a resource. `ownAddresses` are the addresses of this host's interfaces; nil finds no
+  /// `floating` host by address, and no notice says that the configured address is not one of them.
   public func resource(
     named name: String, onHost host: String, ownAddresses: [String]?
   ) throws(ConfigurationError) -> HostedResource {
@@ -17,8 +17,8 @@ extension Configuration {
         "resource '\(name)' is stacked on top of '\(lower)', and stacked resources are not built yet",
         advice: "Give the resource a disk of its own on every host")
     }
-    let hosted = try hosted(resource, index)
-    if let ownAddresses, !globals.disableIPVerification { try checkOwn(hosted, resource, index, ownAddresses) }
+    var hosted = try hosted(resource, index)
+    if let ownAddresses, !globals.disableIPVerification { checkOwn(&hosted, resource, index, ownAddresses) }
     return hosted
   }
 
@@ -87,16 +87,17 @@ extension Configuration {
     throw error
   }
 
+  /// An interface may get its address later than the resource is started, or lose it for a while: said, not refused.
   private func checkOwn(
-    _ hosted: HostedResource, _ resource: ResourceDefinition, _ index: Int, _ ownAddresses: [String]
-  ) throws(ConfigurationError) {
+    _ hosted: inout HostedResource, _ resource: ResourceDefinition, _ index: Int, _ ownAddresses: [String]
+  ) {
     for address in resource.addresses(of: resource.hosts[index]) {
       guard !ownAddresses.contains(where: { HostAddress.sameHost($0, address.host) }) else { continue }
-      throw ConfigurationError(
-        .invalid, at: resource.hosts[index].position,
-        "in resource \(resource.name), on \(hosted.host): IP \(address.host) not found on this host",
-        advice: "Configure the address on an interface (ip address add), correct the file, or write"
-          + " 'disable-ip-verification;' in the global section")
+      hosted.notices.append(
+        ConfigurationNotice(
+          at: resource.hosts[index].position,
+          "in resource \(resource.name), on \(hosted.host): IP \(address.host) not found on this host: the connection"
+            + " waits for it; configure the address on an interface (ip address add), or correct the file"))
     }
   }
 

@@ -15,6 +15,10 @@ struct Search {
   var nextAttempt: Instant
   /// Both sockets stand; they are relied on from here on.
   var settled: Instant?
+  /// Listening failed, and is tried again then.
+  var nextListen: Instant?
+  /// Why it failed last, as the log has it.
+  var cannotListen: String?
   /// The peer relies on the data socket already: the nodes do not become sure at the same moment.
   var features: Features?
 }

@@ -50,6 +50,7 @@ extension Engine {
     case .searching(let search):
       var next = search.settled
       if next == nil, !link.isConnecting { next = search.nextAttempt }
+      if let listen = search.nextListen, next == nil || listen < next! { next = listen }
       for one in search.undecided where next == nil || one.until < next! { next = one.until }
       return next
     }
@@ -69,6 +70,10 @@ extension Engine {
     case .searching(var search):
       for one in search.undecided where now >= one.until { fx.append(.close(one.socket, afterSending: false)) }
       search.undecided.removeAll { now >= $0.until }
+      if let listen = search.nextListen, now >= listen {
+        search.nextListen = nil
+        fx.append(.listen)
+      }
       if let settled = search.settled {
         if now >= settled, let data = search.data, let meta = search.meta {
           beginGreeting(data, meta, leftOver: search.undecided)
@@ -83,8 +88,17 @@ extension Engine {
     }
   }
 
+  /// The address is not on this host yet or no more, its port is taken, descriptors or memory are short: all of that
+  /// passes without an operator, so the search goes on, and listening is tried again. Said once for each reason.
   mutating func listenFailed(_ why: String) {
-    giveUpLink("cannot listen: \(why)")
+    guard case .searching(var search) = link.phase else { return }
+    if search.cannotListen != why {
+      let pause = settings.net.connectInterval.nanoseconds / 1_000_000_000
+      warn("\(settings.name): cannot listen for \(settings.peerName): \(why); it is tried again every \(pause) s")
+      search.cannotListen = why
+    }
+    search.nextListen = now + settings.net.connectInterval
+    link.phase = .searching(search)
   }
 
   mutating func connectFailed() {

@@ -16,9 +16,10 @@ struct Connect: AdminCommand {
     admin.forEach(objects.names, .connection, .needed) { target in
       let flags = (discardMyData ? ["--discard-my-data"] : []) + (tentative ? ["--tentative"] : [])
       if admin.instead(["replsetup", "connect", target.resource.name] + flags) { return }
-      try admin.daemon(target.resource).ask(
+      let reply = try admin.daemon(target.resource).ask(
         .connect(peer: target.namedPeer, discardMyData: discardMyData, tentative: tentative),
         deadline: general.deadline(30))
+      admin.pass(on: reply, about: target.resource)
     }
   }
 }

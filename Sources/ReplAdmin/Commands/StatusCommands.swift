@@ -45,7 +45,7 @@ struct Status: AdminCommand {
         verbose: general.verbose, statistics: statistics, columns: admin.console.columns,
         toTerminal: admin.console.outputIsTerminal)
       admin.console.out(text.render(snapshots))
-      for snapshot in snapshots { admin.explainStandAlone(snapshot) }
+      for snapshot in snapshots { admin.explainConnections(snapshot) }
     }
     return code
   }
@@ -53,8 +53,11 @@ struct Status: AdminCommand {
 
 extension Admin {
   /// Beside the text that scripts read: a connection that somebody has to do something about.
-  fileprivate func explainStandAlone(_ snapshot: StatusSnapshot) {
+  fileprivate func explainConnections(_ snapshot: StatusSnapshot) {
     for connection in snapshot.connections {
+      if let why = connection.cannotListen {
+        console.err("\(snapshot.name): repld cannot listen for \(connection.name) now, and tries again: \(why).\n")
+      }
       guard let why = connection.refusedBecause else { continue }
       console.err("\(snapshot.name): the connection to \(connection.name) was given up: \(why).\n")
       if !why.contains("repladm ") { console.err("Then run repladm adjust \(snapshot.name).\n") }

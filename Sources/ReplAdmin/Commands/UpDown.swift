@@ -46,11 +46,11 @@ struct Down: AdminCommand {
         return
       }
       let deadline = general.deadline(60)
-      let pid = daemon.pid
+      let process = daemon.listening
       try admin.withoutDevices(resource, deadline: deadline) { () throws(Refusal) in
         try admin.askWhenClientsAreGone(daemon, .down, deadline: deadline)
       }
-      try daemon.waitForEnd(of: pid, deadline: deadline)
+      try daemon.waitForEnd(of: process, deadline: deadline)
       admin.removeLeftovers(resource)
     }
   }
@@ -96,7 +96,12 @@ extension Admin {
       guard error.number == .noValidMetadata else { throw error }
       throw Refusal("No valid meta data found", why: error.why, next: error.next, exitCode: 1)
     }
-    try daemon.ask(.connect(peer: nil, discardMyData: false), deadline: deadline)
+    pass(on: try daemon.ask(.connect(peer: nil, discardMyData: false), deadline: deadline), about: resource)
+  }
+
+  /// What the daemon has to remark on a command that it has carried out.
+  func pass(on reply: Reply, about resource: HostedResource) {
+    if case .text(let remark) = reply { console.err("\(resource.name): \(remark).\n") }
   }
 
   /// What `up` does, in order, as the low-level commands that stand for it.
@@ -125,7 +130,7 @@ extension Admin {
         return
       }
       let command: Command = skipDisk || skipNet ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet) : .adjust
-      try daemon(resource).ask(command, deadline: options.deadline(30))
+      pass(on: try daemon(resource).ask(command, deadline: options.deadline(30)), about: resource)
     }
   }
 
@@ -143,7 +148,7 @@ extension Admin {
       unlink(path)
       return
     }
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard descriptor >= 0 else {
       throw Refusal(systemError("writing \(path)"), next: "make room in \(files.directory)", exitCode: 20)
     }

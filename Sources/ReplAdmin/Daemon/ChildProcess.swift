@@ -7,6 +7,8 @@ struct ChildProcess {
   private(set) var pid: pid_t
   /// Exit status, or 128 plus the signal; known once it ended.
   private(set) var status: Int32?
+  /// The signal it died of.
+  private(set) var signal: Int32?
 
   enum Fault: Error { case notStarted(String) }
 
@@ -50,7 +52,7 @@ struct ChildProcess {
       }
     }
     guard rc == 0 else { throw .notStarted("\(path) could not be started: \(systemWords(rc))") }
-    return ChildProcess(pid: pid, status: nil)
+    return ChildProcess(pid: pid, status: nil, signal: nil)
   }
 
   /// True when the child has ended; remembers its status.
@@ -62,7 +64,8 @@ struct ChildProcess {
       if rc < 0, errno == ECHILD { status = 255 }
       return status != nil
     }
-    status = word & 0x7f == 0 ? (word >> 8) & 0xff : 128 + (word & 0x7f)
+    if word & 0x7f != 0 { signal = word & 0x7f }
+    status = signal.map { 128 + $0 } ?? (word >> 8) & 0xff
     return true
   }
 

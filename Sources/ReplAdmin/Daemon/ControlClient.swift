@@ -27,6 +27,15 @@ struct ControlClient: ~Copyable {
 
   deinit { close(descriptor) }
 
+  /// The process that listens, as the kernel knows it; nil when it lives where its number means nothing here.
+  var server: Int32? {
+    // struct ucred: pid, uid, gid.
+    var credentials: (pid: Int32, user: UInt32, group: UInt32) = (0, 0, 0)
+    var length = socklen_t(MemoryLayout.size(ofValue: credentials))
+    let rc = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length)
+    return rc == 0 && credentials.pid > 0 ? credentials.pid : nil
+  }
+
   private static func connected(to path: String, deadline: Deadline) throws(ControlFault) -> Int32 {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)

@@ -1,5 +1,7 @@
 // The `repld` of one resource as `repladm` sees it: asked over its socket, started when it is not there, waited for when it
 // goes. Law: every question has a deadline, and giving up says what was waited for.
+import Base
+import BlockIO
 import Control
 import FoundationEssentials
 import Glibc
@@ -22,8 +24,10 @@ struct DaemonProcess {
     -> Reply
   {
     let patience = Deadline(after: deadline.seconds.map { $0 + DaemonProcess.graceSeconds })
+    var server: Int32?
     do {
       var client = try ControlClient(connecting: files.controlSocket(resource), deadline: patience)
+      server = client.server
       try client.send(Request(command, timeoutMilliseconds: deadline.milliseconds), deadline: patience)
       while true {
         let reply = try client.reply(deadline: patience)
@@ -34,7 +38,7 @@ struct DaemonProcess {
         }
       }
     } catch let fault as ControlFault {
-      throw refusal(for: fault, asking: command, waited: deadline)
+      throw refusal(for: fault, asking: command, of: server, waited: deadline)
     } catch let refusal as Refusal {
       throw refusal
     } catch {
@@ -57,6 +61,33 @@ struct DaemonProcess {
     return bytes
   }
 
+  /// A daemon that died instead of answering. Nil: it lives, or nothing is known of its process.
+  private func death(of pid: Int32?, during command: Command) -> Refusal? {
+    guard let pid else { return nil }
+    let daemon = DeviceRecord.ProcessMark(pid)
+    // It hangs up a moment before it is gone.
+    guard Deadline(after: 1).wait(until: { daemon?.isAlive != true }) else { return nil }
+    let log = files.log(resource)
+    let said =
+      FileManager.default.contents(atPath: log).map { String(decoding: $0.suffix(64 << 10), as: UTF8.self) } ?? ""
+    var how = Death.reason(of: pid, in: said)
+    // Its own parent knows more than its log.
+    var word: Int32 = 0
+    if how == nil, waitpid(pid, &word, WNOHANG) == pid, word & 0x7f != 0 {
+      how = "died of \(Death.name(of: word & 0x7f))"
+    }
+    return Refusal(
+      "repld (process \(pid)) \(how ?? "ended") while it was asked for \(command.name)",
+      why: how == nil
+        ? "its log does not say of what; SIGKILL, which the out-of-memory killer sends, leaves no line" : "",
+      details: lastWords(in: said), next: "see \(log), then repladm up \(resource)", exitCode: 20)
+  }
+
+  /// The broken belief, where there was one.
+  private func lastWords(in log: String) -> [String] {
+    log.split(separator: "\n").suffix(80).last { $0.contains("Fatal error: ") }.map { [String($0)] } ?? []
+  }
+
   /// True when something listens on the socket. A listener that hangs is running.
   var isRunning: Bool {
     do {
@@ -70,27 +101,33 @@ struct DaemonProcess {
     }
   }
 
-  /// The process id in the pid file; nil when there is none.
-  var pid: Int32? {
-    guard let data = FileManager.default.contents(atPath: files.pidFile(resource)) else { return nil }
-    let text = String(decoding: data.prefix(32), as: UTF8.self)
-    return Int32(text.prefix { $0.isASCII && $0.isNumber })
+  /// The process that listens on the control socket. The pid file is for people: its number may be another's by now.
+  var listening: DeviceRecord.ProcessMark? {
+    do throws(ControlFault) {
+      let client = try ControlClient(connecting: files.controlSocket(resource), deadline: Deadline(after: 1))
+      return DeviceRecord.ProcessMark(client.server)
+    } catch {
+      return nil
+    }
   }
 
-  /// Waits for the process that `pid` named before it was told to end.
-  func waitForEnd(of pid: Int32?, deadline: Deadline) throws(Refusal) {
-    let ended = deadline.wait {
-      if let pid { return kill(pid, 0) != 0 && errno == ESRCH || processIsZombie(pid) }
-      return !isRunning
-    }
+  var pid: Int32? { listening?.pid }
+
+  /// Waits for the process that listened before it was told to end.
+  func waitForEnd(of daemon: DeviceRecord.ProcessMark?, deadline: Deadline) throws(Refusal) {
+    let ended = deadline.wait { daemon.map { !$0.isAlive } ?? !isRunning }
     guard ended else {
       throw Refusal(
-        "repld said it would end, but \(described(pid)) is still there after \(deadline.text)",
+        "repld said it would end, but \(described(daemon?.pid)) is still there after \(deadline.text)",
         next: "see \(files.log(resource)), then stop it with kill", exitCode: 20)
     }
   }
 
-  private func described(_ pid: Int32?) -> String { pid.map { "process \($0)" } ?? "its socket" }
+  private func described(_ pid: Int32?) -> String {
+    if let pid { return "process \(pid)" }
+    let path = files.pidFile(resource)
+    return PidFile.isHeld(path) ? "process \(PidFile.holder(path))" : "its socket"
+  }
 
   private func misanswered(_ command: Command) -> Refusal {
     Refusal(
@@ -98,7 +135,9 @@ struct DaemonProcess {
       exitCode: 20)
   }
 
-  private func refusal(for fault: ControlFault, asking command: Command, waited: Deadline) -> Refusal {
+  private func refusal(
+    for fault: ControlFault, asking command: Command, of pid: Int32?, waited: Deadline
+  ) -> Refusal {
     switch fault {
     case .notRunning: .notRunning(resource)
     case .silent:
@@ -106,9 +145,10 @@ struct DaemonProcess {
         "repld (\(described(pid))) did not answer \(command.name) within \(waited.text)",
         next: "see \(files.log(resource)) for what it is doing, or ask again with a longer --timeout", exitCode: 20)
     case .broken(let why):
-      Refusal(
-        "repld (\(described(pid))) could not be asked for \(command.name)", why: why,
-        next: "see \(files.log(resource))", exitCode: 20)
+      death(of: pid, during: command)
+        ?? Refusal(
+          "repld (\(described(pid))) could not be asked for \(command.name)", why: why,
+          next: "see \(files.log(resource))", exitCode: 20)
     case .impossible(let why):
       Refusal(
         "repld cannot be asked for \(command.name)", why: why, next: "choose a shorter run directory (REPL_RUN_DIR)",

@@ -1,6 +1,8 @@
 // `repladm up` starts `repld RES` when it is not running: in a session of its own, its output in `$REPL_RUN_DIR/RES.log`,
 // the surroundings handed on by the environment. Done when the control socket answers; a daemon that ends before that is
 // quoted.
+import Base
+import BlockIO
 import Control
 import FoundationEssentials
 import Glibc
@@ -19,10 +21,12 @@ struct DaemonStart {
         next: "install it, or name it in the environment variable REPLD", exitCode: 20)
     }
     let path = files.log(resource)
-    let log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
-    guard log >= 0 else {
+    let log: Int32
+    do throws(Errno) { log = try RunDirectory.openLog(path) } catch {
+      let isOther = [ELOOP, ENXIO, EISDIR, EINVAL].contains(error.code)
       throw Refusal(
-        systemError("opening the log \(path)"), next: "run repladm as root, or set REPL_RUN_DIR", exitCode: 20)
+        "opening the log \(path): \(error)", why: isOther ? "it is a link or no plain file" : "",
+        next: isOther ? "remove it" : "run repladm as root, or set REPL_RUN_DIR", exitCode: 20)
     }
     defer { close(log) }
     let before = lseek(log, 0, SEEK_END)
@@ -44,7 +48,8 @@ struct DaemonStart {
 
   /// A line of our own comes first: what the daemon has to say when it ends at once must find room, too.
   private func announce(_ resource: String, in log: Int32, _ path: String) throws(Refusal) {
-    let line = Array("repladm: starting repld \(resource) on \(nodeName)\n".utf8)
+    let opening = RunDirectory.endsInsideALine(log) ? "\n" : ""
+    let line = Array("\(opening)repladm: starting repld \(resource) on \(nodeName)\n".utf8)
     guard write(log, line, line.count) == line.count else {
       throw Refusal(
         "repld was not started", why: "\(path) cannot be written (\(systemWords(errno)))",
@@ -63,8 +68,14 @@ struct DaemonStart {
       return ended
     }
     if ended {
+      let details = lines(of: log, from: offset)
+      if let signal = child.signal {
+        throw Refusal(
+          "repld died at once, of \(Death.name(of: signal))", details: details,
+          next: "see \(log) for the whole of it, and report it", exitCode: 20)
+      }
       throw Refusal(
-        "repld ended at once, with exit code \(child.status ?? 255)", details: lines(of: log, from: offset),
+        "repld ended at once, with exit code \(child.status ?? 255)", details: details,
         next: "set right what it says and repeat repladm up \(resource)", exitCode: exitCode(child.status))
     }
     guard settled else {
@@ -84,17 +95,25 @@ struct DaemonStart {
   }
 
   func makeRunDirectory(_ path: String) throws(Refusal) {
-    if mkdir(path, 0o755) == 0 || errno == EEXIST { return }
+    if mkdir(path, 0o755) == 0 || errno == EEXIST { return try checkRunDirectory(path) }
     if errno == ENOENT {
       do {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        return
+        return try checkRunDirectory(path)
+      } catch let refusal as Refusal {
+        throw refusal
       } catch {
         errno = ENOENT
       }
     }
     throw Refusal(
       systemError("making the run directory \(path)"), next: "run repladm as root, or set REPL_RUN_DIR", exitCode: 20)
+  }
+
+  private func checkRunDirectory(_ path: String) throws(Refusal) {
+    do throws(RunDirectoryRefusal) { try RunDirectory.check(path) } catch {
+      throw Refusal(error.why, next: error.next, exitCode: 20)
+    }
   }
 
   /// What the daemon said, the last lines of it.

@@ -67,10 +67,10 @@ extension SetupCall {
     case "primary": try ask(.primary(force: force))
     case "secondary": try ask(.secondary(force: force))
     case "down":
-      let pid = object.daemon.pid
+      let process = object.daemon.listening
       try ask(.down)
       // What comes next meets nobody that is just going.
-      try object.daemon.waitForEnd(of: pid, deadline: deadline)
+      try object.daemon.waitForEnd(of: process, deadline: deadline)
     case "connect": try ask(.connect(peer: object.peer?.name, discardMyData: discard, tentative: tentative))
     case "disconnect": try ask(.disconnect(peer: object.peer?.name, force: force))
     case "attach":

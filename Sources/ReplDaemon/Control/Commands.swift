@@ -197,25 +197,22 @@ extension Reactor {
     switch outcome {
     case .refused(let refusal): reply(.refused(ControlRefusal(refusal)), place)
     case .done, .remarked:
-      if let refusal = cannotListen(job.command) { return reply(.refused(refusal), place) }
-      if !job.steps.isEmpty {
-        run(job.steps, job, place)
-      } else {
-        reply(job.remarks.isEmpty ? .done : .text(job.remarks.joined(separator: "\n")), place)
-      }
+      guard job.steps.isEmpty else { return run(job.steps, job, place) }
+      if let remark = remark(on: job.command) { job.remarks.append(remark) }
+      reply(job.remarks.isEmpty ? .done : .text(job.remarks.joined(separator: "
+")), place)
     }
   }
 
-  /// A connection is begun before it is known whether its address can be listened on.
-  private func cannotListen(_ command: ControlCommand) -> ControlRefusal? {
+  /// The connection is begun; that its address cannot be listened on yet is worth a word to who asked for it.
+  private func remark(on command: ControlCommand) -> String? {
     switch command {
     case .connect, .adjust: break
     default: return nil
     }
-    guard engine.connectionRefusal != nil, let refusal = peers.listenRefusal else { return nil }
-    let next = "then run repladm adjust \(setup.hosted.name)"
-    if case .portInUse = refusal { return ControlRefusal(.localAddressInUse, why: refusal.text, next: next) }
-    return ControlRefusal("cannot listen for the peer", why: refusal.text, next: next, exitCode: 10)
+    guard let refusal = peers.listenRefusal, let peer = setup.hosted.peers.first else { return nil }
+    let pause = peer.net.connectInt.nanoseconds / 1_000_000_000
+    return "repld cannot listen for \(peer.name) now, and tries again every \(pause) s: \(refusal.text)"
   }
 
   private mutating func demotionEnded(_ command: ControlCommand?, _ outcome: Outcome) {
@@ -259,9 +256,11 @@ extension Reactor {
 
   private func adviceForWaiter() -> String {
     let name = setup.hosted.name
-    guard engine.snapshot().connection < .connected, let peer = setup.hosted.peers.first?.name,
-      let silence = peers.silence
-    else { return "see repladm status \(name)" }
+    guard engine.snapshot().connection < .connected, let peer = setup.hosted.peers.first?.name else {
+      return "see repladm status \(name)"
+    }
+    if let refusal = peers.listenRefusal { return "this node cannot listen for \(peer): \(refusal.text)" }
+    guard let silence = peers.silence else { return "see repladm status \(name)" }
     return "\(peer) does not answer (\(silence)): see that \(name) is up there and that the network lets it through"
   }
 

@@ -11,9 +11,10 @@ struct ControlServer: ~Copyable {
   /// Whom the daemon itself asks for: a signal has no connection.
   static let ownReply = ReplyTo(0)
 
-  private var listener: Places<Listener>
+  private var door: Places<Door>
   /// A few more than allowed: those that have to go take a moment.
-  var connections = Places<ControlConnection>(capacity: ControlServer.programsMax + 8)
+  static let placesMax = programsMax + 8
+  var connections = Places<ControlConnection>(capacity: ControlServer.placesMax)
   private var generation: UInt32 = 0
   /// Answers of the engine that were not looked at yet.
   private var answers = Queue<(to: ReplyTo, outcome: Outcome)>(capacity: 16)
@@ -22,17 +23,23 @@ struct ControlServer: ~Copyable {
   var shownToWatchers: StatusSnapshot?
 
   init(path: String) throws(SocketRefusal) {
-    listener = Places(capacity: 1)
-    listener.put(try Listener(unix: path), at: 0)
+    door = Places(capacity: 1)
+    door.put(Door(try Listener(unix: path), tag: Tag(kind: Kind.controlAccept)), at: 0)
   }
 
-  mutating func begin(_ ring: inout Ring) { ring.accept(listener[0], tag: Tag(kind: Kind.controlAccept)) }
+  mutating func begin(_ ring: inout Ring) { door[0].accept(&ring) }
 
-  mutating func accepted(_ completion: Completion, _ ring: inout Ring) {
-    let socket = completion.fault == nil ? Socket(accepted: completion.result) : nil
-    guard listener.contains(0) else { return }
-    begin(&ring)
-    guard let socket, connections.hasRoom else { return }
+  mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
+    let arrival = door[0].accepted(completion, at: now)
+    if door[0].pausedUntil == nil { begin(&ring) }
+    let socket: Socket
+    switch consume arrival {
+    case .nobody: return
+    case .shortage(let fault):
+      return warn("programs on the control socket are not accepted now: \(fault); it is tried again every second")
+    case .socket(let one): socket = one
+    }
+    guard connections.hasRoom else { return }
     if connections.count >= ControlServer.programsMax { endOldestIdle() }
     generation &+= 1
     let place = connections.free
@@ -40,6 +47,8 @@ struct ControlServer: ~Copyable {
     connections.put(ControlConnection(socket: socket, file: file, generation: generation), at: place)
     hasNews = true
   }
+
+  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) { door[0].resume(at: now, &ring) }
 
   private mutating func endOldestIdle() {
     var oldest: Int?
@@ -91,7 +100,7 @@ struct ControlServer: ~Copyable {
   }
 
   var deadline: Instant? {
-    var next: Instant?
+    var next = door[0].pausedUntil
     for i in 0..<connections.capacity where connections.contains(i) {
       guard let job = connections[i].job else { continue }
       if let due = job.deadline, next == nil || due < next! { next = due }

@@ -35,7 +35,7 @@ struct ExportServer: ~Copyable {
   private let patience: Interval
   private(set) var volumes: [Volume]
   var connections = Places<ExportConnection>(capacity: ExportServer.clientsMax)
-  private var listeners: Places<Listener>
+  private var doors: Places<Door>
   private var listenerVolumes: [VolumeNumber] = []
   private var isClosing = false
   private var works: Slots<Work>
@@ -43,7 +43,8 @@ struct ExportServer: ~Copyable {
   var dirty: UInt64 = 0
   private var stalled: UInt64 = 0
 
-  init(resource: String, volumes numbers: [VolumeNumber], requests: Int, patience: Interval) {
+  /// `listeners`: how many there will be at most, over unix sockets and TCP together.
+  init(resource: String, volumes numbers: [VolumeNumber], listeners: Int, requests: Int, patience: Interval) {
     self.resource = resource
     self.patience = patience
     volumes = numbers.map { number in
@@ -53,7 +54,7 @@ struct ExportServer: ~Copyable {
           volume: number, name: "\(resource)/\(number.value)", size: 0,
           refusal: ClientExport.secondaryRefusal(resource: resource, volume: number)))
     }
-    listeners = Places(capacity: numbers.count * 2)
+    doors = Places(capacity: listeners)
     works = Slots(capacity: requests)
   }
 
@@ -73,18 +74,29 @@ struct ExportServer: ~Copyable {
   }
 
   private mutating func add(_ listener: consuming Listener, _ number: VolumeNumber, _ ring: inout Ring) {
-    let place = listeners.free
-    listeners.put(listener, at: place)
+    let place = doors.free
+    doors.put(Door(listener, tag: Tag(kind: Kind.clientAccept, UInt64(place))), at: place)
     listenerVolumes.append(number)
-    ring.accept(listeners[place], tag: Tag(kind: Kind.clientAccept, UInt64(place)))
+    doors[place].accept(&ring)
   }
 
-  mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring) {
+  mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
     let which = Int(completion.tag.payload)
-    let socket = completion.fault == nil ? Socket(accepted: completion.result) : nil
-    guard !isClosing else { return }
-    ring.accept(listeners[which], tag: completion.tag)
-    guard let socket, connections.hasRoom else { return }
+    guard !isClosing else {
+      if completion.fault == nil { _ = Socket(accepted: completion.result) }
+      return
+    }
+    let arrival = doors[which].accepted(completion, at: now)
+    if doors[which].pausedUntil == nil { doors[which].accept(&ring) }
+    let socket: Socket
+    switch consume arrival {
+    case .nobody: return
+    case .shortage(let fault):
+      let name = "\(resource)/\(listenerVolumes[which].value)"
+      return warn("NBD clients of \(name) are not accepted now: \(fault); it is tried again every second")
+    case .socket(let one): socket = one
+    }
+    guard connections.hasRoom else { return }
     if socket.peerAddress != nil { socket.tuneTCP() }
     let number = listenerVolumes[which]
     let place = connections.free
@@ -96,6 +108,10 @@ struct ExportServer: ~Copyable {
         patience: now + patience),
       at: place)
     dirty |= 1 << UInt64(place)
+  }
+
+  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
+    for i in 0..<doors.capacity where doors.contains(i) { doors[i].resume(at: now, &ring) }
   }
 
   mutating func drop(_ place: Int, _ ring: inout Ring) {
@@ -163,13 +179,16 @@ struct ExportServer: ~Copyable {
   /// No more clients; those that are here are hung up on.
   mutating func close() {
     isClosing = true
-    for i in 0..<listeners.capacity where listeners.contains(i) { _ = listeners.remove(i) }
+    for i in 0..<doors.capacity where doors.contains(i) { _ = doors.remove(i) }
     hangUpAll()
   }
 
-  /// The next moment at which a client in negotiation has to be hung up on.
+  /// The next moment at which a client in negotiation has to be hung up on, or clients are accepted again.
   var deadline: Instant? {
     var next: Instant?
+    for i in 0..<doors.capacity where doors.contains(i) {
+      if let until = doors[i].pausedUntil, next == nil || until < next! { next = until }
+    }
     for i in 0..<connections.capacity
     where connections.contains(i) && connections[i].session.volume == nil && !connections[i].isEnding {
       if next == nil || connections[i].patience < next! { next = connections[i].patience }

@@ -11,15 +11,15 @@ struct PeerTable: ~Copyable {
   /// How long an attempt to connect may take.
   var patience: Interval
 
-  var sockets = Places<PeerSocket>(capacity: 16)
+  /// Two of a connection, those of a search, and those that end. A bit each in `awake`.
+  static let socketsMax = 16
+  var sockets = Places<PeerSocket>(capacity: PeerTable.socketsMax)
   private var counter: UInt32 = 0
 
   /// Sockets that may have something to say without a completion, one bit each.
   private var awake: UInt64 = 0
 
-  // The listener. One accept is under way while it is open.
-  private var listener = Places<Listener>(capacity: 1)
-  private var isAccepting = false
+  private var door = Places<Door>(capacity: 1)
   private var wantsListener = false
 
   /// The attempt under way, and when it is given up.
@@ -60,44 +60,50 @@ struct PeerTable: ~Copyable {
 
   // MARK: Listening
 
-  /// Nil, or why the address cannot be listened on.
+  /// Nil, or why the address cannot be listened on now.
   mutating func listen(_ ring: inout Ring) -> String? {
     wantsListener = true
-    listenRefusal = nil
-    guard !listener.contains(0) else { return nil }
+    guard !door.contains(0) else { return nil }
     do throws(SocketRefusal) {
-      listener.put(try Listener(tcp: own, options: options), at: 0)
+      // Who holds the port is looked for once: that reads all of /proc.
+      let isNew = listenRefusal == nil
+      let listener = try Listener(tcp: own, options: options, namesHolder: isNew)
+      door.put(Door(listener, tag: Tag(kind: Kind.peerAccept)), at: 0)
     } catch {
       wantsListener = false
-      listenRefusal = error
-      return error.text
+      if case .portInUse(_, nil) = error, case .portInUse = listenRefusal {} else { listenRefusal = error }
+      return listenRefusal?.text
     }
-    accept(&ring)
+    listenRefusal = nil
+    door[0].accept(&ring)
     return nil
   }
 
   mutating func stopListening(_ ring: inout Ring) {
     wantsListener = false
-    guard listener.contains(0) else { return }
-    ring.cancel(Tag(kind: Kind.peerAccept), own: Tag(kind: Kind.cancel))
-  }
-
-  private mutating func accept(_ ring: inout Ring) {
-    precondition(!isAccepting, "two accepts at once")
-    isAccepting = true
-    ring.accept(listener[0], tag: Tag(kind: Kind.peerAccept))
+    listenRefusal = nil
+    if door.contains(0), door[0].close(&ring) { _ = door.remove(0) }
   }
 
   /// What an accept brought: a socket for the engine, or nothing.
-  mutating func accepted(_ completion: Completion, _ ring: inout Ring, _ warn: (String) -> Void) -> SocketID? {
-    isAccepting = false
-    let socket = completion.fault == nil ? Socket(accepted: completion.result) : nil
+  mutating func accepted(
+    _ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void
+  ) -> SocketID? {
+    let arrival = door[0].accepted(completion, at: now)
     guard wantsListener else {
-      _ = listener.remove(0)
+      _ = door.remove(0)
       return nil
     }
-    accept(&ring)
-    guard let socket, sockets.hasRoom else { return nil }
+    if door[0].pausedUntil == nil { door[0].accept(&ring) }
+    let socket: Socket
+    switch consume arrival {
+    case .nobody: return nil
+    case .shortage(let fault):
+      warn("connections of the peer are not accepted now: \(fault); it is tried again every second")
+      return nil
+    case .socket(let one): socket = one
+    }
+    guard sockets.hasRoom else { return nil }
     let address = socket.peerAddress
     guard address?.host == peer.host else {
       strangers += 1
@@ -111,6 +117,10 @@ struct PeerTable: ~Copyable {
     return add(socket, .open, &ring)
   }
 
+  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
+    if door.contains(0) { door[0].resume(at: now, &ring) }
+  }
+
   private mutating func add(_ socket: consuming Socket, _ phase: PeerSocket.Phase, _ ring: inout Ring) -> SocketID {
     let place = sockets.free
     let id = identify(place)
@@ -122,8 +132,8 @@ struct PeerTable: ~Copyable {
   // MARK: Connecting
 
   /// Nil: an attempt was begun. Else why not.
-  mutating func connect(at now: Instant, _ ring: inout Ring) -> String? {
-    guard attempt == nil, sockets.hasRoom else { return "an attempt is under way" }
+  mutating func connect(at now: Instant, _ ring: inout Ring) -> AttemptFault? {
+    guard attempt == nil, sockets.hasRoom else { return AttemptFault(text: "an attempt is under way", isNews: false) }
     do throws(SocketRefusal) {
       let id = add(try Socket(tcpFrom: own, options: options), .connecting, &ring)
       let place = Int(id.raw & 0xff)
@@ -131,7 +141,7 @@ struct PeerTable: ~Copyable {
       attempt = (place, now + patience)
       return nil
     } catch {
-      return error.text
+      return fault(error.text)
     }
   }
 
@@ -160,11 +170,13 @@ struct PeerTable: ~Copyable {
     return .success(sockets[place].id)
   }
 
-  private mutating func fail(_ why: String) -> Result<SocketID, AttemptFault> {
+  private mutating func fail(_ why: String) -> Result<SocketID, AttemptFault> { .failure(fault(why)) }
+
+  private mutating func fault(_ why: String) -> AttemptFault {
     let text = "\(peer): \(why)"
     let isNews = text != silence
     silence = text
-    return .failure(AttemptFault(text: text, isNews: isNews))
+    return AttemptFault(text: text, isNews: isNews)
   }
 
   /// Lets a socket go. Nothing may be under way on it.
@@ -176,6 +188,7 @@ struct PeerTable: ~Copyable {
   /// The next moment at which something here has to end.
   var deadline: Instant? {
     var next = attempt?.until
+    if door.contains(0), let until = door[0].pausedUntil, next == nil || until < next! { next = until }
     for i in 0..<sockets.capacity where sockets.contains(i) {
       if case .lingering(let until) = sockets[i].phase, next == nil || until < next! { next = until }
     }

@@ -89,7 +89,7 @@ import Testing
     try follower.sees("create resource name:r0 role:Secondary")
   }
 
-  @Test(.enabled(if: isInstalled("ha_cluster_exporter")))
+  @Test(.enabled(if: isInstalled("ha_cluster_exporter"), "needs ha_cluster_exporter"))
   func theExporterOfDebianReadsTheStatus() throws {
     let desk = try Desk()
     let names = try named(desk)

@@ -205,6 +205,14 @@ private func snapshot(done: UInt64? = nil) -> StatusSnapshot {
     #expect(outcome.err.contains("port 7790 is in use by nginx") && outcome.err.contains("repeat repladm up r0"))
   }
 
+  @Test func aDaemonThatDiesAtOnceIsSaidToHaveDied() throws {
+    let bench = try bench(script: "echo 'Fatal error: a belief' >&2; ulimit -c 0; kill -SEGV $$; sleep 60")
+    let outcome = bench.run("up", "r0")
+    #expect(outcome.code == 20)
+    #expect(outcome.err.contains("r0: repld died at once, of SIGSEGV (signal 11)\nFatal error: a belief\n"))
+    #expect(outcome.err.contains("see \(bench.files.log("r0")) for the whole of it"))
+  }
+
   @Test func aDaemonThatNeverListensIsStopped() throws {
     let bench = try bench(script: "exec sleep 60")
     let outcome = bench.run("--timeout", "0.5", "up", "r0")

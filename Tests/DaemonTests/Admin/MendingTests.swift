@@ -63,7 +63,7 @@ import Testing
     #expect(content(bench.run("dump-md", "r0").out) == content(before))
   }
 
-  @Test(.enabled(if: isInstalled("drbdmeta")))
+  @Test(.enabled(if: isInstalled("drbdmeta"), "needs drbdmeta"))
   func drbdmetaReadsWhatWasMoved() throws {
     let bench = try bench()
     try lived(bench, "v08")

@@ -7,42 +7,78 @@ import Foundation
 import Testing
 
 @Suite struct BadInputAddresses {
-  @Test func aPortInUseIsSaidWithItsHolder() throws {
+  @Test func aPortInUseIsSaidWithItsHolderAndTriedAgain() throws {
     let desk = try Desk()
     succeeds(try desk.a("create-md r0"))
     do {
       let other = try Listener(tcp: SocketAddress(host: .v4(0x7f00_0001), port: desk.bench.port))
       #expect(other.path == nil)
-      refuses(
-        try desk.a("up --no-device r0"), 10, "r0: Failure: (102) Local address(port) already in use",
-        "port \(desk.bench.port) on 127.0.0.1 is in use by ", "(pid \(ProcessInfo.processInfo.processIdentifier)",
-        "stop that program or choose another port", "Then run repladm adjust r0.\n")
+      let up = try desk.a("up --no-device r0")
+      succeeds(up)
+      #expect(
+        up.err.contains("r0: repld cannot listen for b now, and tries again every 1 s: port \(desk.bench.port) on"))
+      #expect(up.err.contains("(pid \(ProcessInfo.processInfo.processIdentifier)") && readsWell(up.err), "\(up.err)")
       // The disk is attached; the status says what is missing.
       let status = try desk.a("status r0")
-      #expect(status.code == 0 && status.out.contains("disk:Inconsistent") && status.out.contains(":StandAlone"))
-      #expect(status.err.contains("r0: the connection to b was given up: cannot listen: port"))
-      refuses(try desk.a("connect r0"), 10, "(102)")
+      #expect(status.code == 0 && status.out.contains("disk:Inconsistent") && status.out.contains(":Connecting"))
+      #expect(status.err.contains("r0: repld cannot listen for b now, and tries again: port"))
+      #expect(try desk.a("status r0 --json").out.contains("\"cannot-listen\": \"port"))
+      // Long enough for several attempts: the port is said to be taken once.
+      try until("it is tried again") { desk.log(desk.bench.a).contains("does not answer") }
+      refuses(try desk.a("wait-connect --wfc-timeout 3 r0"), 5, "this node cannot listen for b: port")
+      #expect(desk.log(desk.bench.a).split(separator: "\n").count { $0.contains("cannot listen for b") } == 1)
     }
-    // Stopped, and the advice followed.
-    succeeds(try desk.a("adjust r0"))
-    #expect(try desk.a("cstate r0").out == "Connecting\n")
+    // Stopped: nobody has to type anything.
+    try until("it listens") { desk.log(desk.bench.a).contains("r0: listening on 127.0.0.1:\(desk.bench.port) now") }
+    #expect(try !desk.a("status r0").err.contains("cannot listen"))
+    succeeds(try desk.b("create-md r0"))
+    succeeds(try desk.b("up --no-device r0"))
+    succeeds(try desk.a("wait-connect r0"))
   }
 
-  @Test func anAddressOfAnotherHostStartsNothing() throws {
+  @Test func anAddressThatIsNotThereYetIsWaitedFor() throws {
     let desk = try Desk()
     succeeds(try desk.a("create-md r0"))
-    let far = try desk.otherConfig("address 127.0.0.1:\(desk.bench.port)", "address 198.51.100.7:7789")
-    refuses(
-      try desk.a("up --no-device r0", far), 10, "IP 198.51.100.7 not found on this host", "ip address add",
-      "disable-ip-verification")
-    #expect(desk.pid(of: desk.bench.a) == nil)
-    // Unverified, the kernel says it.
     try desk.edit("address 127.0.0.1:\(desk.bench.port)", "address 198.51.100.7:7789")
-    try desk.edit("usage-count no;", "usage-count no; disable-ip-verification;")
-    refuses(
-      try desk.a("up --no-device r0"), 10, "r0: cannot listen for the peer",
-      "198.51.100.7 is not an address of this host, which has 127.0.0.1", "Then run repladm adjust r0.\n")
+    let up = try desk.a("up --no-device r0")
+    succeeds(up)
+    #expect(up.err.contains("IP 198.51.100.7 not found on this host: the connection waits for it"), "\(up.err)")
+    #expect(up.err.contains("198.51.100.7 is not an address of this host, which has 127.0.0.1") && readsWell(up.err))
+    #expect(try desk.a("cstate r0").out == "Connecting\n")
     succeeds(try desk.a("down r0"))
+    // Unverified, the kernel says it.
+    try desk.edit("usage-count no;", "usage-count no; disable-ip-verification;")
+    let again = try desk.a("up --no-device r0")
+    succeeds(again)
+    #expect(!again.err.contains("IP 198.51.100.7 not found") && again.err.contains("is not an address of this host"))
+    succeeds(try desk.a("down r0"))
+  }
+
+  /// The interface of node a loses its address while the resource runs, and has it again.
+  @Test(.enabled(if: isRoot && isInstalled("ip"), "needs root and ip, to give 127.0.0.0/8 and take it from loopback"))
+  func anAddressThatGoesAndComesBack() throws {
+    let desk = try Desk(net: "timeout 20;")
+    // Of this machine, on its loopback interface, for as long as the test lasts.
+    let address = "198.18.\(UInt8.random(in: 0...255)).\(UInt8.random(in: 1...254))"
+    try shell("ip address add \(address)/32 dev lo")
+    desk.afterwards { do { try shell("ip address del \(address)/32 dev lo") } catch { print("\(address) is gone") } }
+    try desk.edit("address 127.0.0.1:\(desk.bench.port)", "address \(address):\(desk.bench.port)")
+    try desk.synced()
+    let client = try Client(desk.bench.a.exportPath)
+    try shell("ip address del \(address)/32 dev lo")
+    // The connection ends at the next ping that is not answered, and what is written meanwhile is marked.
+    try client.write(pattern(4096, 1), at: 8192)
+    try until("a has no listener") { try desk.a("status r0").err.contains("repld cannot listen for b now") }
+    for node in [desk.bench.a, desk.bench.b] {
+      #expect(try desk.type("cstate r0", on: node, [:]).out == "Connecting\n")
+    }
+    try client.write(pattern(4096, 2), at: 65536, fua: true)
+    try shell("ip address add \(address)/32 dev lo")
+    succeeds(try desk.a("wait-connect r0"))
+    try desk.bench.inSync()
+    try desk.bench.expectEqualData()
+    #expect(desk.log(desk.bench.a).contains("r0: listening on \(address):\(desk.bench.port) now"))
+    for node in [desk.bench.a, desk.bench.b] { #expect(!desk.log(node).contains("StandAlone")) }
   }
 
   @Test func aPeerThatIsNotThereIsWaitedForAndNothingIsLost() throws {

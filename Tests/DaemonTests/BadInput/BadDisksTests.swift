@@ -224,8 +224,8 @@ import Testing
     refuses(said, 1, "r0: No valid meta data found\nthe metadata belongs to node ", "repladm dump r0")
   }
 
-  @Test func aFileSystemThatWouldBeCutOff() throws {
-    guard access("/sbin/mkfs.ext4", X_OK) == 0 || access("/usr/sbin/mkfs.ext4", X_OK) == 0 else { return }
+  @Test(.enabled(if: isInstalled("mkfs.ext4"), "needs mkfs.ext4"))
+  func aFileSystemThatWouldBeCutOff() throws {
     let desk = try Desk()
     try shell("mkfs.ext4 -q \(desk.bench.a.disk(0))")
     let before = try Data(contentsOf: URL(filePath: desk.bench.a.disk(0)))

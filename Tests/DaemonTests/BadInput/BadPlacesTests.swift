@@ -49,6 +49,83 @@ import Testing
     #expect(try desk.a("dstate r0").out == "Consistent\n")
   }
 
+  @Test func aRunDirectoryThatOthersMayWriteIsRefused() throws {
+    let desk = try Desk()
+    let place = desk.bench.a.runDirectory
+    succeeds(try desk.a("create-md r0"))
+    for mode in [0o777, 0o775, 0o757, 0o1777] {
+      try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: place)
+      let why = "the run directory \(place) may be written by other users (mode \(String(mode, radix: 8)))"
+      refuses(try desk.a("up --no-device r0"), 20, "r0: \(why)", "chmod go-w \(place)", "REPL_RUN_DIR")
+      let (exit, said) = try desk.bench.a.run()
+      #expect(exit == .status(20) && said.contains(why) && said.contains("chmod go-w \(place)"), "\(said)")
+    }
+    try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: place)
+    succeeds(try desk.a("up --no-device r0"))
+  }
+
+  @Test(.enabled(if: isRoot, "needs root, to give a directory away"))
+  func aRunDirectoryOfAnotherUserIsRefused() throws {
+    let desk = try Desk()
+    let place = desk.bench.a.runDirectory
+    succeeds(try desk.a("create-md r0"))
+    try #require(chown(place, 4321, 4321) == 0)
+    refuses(
+      try desk.a("up --no-device r0"), 20, "r0: the run directory \(place) belongs to user 4321",
+      "chown 0 \(place)", "REPL_RUN_DIR")
+    let (exit, said) = try desk.bench.a.run()
+    #expect(exit == .status(20) && said.contains("belongs to user 4321"))
+    try #require(chown(place, 0, 0) == 0)
+    succeeds(try desk.a("up --no-device r0"))
+  }
+
+  @Test func noFileOfTheRunDirectoryIsOpenedThroughALink() throws {
+    let desk = try Desk()
+    succeeds(try desk.a("create-md r0"))
+    let files = desk.bench.a.files
+    let victim = desk.bench.directory + "/victim"
+    try "precious\n".write(toFile: victim, atomically: true, encoding: .utf8)
+    for (path, words) in [
+      (files.pidFile("r0"), "r0.pid is a link or no plain file: remove it"),
+      (files.log("r0"), "it is a link or no plain file: remove it"),
+      (files.noDevice("r0"), "writing \(files.noDevice("r0"))"),
+    ] {
+      unlink(path)
+      try #require(symlink(victim, path) == 0)
+      refuses(try desk.a("up --no-device r0"), 20, words)
+      #expect(try String(contentsOfFile: victim, encoding: .utf8) == "precious\n")
+      unlink(path)
+    }
+    succeeds(try desk.a("up --no-device r0"))
+  }
+
+  @Test func downWaitsForTheDaemonAndForNoOtherProcess() throws {
+    let desk = try Desk()
+    succeeds(try desk.a("create-md r0"))
+    succeeds(try desk.a("up --no-device r0"))
+    let pid = try #require(desk.pid(of: desk.bench.a))
+    defer { kill(pid, SIGKILL) }
+    // A number that has passed to another process: this one.
+    try "\(getpid())\n".write(toFile: desk.bench.a.files.pidFile("r0"), atomically: false, encoding: .utf8)
+    let said = try desk.a("down r0")
+    succeeds(said)
+    #expect(said.seconds < 20)
+    #expect(kill(pid, 0) != 0 || processHasEnded(pid))
+  }
+
+  @Test func aLineCutByAFullDiskIsNotJoinedWithTheNext() throws {
+    let desk = try Desk()
+    succeeds(try desk.a("create-md r0"))
+    try "2026-01-01 half a li".write(toFile: desk.bench.a.files.log("r0"), atomically: false, encoding: .utf8)
+    succeeds(try desk.a("up --no-device r0"))
+    #expect(desk.log(desk.bench.a).hasPrefix("2026-01-01 half a li\nrepladm: starting repld r0 on a\n"))
+  }
+
+  private func processHasEnded(_ pid: pid_t) -> Bool {
+    guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else { return true }
+    return String(decoding: data, as: UTF8.self).split(separator: ")").last?.hasPrefix(" Z") ?? true
+  }
+
   @Test func aRunDirectoryWithTooLongAName() throws {
     let desk = try Desk()
     let there = ["REPL_RUN_DIR": desk.bench.directory + "/" + String(repeating: "x", count: 100)]

@@ -62,7 +62,7 @@ import Testing
   }
 
   /// What other programs see of an export over TCP: `nbdinfo` asks, `qemu-io` writes and reads.
-  @Test(.enabled(if: isInstalled("qemu-io") && isInstalled("nbdinfo")))
+  @Test(.enabled(if: isInstalled("qemu-io") && isInstalled("nbdinfo"), "needs qemu-io and nbdinfo"))
   func otherProgramsUseAVolumeOverTCP() throws {
     let bench = try Bench()
     let port = try freePort()

@@ -46,6 +46,12 @@ final class Node {
     return try Child(program: [try program("repld")] + arguments, environment: environment, log: output)
   }
 
+  func spawn(shell command: String) throws -> Child {
+    let output = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    defer { close(output) }
+    return try Child(shell: command, environment: environment, log: output)
+  }
+
   /// Starts it and waits for its control socket.
   func start(_ arguments: [String] = ["r0"]) throws {
     child = try spawn(arguments)
