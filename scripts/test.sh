@@ -2,13 +2,15 @@
 # Everything a clean machine can run, one step after the other: packages, format and build, unit and golden tests, the
 # tests with real daemons, a minute of simulated lives. A failed step does not stop the next; the last line counts.
 #   test.sh            REPL_TEST_SIM_SECONDS: how long to simulate, default 60; REPL_TEST_SIM_SEED: the first seed, default 1
+#                      REPL_NO_SKIPS=1: a skipped test is a failed one, unless its reason matches REPL_MAY_SKIP (a pattern
+#                      of grep -E)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
 need_swift
 cd "$root"
 
-passed=0 failed=0 failures=
+passed=0 failed=0 skipped=0 failures= skips=
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT
@@ -34,6 +36,20 @@ packages() {
   if is_root; then scripts/install-packages.sh; else scripts/install-packages.sh --check; fi
 }
 
+# Skipped tests with their reasons: every one is named, and where none is allowed it is a failure. A suite that is skipped
+# has a line of its own beside those of its tests.
+count_skips() {
+  local line
+  while IFS= read -r line; do
+    skipped=$((skipped + 1))
+    skips="$skips"$'\n'"$line"
+    if [ -n "${REPL_NO_SKIPS:-}" ] && ! { [ -n "${REPL_MAY_SKIP:-}" ] && grep -qE "$REPL_MAY_SKIP" <<<"$line"; }; then
+      failed=$((failed + 1))
+      failures="$failures"$'\n'"skipped, and must not be here: $line"
+    fi
+  done < <(sed -nE 's/^➜ Test (.*) skipped(: "(.*)"|\.)$/\1: \3/p; s/^➜ Test (.*) was cancelled after [^:]*(: "(.*)")?\.?$/\1: \3/p' "$1")
+}
+
 # swift test, its tests counted one by one.
 swift_tests() {
   local status=0 good bad
@@ -47,6 +63,7 @@ swift_tests() {
   grep -qE '^✔ Test run with [1-9]' "$log" || status=1
   passed=$((passed + good))
   failed=$((failed + bad))
+  count_skips "$log"
   if [ "$bad" -gt 0 ]; then
     failures="$failures"$'\n'"$(sed -nE '/^✘ Test run with/d; s/^✘ Test (.*) failed after.*/\1/p' "$log")"
   fi
@@ -71,6 +88,7 @@ step "unit, golden and daemon tests" swift_tests
 step "simulated lives" simulate
 
 echo
+[ -z "$skips" ] || echo "skipped:$skips"
 [ -z "$failures" ] || echo "failed:$failures"
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
