@@ -124,7 +124,6 @@ static inline char *cu_death_number(char *at, uint64_t number, unsigned base)
 }
 static inline void cu_death(int number, siginfo_t *info, void *context)
 {
-  (void)context;
   const char *name = number == SIGILL ? "SIGILL" : number == SIGTRAP ? "SIGTRAP" : number == SIGABRT ? "SIGABRT"
     : number == SIGBUS ? "SIGBUS" : number == SIGFPE ? "SIGFPE" : number == SIGSEGV ? "SIGSEGV" : "a signal";
   char line[256];
@@ -157,8 +156,12 @@ static inline void cu_death(int number, siginfo_t *info, void *context)
   void *frames[64];
   int count = backtrace(frames, 64);
   backtrace_symbols_fd(frames, count, 2);
-  /* As it would have ended without us. */
-  if (number > 0 && number < 65) sigaction(number, &cu_death_state()->before[number], NULL);
+  /* Swift's own handler, where there is one, tells more; it returns, and a signal that was sent would be survived. */
+  if (number > 0 && number < 65) {
+    const struct sigaction *before = &cu_death_state()->before[number];
+    if (before->sa_flags & SA_SIGINFO && before->sa_sigaction) before->sa_sigaction(number, info, context);
+  }
+  signal(number, SIG_DFL);
   raise(number);
 }
 static inline void cu_tell_of_death(int to_journal)
