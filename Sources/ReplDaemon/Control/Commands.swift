@@ -199,8 +199,7 @@ extension Reactor {
     case .done, .remarked:
       guard job.steps.isEmpty else { return run(job.steps, job, place) }
       if let remark = remark(on: job.command) { job.remarks.append(remark) }
-      reply(job.remarks.isEmpty ? .done : .text(job.remarks.joined(separator: "
-")), place)
+      reply(job.remarks.isEmpty ? .done : .text(job.remarks.joined(separator: "\n")), place)
     }
   }
 
