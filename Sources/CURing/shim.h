@@ -37,6 +37,8 @@ enum {
   CU_ASYNC = 1u << IOSQE_ASYNC_BIT
 };
 enum { CU_ENOMEDIUM = ENOMEDIUM };
+/* POLLRDHUP, which glibc shows only with _GNU_SOURCE. */
+enum { CU_POLL_HANG_UP = 0x2000 };
 enum { CU_RWF_DSYNC = 0x2 };
 enum {
   CU_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

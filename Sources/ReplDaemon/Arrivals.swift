@@ -27,16 +27,21 @@ extension Reactor {
     case Kind.clientReceive:
       let place = Int(completion.tag.payload)
       exports.connections[place].received(completion)
-      exports.dirty |= 1 << UInt64(place)
+      exports.dirty.insert(place)
     case Kind.clientSend:
       let place = Int(completion.tag.payload)
       exports.connections[place].sent(completion, &pool)
-      exports.dirty |= 1 << UInt64(place)
+      exports.dirty.insert(place)
+    case Kind.clientHangUp:
+      let place = Int(completion.tag.payload)
+      exports.connections[place].hungUp()
+      exports.dirty.insert(place)
     case Kind.controlAccept:
       let journal = journal
       control.accepted(completion, at: now, &ring) { journal.warning($0) }
     case Kind.controlReceive: control.received(completion)
     case Kind.controlSend: control.sent(completion)
+    case Kind.controlHangUp: control.hungUp(completion)
     case Kind.signal: signalled(completion)
     case Kind.child:
       let journal = journal
@@ -105,7 +110,7 @@ extension Reactor {
     let zeroesFast = disks.zeroesFast(exports.connections[place].volume)
     var again = true
     while again {
-      again = exports.connections[place].takeInput(&pool)
+      again = exports.takeInput(place, &pool)
       while let event = exports.nextRequest(place, &pool, zeroesFast: zeroesFast) {
         handle(event)
         settleAnswers()

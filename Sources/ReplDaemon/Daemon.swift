@@ -23,7 +23,9 @@ public struct Repld: ParsableCommand {
   var runDir: String?
   @Option(
     name: .customLong("nbd-tcp"),
-    help: "Exports a volume over TCP too, without authentication: VOLUME=ADDRESS:PORT. May be repeated.")
+    help:
+      "Exports a volume over TCP too, without authentication: VOLUME=ADDRESS:PORT. May be repeated. At most \(FrontEnd.placesOverTCP) clients, \(FrontEnd.placesOfAddress) of one address."
+  )
   var exportsOverTCP: [String] = []
   /// Seconds that a client has for the negotiation.
   @Option(help: .hidden)
@@ -86,9 +88,17 @@ enum Daemon {
     }
     _ = Memory.raiseLockLimit()
     var ring: Ring
-    do throws(RingRefusal) { ring = try Ring(entries: 512) } catch { throw StartRefusal(error.text, exitCode: 20) }
+    do throws(RingRefusal) { ring = try Ring(entries: 512, files: 512) } catch {
+      throw StartRefusal(error.text, exitCode: 20)
+    }
+    var overTCP: [(volume: VolumeNumber, address: SocketAddress)] = []
+    for one in arguments.exportsOverTCP { overTCP.append(try Daemon.overTCP(one, hosted)) }
+    var exports = ExportServer(
+      resource: hosted.name, volumes: hosted.volumes.map(\.number), overTCP: overTCP.count,
+      requests: ResourceSettings.requestsAtOnce,
+      patience: .seconds(min(max(arguments.negotiationLimit, 1), 3600)))
     let pool: Pool
-    do throws(Errno) { pool = try Pool(mebibytes: Sizes.pool, reserves: Sizes.reserves) } catch {
+    do throws(Errno) { pool = try Pool(exports.memory) } catch {
       throw StartRefusal("no memory for the buffers: \(error)", exitCode: 20)
     }
     let journal = Journal()
@@ -96,12 +106,6 @@ enum Daemon {
       journal.warning("too little lockable memory for registered buffers: I/O costs a bit more")
     }
 
-    var exports = ExportServer(
-      resource: hosted.name, volumes: hosted.volumes.map(\.number),
-      listeners: hosted.volumes.count + arguments.exportsOverTCP.count, requests: ResourceSettings.requestsAtOnce,
-      patience: .seconds(min(max(arguments.negotiationLimit, 1), 3600)))
-    var overTCP: [(volume: VolumeNumber, address: SocketAddress)] = []
-    for one in arguments.exportsOverTCP { overTCP.append(try Daemon.overTCP(one, hosted)) }
     var control: ControlServer
     do throws(SocketRefusal) {
       for volume in hosted.volumes {
@@ -140,12 +144,6 @@ enum Daemon {
         configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted,
         sizeRecords: SizeRecords(directory: environment(SizeRecords.environmentKey))),
       journal: journal)
-  }
-
-  /// Memory of the I/O path, in MiB.
-  private enum Sizes {
-    static let pool = 48
-    static let reserves = Reserves(application: 8, peer: 12, engine: 4)
   }
 
   private static func addresses(_ hosted: HostedResource) throws(StartRefusal) -> (SocketAddress, SocketAddress) {

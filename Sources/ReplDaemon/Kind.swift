@@ -25,4 +25,8 @@ enum Kind {
   static let child: UInt8 = 13
   /// A cancellation: what it ended tells by itself.
   static let cancel: UInt8 = 14
+
+  // The other side has hung up, seen also while nothing is received; the tag carries the place.
+  static let clientHangUp: UInt8 = 15
+  static let controlHangUp: UInt8 = 16
 }

@@ -30,6 +30,12 @@ struct Places<Element: ~Copyable>: ~Copyable {
     preconditionFailure("no place is free")
   }
 
+  /// The first free place of these, nil when all are taken.
+  func free(of places: Range<Int>) -> Int? {
+    for i in places where !occupied[i] { return i }
+    return nil
+  }
+
   mutating func put(_ element: consuming Element, at i: Int) {
     precondition(i < capacity && !occupied[i], "the place is taken")
     (elements + i).initialize(to: element)

@@ -35,6 +35,8 @@ struct Reactor: ~Copyable {
   var isOpen = false
   var ending = Ending.running
   var downIsDone = false
+  /// What the pool had given back when the peer's sockets were looked at last.
+  private var releasesSeen: UInt64 = 0
 
   enum Ending { case running, goingDown, over }
 
@@ -90,9 +92,10 @@ struct Reactor: ~Copyable {
   private mutating func settle() {
     repeat {
       settleAnswers()
+      releasesSeen = pool.releases
       for place in 0..<peers.sockets.capacity
-      where peers.sockets.contains(place) && peers.sockets[place].isStalled { pump(place) }
-      exports.retryStalled()
+      where peers.sockets.contains(place) && peers.sockets[place].waits { pump(place) }
+      exports.retryStalled(pool)
       while let place = exports.popDirty() { service(place) }
       tellUsage()
       if stateMoved {
@@ -101,12 +104,22 @@ struct Reactor: ~Copyable {
         control.stateMoved()
       }
       serveControl()
-    } while !inbox.isEmpty || stateMoved || exports.dirty != 0 || control.hasWork
+    } while !inbox.isEmpty || stateMoved || !exports.dirty.isEmpty || control.hasWork || memoryCame
     disks.startWaiting(&pool, &ring)
     for place in 0..<peers.sockets.capacity where peers.sockets.contains(place) {
       peers.sockets[place].submit(pool, &ring)
       peers.sockets[place].receive(pool, &ring)
     }
+  }
+
+  /// For somebody who waits for it: nothing else need ever happen that would make them look.
+  private var memoryCame: Bool {
+    if exports.canRetry(pool) { return true }
+    guard pool.releases != releasesSeen else { return false }
+    for place in 0..<peers.sockets.capacity where peers.sockets.contains(place) && peers.sockets[place].waits {
+      return true
+    }
+    return false
   }
 
   private mutating func tellUsage() {

@@ -7,11 +7,20 @@ import Testing
 
 extension OnThisMachine {
   @Suite struct PoolTests {
+    private func shares(application: Int = 0, received: Int = 0, engine: Int = 0, common: Int) -> Shares {
+      var shares = Shares()
+      shares.application = .init(application)
+      shares.received = .init(received)
+      shares.engine = .init(engine)
+      shares.common = common
+      return shares
+    }
+
     @Test("Random lives keep runs apart and lose nothing", arguments: 0..<20 as Range<UInt64>)
     func properties(seed: UInt64) throws {
       var generator = SeededGenerator(seed: seed)
       let mebibytes = 8
-      var pool = try Pool(mebibytes: mebibytes, reserves: Reserves(application: 2, peer: 2, engine: 1))
+      var pool = try Pool(shares(application: 2, received: 2, engine: 1, common: 3))
       var taken = [Bool](repeating: false, count: mebibytes * 256)
       var held: [(ref: PayloadRef, pages: Int, budget: Budget)] = []
       for _ in 0..<4000 {
@@ -21,7 +30,7 @@ extension OnThisMachine {
           // The reference may have been shortened; the whole run comes back.
           pool.release(PayloadRef(page: run.ref.page, bytes: 1))
         } else {
-          let budget = Budget.allCases[Int(generator.below(3))]
+          let budget = [Budget.application, .received, .engine][Int(generator.below(3))]
           let limit: UInt64 = generator.oneIn(4) ? 1 << 20 : 32 << 10
           let bytes = Int(generator.below(limit)) + 1
           guard let ref = pool.allocate(bytes: bytes, budget: budget) else { continue }
@@ -49,25 +58,25 @@ extension OnThisMachine {
 
     @Test("A side that takes all it can leaves the others their reserve, in whole")
     func budgets() throws {
-      var pool = try Pool(mebibytes: 8, reserves: Reserves(application: 1, peer: 3, engine: 1))
+      var pool = try Pool(shares(application: 1, received: 3, engine: 1, common: 3))
       var small: [PayloadRef] = []
       while let ref = pool.allocate(bytes: 4096, budget: .application) { small.append(ref) }
       #expect(small.count == 4 * 256)
-      for _ in 0..<3 { #expect(pool.allocate(bytes: 1 << 20, budget: .peer) != nil) }
-      #expect(pool.allocate(bytes: 1, budget: .peer) == nil)
+      for _ in 0..<3 { #expect(pool.allocate(bytes: 1 << 20, budget: .received) != nil) }
+      #expect(pool.allocate(bytes: 1, budget: .received) == nil)
       let engine = try have(pool.allocate(bytes: 300 << 10, budget: .engine))
       #expect(pool.allocate(bytes: 1, budget: .application) == nil)
       // What one gives back whole, another may have, unless it is a reserve.
       for ref in small { pool.release(ref) }
-      for _ in 0..<3 { #expect(pool.allocate(bytes: 1 << 20, budget: .peer) != nil) }
-      #expect(pool.allocate(bytes: 1, budget: .peer) == nil)
+      for _ in 0..<3 { #expect(pool.allocate(bytes: 1 << 20, budget: .received) != nil) }
+      #expect(pool.allocate(bytes: 1, budget: .received) == nil)
       pool.release(engine)
       #expect(pool.allocate(bytes: 1, budget: .application) != nil)
     }
 
     @Test("A run wastes less than a page")
     func noWaste() throws {
-      var pool = try Pool(mebibytes: 1, reserves: Reserves(application: 0, peer: 0, engine: 0))
+      var pool = try Pool(shares(common: 1))
       // 129 pages would be 256 to a plain buddy allocator; here 127 are left for others.
       let large = try have(pool.allocate(bytes: 129 * 4096, budget: .application))
       var count = 0
@@ -79,7 +88,7 @@ extension OnThisMachine {
 
     @Test("A part of a run can be named, for a write that is sent in pieces")
     func parts() throws {
-      var pool = try Pool(mebibytes: 1, reserves: Reserves(application: 0, peer: 0, engine: 0))
+      var pool = try Pool(shares(common: 1))
       let run = try have(pool.allocate(bytes: 256 << 10, budget: .application))
       let part = PayloadRef(page: run.page + 32, bytes: 128 << 10)
       #expect(pool.pointer(to: part) == pool.pointer(to: run) + 128 << 10)
@@ -92,7 +101,7 @@ extension OnThisMachine {
 
     @Test("Registered memory is moved as fixed buffers, other memory the plain way")
     func fixedBuffers() throws {
-      var pool = try Pool(mebibytes: 2, reserves: Reserves(application: 0, peer: 0, engine: 0))
+      var pool = try Pool(shares(common: 2))
       var ring = try Ring.forTest()
       _ = Memory.raiseLockLimit()
       ring.register(pool)
@@ -100,7 +109,7 @@ extension OnThisMachine {
       let path = try scratch.file()
       let device = try BackingDevice(path: path, ring: &ring)
       var disk = DiskOperations(capacity: 4, kind: 1)
-      let ref = try have(pool.allocate(bytes: 8192, budget: .peer))
+      let ref = try have(pool.allocate(bytes: 8192, budget: .received))
       let bytes = pattern(8192, seed: 5)
       pool.buffer(ref).copyBytes(from: bytes)
       if ring.buffersAreFixed { #expect(ring.fixedBuffer(pool.pointer(to: ref)) == 0) }

@@ -21,6 +21,10 @@ final class Client {
   var held: [Wish] = []
   /// Every wish, in order, but `giveBack`.
   var asked: [Wish] = []
+  /// What `need` is given of the memory it asks for, in bytes; 0: there is none.
+  var memory: (UInt32, Bool) -> UInt32 = { wanted, _ in wanted }
+  /// Memory taken for the payload of a write.
+  private var room: PayloadRef?
   /// The answer of the engine to a wish.
   var fault: (Wish) -> NBDError? = { _ in nil }
   /// What the disk knows of holes.
@@ -73,10 +77,20 @@ final class Client {
           return
         }
         waiting.removeFirst(taken)
+      case .memory(let wanted, let whole):
+        let bytes = memory(wanted, whole)
+        if bytes > 0 {
+          room = session.take(memory: store([UInt8](repeating: 0, count: Int(bytes))))
+        } else if !session.memoryIsShort() {
+          let before = (output.count, asked.count)
+          deliver()
+          if before == (output.count, asked.count) { return }
+        }
       case .payload(_, let range):
-        guard waiting.count >= Int(range.bytes) else { return }
-        let payload = store(Array(waiting.prefix(Int(range.bytes))))
+        guard waiting.count >= Int(range.bytes), let payload = room else { return }
+        pool[payload.page] = Array(waiting.prefix(Int(range.bytes)))
         waiting.removeFirst(Int(range.bytes))
+        room = nil
         session.received(payload: payload)
       case .drain(let left):
         let count = min(waiting.count, Int(left))
@@ -129,14 +143,18 @@ final class Client {
   /// Carries out a wish on the volume and answers it, unless `fault` says otherwise.
   func answer(_ wish: Wish) {
     if let error = fault(wish) {
-      if case .write(_, _, let payload, _) = wish { giveBack(payload) }
+      switch wish {
+      case .write(_, _, let payload, _), .read(_, _, let payload): giveBack(payload)
+      default: break
+      }
       session.answered(wish.ticket, fault: error)
       return
     }
     switch wish {
-    case .read(let ticket, let range, _):
+    case .read(let ticket, let range, let payload):
       let start = Int(range.start.bytes)
-      session.answered(ticket, payload: store(Array(volume[start..<start + Int(range.bytes)])))
+      pool[payload.page] = Array(volume[start..<start + Int(range.bytes)])
+      session.answered(ticket, payload: payload)
     case .write(let ticket, let range, let payload, _):
       let start = Int(range.start.bytes)
       volume.replaceSubrange(start..<start + Int(range.bytes), with: pool[payload.page] ?? [])
@@ -171,6 +189,13 @@ final class Client {
   }
 
   var need: Need { session.need }
+
+  /// The client is gone, with what it was sending.
+  func close() {
+    session.close()
+    if let payload = room { giveBack(payload) }
+    room = nil
+  }
   var volumeInUse: VolumeNumber? { session.volume }
   /// Idle, and not a byte of payload anywhere.
   var isClean: Bool {

@@ -29,6 +29,14 @@ import Testing
       for _ in 0..<(wish.ticket.raw & 7) { _ = chance.next() }
       return chance.oneIn(5) ? .io : nil
     }
+    // Memory comes as it likes: all of it, less, or none.
+    var luck = SeededGenerator(seed: UInt64(seed) + 7)
+    if generator.oneIn(2) {
+      client.memory = { wanted, whole in
+        if luck.oneIn(3) { return 0 }
+        return whole || wanted <= 4096 || luck.oneIn(2) ? wanted : 4096
+      }
+    }
     var talk = be(UInt32(3)) + (generator.oneIn(2) ? option(8) : []) + option(10, metaQuery("", ["base:allocation"]))
     talk += option(generator.oneIn(2) ? 6 : 3, infoData("drbd0/0")) + option(7, infoData("drbd0/0", [3]))
     for _ in 0..<40 { talk += randomRequest(&generator) }
@@ -43,7 +51,7 @@ import Testing
         client.held.swapAt(0, Int(generator.below(UInt64(client.held.count))))
         client.answerNext()
       }
-      if generator.oneIn(400) { client.session.close() }
+      if generator.oneIn(400) { client.close() }
     }
     finish(client)
   }
@@ -89,10 +97,11 @@ import Testing
   }
 
   private func finish(_ client: Client) {
+    client.memory = { wanted, _ in wanted }
     while !client.held.isEmpty { client.answerNext() }
     client.pump()
     let ended = client.need
-    client.session.close()
+    client.close()
     client.pump()
     #expect(client.isClean)
     let wellFormed = isWellFormed(

@@ -1,6 +1,7 @@
 // The memory that payload lies in: 4 KiB pages in one mapping, registered with the ring. Buddy allocation inside zones of
 // 1 MiB. A zone belongs to one budget while any of its pages is in use, so no side can fragment another's memory.
 // Laws: `allocate` and `release` take bounded time and never call malloc; a run that is released twice stops the program.
+// What a single client may have is in Grant.swift.
 
 import Base
 import CURing
@@ -23,11 +24,16 @@ public struct Pool: ~Copyable {
   private let next: UnsafeMutablePointer<UInt32>
   private let previous: UnsafeMutablePointer<UInt32>
   private let owner: UnsafeMutablePointer<UInt8>
+  /// The client that a run was granted to, by its first page.
+  let holder: UnsafeMutablePointer<UInt16>
+  static let noClient = UInt16.max
 
   /// Heads of the free lists: eight orders for each budget, then the list of free zones.
   private let heads: UnsafeMutablePointer<UInt32>
   private let zonesHeld: UnsafeMutablePointer<Int>
   private let zonesReserved: UnsafeMutablePointer<Int>
+  /// The most that a side may hold.
+  private let zonesMax: UnsafeMutablePointer<Int>
   private var zonesFree = 0
   private let pagesHeld: UnsafeMutablePointer<Int>
   private static let nobody = UInt32.max
@@ -35,10 +41,21 @@ public struct Pool: ~Copyable {
   /// Marks a page that is not the first of its run.
   private static let inner: UInt16 = 0x8000
 
-  public init(mebibytes: Int, reserves: Reserves) throws(Errno) {
-    let reserved = reserves.all
+  // Per client: pages of its side, and of its minimum.
+  let clients: Int
+  let held: UnsafeMutablePointer<Int32>
+  let heldOfMinimum: UnsafeMutablePointer<Int32>
+  /// Counts what was given back: who waits for memory looks again when it has moved.
+  public private(set) var releases: UInt64 = 0
+
+  public init(_ shares: Shares) throws(Errno) {
+    let sides = shares.all
+    let mebibytes = shares.mebibytes
     precondition(mebibytes > 0 && mebibytes < 1 << 20, "pool size out of range")
-    precondition(reserved.allSatisfy { $0 >= 0 } && reserved.reduce(0, +) <= mebibytes, "reserves exceed the pool")
+    precondition(sides.allSatisfy { $0.reserve >= 0 && $0.common >= 0 } && shares.common >= 0, "shares out of range")
+    precondition(
+      shares.clients < Int(Pool.noClient) && shares.clients * Pool.minimumPages <= shares.minimum.reserve << 8,
+      "less memory than every client has for itself")
     bytes = mebibytes << 20
     let mapped = mmap(nil, bytes + 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let mapped, mapped != MAP_FAILED else { throw Errno.last }
@@ -60,6 +77,13 @@ public struct Pool: ~Copyable {
     previous.initialize(repeating: Pool.nobody, count: pages)
     owner = .allocate(capacity: mebibytes)
     owner.initialize(repeating: 0, count: mebibytes)
+    holder = .allocate(capacity: pages)
+    holder.initialize(repeating: Pool.noClient, count: pages)
+    clients = shares.clients
+    held = .allocate(capacity: clients)
+    held.initialize(repeating: 0, count: clients)
+    heldOfMinimum = .allocate(capacity: clients)
+    heldOfMinimum.initialize(repeating: 0, count: clients)
     let lists = Pool.budgets * Pool.zoneOrder + 1
     heads = .allocate(capacity: lists)
     heads.initialize(repeating: Pool.nobody, count: lists)
@@ -68,7 +92,11 @@ public struct Pool: ~Copyable {
     pagesHeld = .allocate(capacity: Pool.budgets)
     pagesHeld.initialize(repeating: 0, count: Pool.budgets)
     zonesReserved = .allocate(capacity: Pool.budgets)
-    for i in 0..<Pool.budgets { (zonesReserved + i).initialize(to: reserved[i]) }
+    zonesMax = .allocate(capacity: Pool.budgets)
+    for i in 0..<Pool.budgets {
+      (zonesReserved + i).initialize(to: sides[i].reserve)
+      (zonesMax + i).initialize(to: sides[i].reserve + min(sides[i].common, shares.common))
+    }
     for zone in (0..<mebibytes).reversed() { push(UInt32(zone << Pool.zoneOrder), Pool.zoneOrder, 0) }
     zonesFree = mebibytes
   }
@@ -83,6 +111,10 @@ public struct Pool: ~Copyable {
     heads.deallocate()
     zonesHeld.deallocate()
     zonesReserved.deallocate()
+    zonesMax.deallocate()
+    holder.deallocate()
+    held.deallocate()
+    heldOfMinimum.deallocate()
     pagesHeld.deallocate()
   }
 
@@ -112,6 +144,8 @@ public struct Pool: ~Copyable {
     let side = Int(owner[page >> Pool.zoneOrder])
     for i in page..<page + count { length[i] = 0 }
     pagesHeld[side] -= count
+    releases &+= 1
+    if holder[page] != Pool.noClient { forgetHolder(page, count, side) }
     give(from: page, to: page + count, side)
   }
 
@@ -131,12 +165,18 @@ public struct Pool: ~Copyable {
   public func pagesInUse(_ budget: Budget) -> Int { pagesHeld[Int(budget.rawValue)] }
   public var isIdle: Bool { zonesFree == bytes >> 20 }
 
+  /// Pages that a side may still take, in runs of any length.
+  func pagesLeft(_ budget: Budget) -> Int {
+    let side = Int(budget.rawValue)
+    return (zonesLeft(side) + zonesHeld[side]) << Pool.zoneOrder - pagesHeld[side]
+  }
+
   // MARK: Blocks
 
   private mutating func takeBlock(_ wanted: Int, _ side: Int) -> UInt32? {
     var found = wanted
     while found < Pool.zoneOrder && heads[list(found, side)] == Pool.nobody { found += 1 }
-    if found == Pool.zoneOrder && !mayTakeZone(side) { return nil }
+    if found == Pool.zoneOrder && zonesLeft(side) == 0 { return nil }
     let page = heads[list(found, side)]
     guard page != Pool.nobody else { return nil }
     unlink(page, found, side)
@@ -152,10 +192,11 @@ public struct Pool: ~Copyable {
     return page
   }
 
-  private func mayTakeZone(_ side: Int) -> Bool {
+  /// Free zones that are for this side.
+  private func zonesLeft(_ side: Int) -> Int {
     var promised = 0
     for other in 0..<Pool.budgets where other != side { promised += max(0, zonesReserved[other] - zonesHeld[other]) }
-    return zonesFree > promised
+    return max(0, min(zonesFree - promised, zonesMax[side] - zonesHeld[side]))
   }
 
   /// Frees the pages `from..<to` of one zone as aligned blocks.

@@ -121,6 +121,14 @@ extension Ring {
     entry.pointee.user_data = tag.raw
   }
 
+  /// Completes once when the other side of a socket has closed or shut down its half, or this side was shut down; bytes
+  /// that have not been received do not matter.
+  public mutating func pollHangUp(_ descriptor: Int32, tag: Tag) {
+    let entry = entry()
+    io_uring_prep_poll_add(entry, descriptor, UInt32(CU_POLL_HANG_UP))
+    entry.pointee.user_data = tag.raw
+  }
+
   /// Ends the request with this tag early; it completes with ECANCELED unless it was done already. The cancellation
   /// completes itself, with `own`.
   public mutating func cancel(_ tag: Tag, own: Tag) {

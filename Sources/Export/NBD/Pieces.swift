@@ -1,6 +1,7 @@
 // Requests are cut into pieces: one ticket each, at most 1 MiB of data, cut where the volume's offset is a multiple of
-// that. A request is answered when the last of its pieces has come back; the first fault wins. One request is cut at
-// a time, as pieces, memory and room in the engine allow; meanwhile the connection takes no further request.
+// that, and shorter when memory is. A request is answered when the last of its pieces has come back; the first fault wins.
+// One request is cut at a time, as pieces and memory allow; meanwhile the connection takes no further request. A piece that
+// moves data begins with its memory: nothing that waits for memory stands in front of something that holds some.
 
 import Base
 
@@ -41,22 +42,68 @@ extension Session {
     advance()
   }
 
-  /// Cuts on as far as there is room. Called whenever room may have come back.
+  /// Cuts on as far as there is room. Called whenever room may have come back. Data wait for `take(memory:)`.
   mutating func advance() {
     while let now = cut, receiving == nil, !isClosed {
       if requests[now.request].fault != nil, requests[now.request].command != .write {
         stopCutting(now.request)  // the rest would be in vain
         return
       }
-      guard hasRoom(for: now) else { return }
-      makePiece(now)
+      guard !movesData(now), hasRoom(for: now) else { return }
+      let bytes: UInt32 =
+        switch requests[now.request].command {
+        case .flush: 0
+        case .blockStatus: now.left
+        default: firstPiece(now, limits.discardBytes)
+        }
+      makePiece(now, bytes: bytes, memory: nil)
     }
+  }
+
+  private func movesData(_ now: Cut) -> Bool {
+    let command = requests[now.request].command
+    return command == .read || command == .write
+  }
+
+  // MARK: Memory
+
+  /// What the next piece needs, when it is its turn.
+  var memoryWanted: Need? {
+    guard let now = cut, !isClosed, movesData(now), hasRoom(for: now) else { return nil }
+    // Pieces that are held together are counted on to be few.
+    return .memory(firstPiece(now, limits.pieceBytes), whole: now.reserve > 0)
+  }
+
+  /// The memory that `need` asked for. Of a write: the part of it that its payload has to be put into.
+  @discardableResult
+  public mutating func take(memory: PayloadRef) -> PayloadRef? {
+    guard case .memory(let wanted, let whole) = need, let now = cut else {
+      preconditionFailure("no memory was asked for")
+    }
+    precondition(
+      memory.bytes == wanted || (!whole && memory.bytes >= 4096 && memory.bytes < wanted), "too little memory")
+    var part = memory
+    // A piece cut short ends where a block of the bitmap does.
+    if part.bytes < wanted { part.bytes -= UInt32(truncatingIfNeeded: now.offset + UInt64(part.bytes)) & 4095 }
+    makePiece(now, bytes: part.bytes, memory: part)
+    advance()
+    return receiving == nil ? nil : part
+  }
+
+  /// There is no memory now, and none of this client's is on its way out. True: `need` has become another. A read whose
+  /// pieces are held until all are there would wait for ever while others hold the rest: its pieces are sent as they come.
+  public mutating func memoryIsShort() -> Bool {
+    guard let now = cut, now.reserve > 0, requests.count == 1, outbox.isEmpty else { return false }
+    isStreaming = true
+    requests[now.request].style = .streamed
+    cut?.reserve = 0
+    sendOldest(now.request)
+    return true
   }
 
   private func hasRoom(for now: Cut) -> Bool {
     guard pieces.hasRoom, !isStreaming || requests.count == 1 else { return false }
-    let command = requests[now.request].command
-    guard command == .read || command == .write else { return true }
+    guard movesData(now) else { return true }
     let held = pieceBytes + outbox.payloadBytes
     if now.reserve > 0, now.reserve == now.left {
       let count = Int(now.reserve / limits.pieceBytes) + 2
@@ -70,29 +117,23 @@ extension Session {
     min(now.left, unit - UInt32(truncatingIfNeeded: now.offset & UInt64(unit - 1)))
   }
 
-  private mutating func makePiece(_ now: Cut) {
+  private mutating func makePiece(_ now: Cut, bytes: UInt32, memory: PayloadRef?) {
     let id = now.request
     let command = requests[id].command
-    let moves = command == .read || command == .write
-    let bytes: UInt32 =
-      switch command {
-      case .flush: 0
-      case .blockStatus: now.left
-      default: firstPiece(now, moves ? limits.pieceBytes : limits.discardBytes)
-      }
     let range = BlockRange(start: now.offset >> 9, bytes: bytes)
     let piece = pieces.insert(
       Piece(
-        request: id, range: range, payloadBytes: moves ? bytes : 0, state: command == .write ? .receiving : .asked))
+        request: id, range: range, payloadBytes: memory?.bytes ?? 0, state: command == .write ? .receiving : .asked))
     let ticket = Ticket(piece, client: client)
     let fua = requests[id].has(CommandFlags.fua)
-    pieceBytes += moves ? UInt64(bytes) : 0
+    pieceBytes += UInt64(memory?.bytes ?? 0)
     requests[id].outstanding += 1
     if command != .write { tickets += 1 }
     switch command {
     case .read:
+      guard let memory else { preconditionFailure("a read without memory") }
       if requests[id].style != .chunks { link(piece, to: id) }
-      wishes.append(.read(ticket, range, reserve: max(now.reserve == 0 ? bytes : now.left, bytes)))
+      wishes.append(.read(ticket, range, memory))
     case .write: receiving = piece
     case .flush: wishes.append(.flush(ticket))
     case .trim: wishes.append(.trim(ticket, range, fua: fua))

@@ -40,7 +40,7 @@ struct Request: Sendable {
   let length: UInt32
   let command: Command
   let flags: UInt16
-  let style: ReadStyle
+  var style: ReadStyle
   /// Pieces that were asked for and have not been answered, or whose payload is being received.
   var outstanding: Int32 = 0
   /// Not all pieces have been made yet.

@@ -1,13 +1,15 @@
 // The server's side of one NBD connection, without I/O. How a reactor drives it:
 //
 //   in      look at `need`. `.bytes`: hand what was received to `receive`, which says how much it took; keep the rest
-//           in front of what comes next (`stagingBytes` is room enough). `.payload`: put the next `range.bytes` bytes of
-//           the stream into the pool and call `received(payload:)`. `.drain`: throw bytes away and call `drained`.
-//           `.pause`: stop receiving until something was answered or sent. `.hangUp`: send what `nextReply` still
-//           gives, if the peer takes it at once, then close the socket and call `close`.
-//   engine  carry out what `nextWish` gives and call `answered` exactly once for each ticket, in any order. A write's
-//           payload belongs to the engine from then on; a read's payload comes with the answer and is the session's.
-//           Take a read only when the pool has `reserve` bytes free: pieces that are held together need it together.
+//           in front of what comes next (`stagingBytes` is room enough). `.memory`: the next piece needs pool memory. Call
+//           `take(memory:)` with as many bytes as there are now, at least a page; with all of them when it is `whole`.
+//           When there is none call `memoryIsShort`, and look again when some was released. `.payload`: put the next
+//           `range.bytes` bytes of the stream into the memory that was taken and call `received(payload:)`. `.drain`: throw
+//           bytes away and call `drained`. `.pause`: stop receiving until something was answered or sent. `.hangUp`: send
+//           what `nextReply` still gives, if the peer takes it at once, then close the socket and call `close`.
+//   engine  carry out what `nextWish` gives and call `answered` exactly once for each ticket, in any order. The payload of
+//           a write, and the memory of a read, belong to the engine from then on; a read's comes back with the answer, full.
+//           No wish waits for memory: what has memory never stands behind what has none.
 //   out     send what `nextReply` gives, in order; after it is sent, give its payload back to the pool.
 //   end     `close` at any time (the socket died). Wishes that give payload back may follow, and answers to tickets
 //           under way must still come; when `isIdle`, the session can go.
@@ -29,6 +31,7 @@ public struct Ticket: Hashable, Sendable {
 /// What the socket has to do next.
 public enum Need: Equatable, Sendable {
   case bytes
+  case memory(UInt32, whole: Bool)
   case payload(Ticket, BlockRange)
   case drain(UInt32)
   case pause
@@ -37,7 +40,7 @@ public enum Need: Equatable, Sendable {
 
 /// What is asked of the engine or of the pool.
 public enum Wish: Equatable, Sendable {
-  case read(Ticket, BlockRange, reserve: UInt32)
+  case read(Ticket, BlockRange, PayloadRef)
   case write(Ticket, BlockRange, PayloadRef, fua: Bool)
   case flush(Ticket)
   case trim(Ticket, BlockRange, fua: Bool)
@@ -140,6 +143,7 @@ public struct Session: ~Copyable {
     if let end { return .hangUp(end) }
     if let drain { return .drain(drain.left) }
     if let receiving { return .payload(Ticket(receiving, client: client), pieces[receiving].range) }
+    if let memory = memoryWanted { return memory }
     if isLeaving { return requests.isEmpty && outbox.isEmpty ? .hangUp(.clientLeft) : .pause }
     if cut != nil || isStreaming || outbox.count >= limits.waitingReplies || !requests.hasRoom { return .pause }
     return .bytes

@@ -40,6 +40,9 @@ struct ControlConnection: ~Copyable {
   private var lines: [[UInt8]] = []
   private var isReceiving = false
   private var isSending = false
+  /// The ring tells when the program hangs up.
+  private var isWatched = false
+  private var hasHungUp = false
   private(set) var hasEnded = false
   private var endsAfterSending = false
   /// A follower that could not be told everything.
@@ -57,7 +60,8 @@ struct ControlConnection: ~Copyable {
 
   /// The next whole line without its end. Nil: there is none yet.
   mutating func nextLine() -> [UInt8]? {
-    guard job == nil, !hasEnded, !endsAfterSending else { return nil }
+    // One that sends requests and does not read the answers is not answered without bound.
+    guard job == nil, isQuiet, !hasEnded, !endsAfterSending else { return nil }
     let bytes = UnsafeRawBufferPointer(start: staging.front, count: staging.count)
     guard let end = bytes.firstIndex(of: ControlLine.end) else { return nil }
     let line = Array(bytes[..<end])
@@ -67,14 +71,17 @@ struct ControlConnection: ~Copyable {
 
   /// A line without end fills all the room there is.
   var isOverlong: Bool {
-    job == nil && !endsAfterSending && staging.count == ControlConnection.longestLine
+    job == nil && isQuiet && !endsAfterSending && staging.count == ControlConnection.longestLine
   }
 
   mutating func receive(_ tag: Tag, _ ring: inout Ring) {
     guard !isReceiving, !hasEnded else { return }
     let room = staging.room()
-    // A full buffer while a command runs: what comes next is read when it has ended.
-    guard room.count > 0 else { return }
+    // A full buffer while a command runs: what comes next is read when it has ended, if the program is still there.
+    guard room.count > 0 else {
+      if hasHungUp { end() }
+      return
+    }
     ring.receive(file, into: room.start, count: room.count, tag: tag)
     isReceiving = true
   }
@@ -83,6 +90,16 @@ struct ControlConnection: ~Copyable {
     isReceiving = false
     staging.arrived(Int(max(0, completion.result)))
     if completion.result <= 0, completion.fault?.isInterruption != true { end() }
+  }
+
+  mutating func watch(_ tag: Tag, _ ring: inout Ring) {
+    isWatched = true
+    ring.pollHangUp(socket.descriptor, tag: tag)
+  }
+
+  mutating func hungUp() {
+    isWatched = false
+    hasHungUp = true
   }
 
   // MARK: Out
@@ -140,5 +157,5 @@ struct ControlConnection: ~Copyable {
   /// Asks for nothing and is told nothing.
   var isIdle: Bool { job == nil && isQuiet && !hasEnded }
 
-  var canGo: Bool { hasEnded && !isReceiving && !isSending }
+  var canGo: Bool { hasEnded && !isReceiving && !isSending && !isWatched }
 }

@@ -45,6 +45,7 @@ struct ControlServer: ~Copyable {
     let place = connections.free
     let file = ring.register(socket.descriptor)
     connections.put(ControlConnection(socket: socket, file: file, generation: generation), at: place)
+    connections[place].watch(Tag(kind: Kind.controlHangUp, UInt64(place)), &ring)
     hasNews = true
   }
 
@@ -65,6 +66,11 @@ struct ControlServer: ~Copyable {
 
   mutating func sent(_ completion: Completion) {
     connections[Int(completion.tag.payload)].sent(completion)
+    hasNews = true
+  }
+
+  mutating func hungUp(_ completion: Completion) {
+    connections[Int(completion.tag.payload)].hungUp()
     hasNews = true
   }
 

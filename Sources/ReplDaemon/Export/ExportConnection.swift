@@ -1,12 +1,15 @@
 // One NBD client: its socket around a session. Bytes go in, payload of writes straight into the pool where possible; heads
 // and payload of replies are gathered into one send per turn. Law: everything the session was promised (answers, payload
-// given back) happens also when the client is gone; only then the place is free.
+// given back) happens also when the client is gone; only then the place is free. The end of a client is seen also while
+// nothing can be received from it.
 import Base
 import BlockIO
 import Export
 
 struct ExportConnection: ~Copyable {
   let volume: VolumeNumber
+  /// The host of a client over TCP; nil: it is of this machine.
+  let address: SocketAddress?
   let socket: Socket
   let file: RingFile
   var session: ClientSession
@@ -23,16 +26,23 @@ struct ExportConnection: ~Copyable {
   private var directBytes = 0
   private var isReceiving = false
   private var hasEnded = false
+  /// The ring tells when the client hangs up; until then the place is not free.
+  private var isWatched = false
+  private var hasHungUp = false
   private(set) var isEnding = false
-  /// A wish that found no memory or no room in the engine.
+  /// A wish that found no room in the engine.
   var postponed: Wish?
   /// Waits for pool memory or for room.
   var isStalled = false
+  /// Requests in the engine.
+  var underWay = 0
 
   init(
-    volume: VolumeNumber, socket: consuming Socket, file: RingFile, session: consuming ClientSession, patience: Instant
+    volume: VolumeNumber, address: SocketAddress?, socket: consuming Socket, file: RingFile,
+    session: consuming ClientSession, patience: Instant
   ) {
     self.volume = volume
+    self.address = address
     self.socket = socket
     self.file = file
     self.session = session
@@ -44,8 +54,9 @@ struct ExportConnection: ~Copyable {
 
   // MARK: In
 
-  /// Feeds the session with what has arrived. Returns whether anything was taken.
-  mutating func takeInput(_ pool: inout Pool) -> Bool {
+  /// Feeds the session with what has arrived, and with memory as the client of this place. Returns whether anything was
+  /// taken.
+  mutating func takeInput(_ place: Int, of side: Budget, _ pool: inout Pool) -> Bool {
     var progress = false
     while !isEnding {
       switch session.need {
@@ -55,8 +66,19 @@ struct ExportConnection: ~Copyable {
         // Nothing taken: the unit is not whole yet, or the session has seen enough.
         if taken == 0, session.need == .bytes { return progress }
         staging.drop(taken)
-      case .payload(_, let range):
-        guard takePayload(Int(range.bytes), &pool) else { return progress }
+      case .memory(let bytes, let whole):
+        if let memory = pool.grant(upTo: Int(bytes), whole: whole, to: place, of: side) {
+          payload = session.take(memory: memory)
+          filled = 0
+        } else {
+          // What is on its way out comes back by itself.
+          guard out.isEmpty, session.memoryIsShort() else {
+            isStalled = true
+            return progress
+          }
+        }
+      case .payload:
+        guard takePayload(pool) else { return progress }
       case .drain(let left):
         let count = min(Int(left), staging.count)
         guard count > 0 else { return progress }
@@ -78,21 +100,25 @@ struct ExportConnection: ~Copyable {
   }
 
   /// True when the payload is complete and the session has it.
-  private mutating func takePayload(_ bytes: Int, _ pool: inout Pool) -> Bool {
-    if payload == nil {
-      guard let room = pool.allocate(bytes: bytes, budget: .application) else {
-        isStalled = true
-        return false
-      }
-      payload = room
-      filled = 0
-    }
-    guard let target = payload else { return false }
-    filled += staging.move(to: pool.pointer(to: target) + filled, limit: bytes - filled)
-    guard filled == bytes else { return false }
+  private mutating func takePayload(_ pool: borrowing Pool) -> Bool {
+    guard let target = payload else { preconditionFailure("a payload without memory") }
+    filled += staging.move(to: pool.pointer(to: target) + filled, limit: Int(target.bytes) - filled)
+    guard filled == Int(target.bytes) else { return false }
     payload = nil
     session.received(payload: target)
     return true
+  }
+
+  /// From the first moment on the ring tells of a hang-up.
+  mutating func watch(_ place: Int, _ ring: inout Ring) {
+    isWatched = true
+    ring.pollHangUp(socket.descriptor, tag: Tag(kind: Kind.clientHangUp, UInt64(place)))
+  }
+
+  /// Bytes it has sent before may still be received.
+  mutating func hungUp() {
+    isWatched = false
+    hasHungUp = true
   }
 
   /// Asks for more bytes when the session can use them.
@@ -108,8 +134,11 @@ struct ExportConnection: ~Copyable {
       message.append(room.start, count: room.count)
       ring.receive(file, into: message, tag: tag)
     } else {
-      // Even while the session pauses: the end of the stream has to be noticed.
-      guard room.count > 0 else { return }
+      guard room.count > 0 else {
+        // Full of requests whose turn has not come. Who has left meanwhile waits for none of them.
+        if hasHungUp { end() }
+        return
+      }
       directBytes = 0
       ring.receive(file, into: room.start, count: room.count, tag: tag)
     }
@@ -173,7 +202,7 @@ struct ExportConnection: ~Copyable {
 
   /// Gives back what no request of the kernel uses any more. True when the place can be freed.
   mutating func settle(_ pool: inout Pool) -> Bool {
-    guard isEnding, !isReceiving, !out.isSending else { return false }
+    guard isEnding, !isReceiving, !out.isSending, !isWatched else { return false }
     while let entry = out.popUnsent() {
       if let payload = entry.payload { pool.release(payload) }
     }

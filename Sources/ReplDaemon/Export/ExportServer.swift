@@ -1,7 +1,7 @@
-// The application's side: a listener per volume, up to 64 clients, and the requests they have under way in the engine.
+// The application's side: the listeners of each volume, their clients, and the requests they have under way in the engine.
 // Laws: a request reaches the engine only when its memory and its place in the tables are there (back-pressure at the
-// entrance); every ticket is answered to its session once, also after the client has left; a discard or zeroing with FUA
-// is answered after a flush.
+// entrance); what one client holds never keeps the others out (FrontEnd, Pool.grant); every ticket is answered to its
+// session once, also after the client has left; a discard or zeroing with FUA is answered after a flush.
 import Base
 import BlockIO
 import Control
@@ -28,23 +28,28 @@ struct ExportServer: ~Copyable {
     var traits = ExportTraits()
   }
 
-  static let clientsMax = 64
-
   let resource: String
   /// What a client is given to finish the negotiation.
   private let patience: Interval
   private(set) var volumes: [Volume]
-  var connections = Places<ExportConnection>(capacity: ExportServer.clientsMax)
+  var connections: Places<ExportConnection>
+  private var local: FrontEnd
+  private var tcp: FrontEnd
   private var doors: Places<Door>
-  private var listenerVolumes: [VolumeNumber] = []
+  private var entrances: [(volume: VolumeNumber, isTCP: Bool)] = []
+  /// Clients that found no place.
+  private var turnedAway = 0
   private var isClosing = false
   private var works: Slots<Work>
-  /// Connections to look at, one bit each.
-  var dirty: UInt64 = 0
-  private var stalled: UInt64 = 0
+  /// Connections to look at, and those that wait for memory or room.
+  var dirty = PlaceSet()
+  private var stalled = PlaceSet()
+  /// Memory and room came back since the stalled ones were looked at.
+  private var releasesSeen: UInt64 = 0
+  private var roomCame = false
 
-  /// `listeners`: how many there will be at most, over unix sockets and TCP together.
-  init(resource: String, volumes numbers: [VolumeNumber], listeners: Int, requests: Int, patience: Interval) {
+  /// `overTCP`: addresses that are listened on.
+  init(resource: String, volumes numbers: [VolumeNumber], overTCP: Int, requests: Int, patience: Interval) {
     self.resource = resource
     self.patience = patience
     volumes = numbers.map { number in
@@ -54,9 +59,14 @@ struct ExportServer: ~Copyable {
           volume: number, name: "\(resource)/\(number.value)", size: 0,
           refusal: ClientExport.secondaryRefusal(resource: resource, volume: number)))
     }
-    doors = Places(capacity: listeners)
+    doors = Places(capacity: numbers.count + overTCP)
+    (local, tcp) = FrontEnd.both(volumes: numbers.count, overTCP: overTCP > 0, requests: requests)
+    connections = Places(capacity: tcp.places.upperBound)
     works = Slots(capacity: requests)
   }
+
+  /// Memory that these clients, the peer and the engine need.
+  var memory: Shares { MemoryPlan.shares(local: local.places.count, remote: tcp.places.count) }
 
   private func index(_ number: VolumeNumber) -> Int {
     for i in 0..<volumes.count where volumes[i].number == number { return i }
@@ -66,17 +76,19 @@ struct ExportServer: ~Copyable {
   // MARK: Listening
 
   mutating func listen(unix path: String, _ number: VolumeNumber, _ ring: inout Ring) throws(SocketRefusal) {
-    add(try Listener(unix: path), number, &ring)
+    add(try Listener(unix: path), number, isTCP: false, &ring)
   }
 
   mutating func listen(tcp address: SocketAddress, _ number: VolumeNumber, _ ring: inout Ring) throws(SocketRefusal) {
-    add(try Listener(tcp: address), number, &ring)
+    add(try Listener(tcp: address), number, isTCP: true, &ring)
   }
 
-  private mutating func add(_ listener: consuming Listener, _ number: VolumeNumber, _ ring: inout Ring) {
+  private mutating func add(
+    _ listener: consuming Listener, _ number: VolumeNumber, isTCP: Bool, _ ring: inout Ring
+  ) {
     let place = doors.free
     doors.put(Door(listener, tag: Tag(kind: Kind.clientAccept, UInt64(place))), at: place)
-    listenerVolumes.append(number)
+    entrances.append((number, isTCP))
     doors[place].accept(&ring)
   }
 
@@ -88,26 +100,58 @@ struct ExportServer: ~Copyable {
     }
     let arrival = doors[which].accepted(completion, at: now)
     if doors[which].pausedUntil == nil { doors[which].accept(&ring) }
+    let (number, isTCP) = entrances[which]
     let socket: Socket
     switch consume arrival {
     case .nobody: return
     case .shortage(let fault):
-      let name = "\(resource)/\(listenerVolumes[which].value)"
-      return warn("NBD clients of \(name) are not accepted now: \(fault); it is tried again every second")
+      return warn(
+        "NBD clients of \(resource)/\(number.value) are not accepted now: \(fault); it is tried again every second")
     case .socket(let one): socket = one
     }
-    guard connections.hasRoom else { return }
-    if socket.peerAddress != nil { socket.tuneTCP() }
-    let number = listenerVolumes[which]
-    let place = connections.free
+    let address = isTCP ? socket.peerAddress : nil
+    if isTCP { socket.tuneTCP() }
+    let full = isTCP ? fullOverTCP(address) : fullHere(number)
+    guard full == nil, let place = connections.free(of: isTCP ? tcp.places : local.places) else {
+      turnedAway += 1
+      if turnedAway == 1 || turnedAway % 1000 == 0 {
+        warn(
+          "\(resource)/\(number.value): turned away \(socket.peerDescription): \(full ?? "every place is taken")"
+            + " (\(turnedAway) so far; only each thousandth is logged)")
+      }
+      return
+    }
     let file = ring.register(socket.descriptor)
     connections.put(
       ExportConnection(
-        volume: number, socket: socket, file: file,
+        volume: number, address: address, socket: socket, file: file,
         session: ClientSession(exports: [volumes[index(number)].export], client: UInt16(place)),
         patience: now + patience),
       at: place)
-    dirty |= 1 << UInt64(place)
+    connections[place].watch(place, &ring)
+    dirty.insert(place)
+  }
+
+  /// Why no client more is let in, or nil.
+  private func fullHere(_ number: VolumeNumber) -> String? {
+    let counts = volumes.map { volume in local.places.count { isClient($0, of: volume.number) } }
+    let crowd = LocalCrowd(counts, of: index(number))
+    if crowd.hasRoom { return nil }
+    return
+      "\(crowd.all) clients of this machine are connected, \(crowd.ofVolume) of them to this volume, and there are "
+      + "\(local.places.count) places: end one that is not used"
+  }
+
+  private func fullOverTCP(_ address: SocketAddress?) -> String? {
+    let clients = tcp.places.filter { connections.contains($0) }
+    let same = clients.count { connections[$0].address?.host == address?.host }
+    if same >= FrontEnd.placesOfAddress { return "\(same) clients of this address are connected, and it gets no more" }
+    return clients.count < FrontEnd.placesOverTCP
+      ? nil : "\(clients.count) clients over TCP are connected, and there is no place for more"
+  }
+
+  private func isClient(_ place: Int, of number: VolumeNumber) -> Bool {
+    connections.contains(place) && connections[place].volume == number
   }
 
   mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
@@ -141,7 +185,7 @@ struct ExportServer: ~Copyable {
     volumes[v].export = changed
     for i in 0..<connections.capacity where connections.contains(i) && connections[i].volume == number {
       connections[i].session.update(changed)
-      dirty |= 1 << UInt64(i)
+      dirty.insert(i)
     }
   }
 
@@ -172,7 +216,7 @@ struct ExportServer: ~Copyable {
   mutating func hangUpAll() {
     for i in 0..<connections.capacity where connections.contains(i) {
       connections[i].end()
-      dirty |= 1 << UInt64(i)
+      dirty.insert(i)
     }
   }
 
@@ -200,29 +244,35 @@ struct ExportServer: ~Copyable {
     for i in 0..<connections.capacity
     where connections.contains(i) && connections[i].session.volume == nil && now >= connections[i].patience {
       connections[i].end()
-      dirty |= 1 << UInt64(i)
+      dirty.insert(i)
     }
   }
 
   // MARK: Requests
 
-  /// Connections that waited for memory look again.
-  mutating func retryStalled() {
-    dirty |= stalled
-    stalled = 0
+  /// Connections that waited for memory or room look again when some has come back.
+  func canRetry(_ pool: borrowing Pool) -> Bool {
+    !stalled.isEmpty && (roomCame || pool.releases != releasesSeen)
   }
 
-  mutating func popDirty() -> Int? {
-    guard dirty != 0 else { return nil }
-    let place = dirty.trailingZeroBitCount
-    dirty &= dirty - 1
-    return place
+  mutating func retryStalled(_ pool: borrowing Pool) {
+    guard canRetry(pool) else { return }
+    roomCame = false
+    releasesSeen = pool.releases
+    dirty.formUnion(stalled)
+    stalled = PlaceSet()
   }
+
+  mutating func popDirty() -> Int? { dirty.popFirst() }
 
   mutating func noteStalled(_ place: Int) {
     guard connections[place].isStalled else { return }
-    stalled |= 1 << UInt64(place)
+    stalled.insert(place)
     connections[place].isStalled = false
+  }
+
+  mutating func takeInput(_ place: Int, _ pool: inout Pool) -> Bool {
+    connections[place].takeInput(place, of: tcp.places.contains(place) ? .remote : .application, &pool)
   }
 
   /// The next request of a client, as an event; nil when there is none, or none that can be taken now.
@@ -237,12 +287,12 @@ struct ExportServer: ~Copyable {
         discard(wish, place, &pool)
         continue
       }
-      guard works.hasRoom else {
-        postpone(wish, place)
+      guard mayBegin(place) else {
+        connections[place].postponed = wish
+        connections[place].isStalled = true
         return nil
       }
       if let event = event(wish, place, &pool, zeroesFast) { return event }
-      if connections[place].postponed != nil { return nil }
     }
     return nil
   }
@@ -250,30 +300,28 @@ struct ExportServer: ~Copyable {
   /// A wish of a client that is gone: it is answered, and not carried out.
   private mutating func discard(_ wish: Wish, _ place: Int, _ pool: inout Pool) {
     switch wish {
-    case .write(let ticket, _, let payload, _):
+    case .write(let ticket, _, let payload, _), .read(let ticket, _, let payload):
       pool.release(payload)
       connections[place].session.answered(ticket, fault: .shutdown)
-    case .read(let ticket, _, _), .flush(let ticket), .trim(let ticket, _, _), .zero(let ticket, _, _, _, _),
-      .locate(let ticket, _):
+    case .flush(let ticket), .trim(let ticket, _, _), .zero(let ticket, _, _, _, _), .locate(let ticket, _):
       connections[place].session.answered(ticket, fault: .shutdown)
     case .giveBack(let payload): pool.release(payload)
     }
   }
 
-  private mutating func postpone(_ wish: Wish, _ place: Int) {
-    connections[place].postponed = wish
-    connections[place].isStalled = true
+  private func mayBegin(_ place: Int) -> Bool {
+    let underWay = connections[place].underWay
+    return works.hasRoom && (tcp.places.contains(place) ? tcp.mayBegin(underWay) : local.mayBegin(underWay))
   }
 
-  /// Nil: the wish was answered here, or postponed.
+  /// Nil: the wish was answered here.
   private mutating func event(_ wish: Wish, _ place: Int, _ pool: inout Pool, _ zeroesFast: Bool) -> Event? {
     let number = connections[place].volume
     switch wish {
-    case .read(let ticket, let range, let reserve):
-      guard isInside(range, number) else { return refuse(ticket, place) }
-      guard let buffer = allocate(Int(range.bytes), reserve: Int(reserve), &pool) else {
-        postpone(wish, place)
-        return nil
+    case .read(let ticket, let range, let buffer):
+      guard isInside(range, number) else {
+        pool.release(buffer)
+        return refuse(ticket, place)
       }
       return .read(begin(place, ticket, number, payload: buffer), number, range, buffer)
     case .write(let ticket, let range, let payload, let fua):
@@ -315,32 +363,18 @@ struct ExportServer: ~Copyable {
   ) -> EngineTicket {
     let slot = works.insert(
       Work(place: place, ticket: ticket, volume: number, payload: payload, thenFlush: thenFlush))
+    if tcp.places.contains(place) {
+      tcp.began(&connections[place].underWay)
+    } else {
+      local.began(&connections[place].underWay)
+    }
     return EngineTicket(slot.raw)
-  }
-
-  /// A buffer, when everything that is needed together is there.
-  private func allocate(_ bytes: Int, reserve: Int, _ pool: inout Pool) -> PayloadRef? {
-    guard let first = pool.allocate(bytes: bytes, budget: .application) else { return nil }
-    guard reserve > bytes else { return first }
-    // The rest is asked for right after: it must be there, or pieces would wait for each other.
-    var rest = Queue<PayloadRef>(capacity: 8)
-    var left = reserve - bytes
-    while left > 0, let piece = pool.allocate(bytes: min(left, Pool.payloadLimit), budget: .application) {
-      rest.append(piece)
-      left -= Int(piece.bytes)
-    }
-    while let piece = rest.popFirst() { pool.release(piece) }
-    if left > 0 {
-      pool.release(first)
-      return nil
-    }
-    return first
   }
 
   /// The disk's answer to a `locate`.
   mutating func answer(_ ticket: EngineTicket, _ map: AllocationMap?) {
     let work = works.remove(SlotID(raw: ticket.raw))
-    dirty |= 1 << UInt64(work.place)
+    dirty.insert(work.place)
     connections[work.place].session.answered(work.ticket, map: map)
   }
 
@@ -352,7 +386,13 @@ struct ExportServer: ~Copyable {
       return .flush(ticket, works[slot].volume)
     }
     let work = works.remove(slot)
-    dirty |= 1 << UInt64(work.place)
+    roomCame = true
+    if tcp.places.contains(work.place) {
+      tcp.ended(&connections[work.place].underWay)
+    } else {
+      local.ended(&connections[work.place].underWay)
+    }
+    dirty.insert(work.place)
     guard let fault else {
       connections[work.place].session.answered(work.ticket, payload: work.payload)
       return nil

@@ -1,7 +1,8 @@
 // One TCP connection to the peer. In: bytes to packets, payload straight into the pool (only what has arrived with its
 // header is copied). Out: headers encoded here, payload sent from where it lies. Laws: every `.send` that asked for it is
-// answered by `.sent`, sent or not; `.socketClosed` is the last word; a peer that has used up its share of the pool,
-// or of the engine's tables, is not read until something was given back.
+// answered by `.sent`, sent or not; `.socketClosed` is the last word; a peer whose data have used up their share of the
+// pool, or of the engine's tables, is not read until the disk has taken some. It is read on while its own reading is what
+// we wait for: requests without memory for the answer wait aside.
 import Base
 import BlockIO
 import Engine
@@ -30,9 +31,8 @@ struct PeerSocket: ~Copyable {
   struct Pending {
     var packet: Packet
     var volume: VolumeNumber
-    /// Bytes that follow on the stream, or the size of the empty buffer that goes with a request.
+    /// Bytes that follow on the stream.
     var bytes: Int
-    var isRequest: Bool
     var payload: PayloadRef?
     var filled = 0
   }
@@ -48,6 +48,7 @@ struct PeerSocket: ~Copyable {
   private var isPaused = true
   private var staging = Staging()
   private var pending: Pending?
+  private var requests = WaitingRequests()
   private var message = Message()
   /// The receive under way fills the payload first, this many bytes of it.
   private var directBytes = 0
@@ -56,9 +57,12 @@ struct PeerSocket: ~Copyable {
   private var hasEnded = false
   /// Nothing more is parsed: a violation was reported, or the engine wants it closed.
   private var isDeaf = false
-  /// Waits for pool memory, or for room in the engine.
-  private(set) var isStalled = false
+  /// Nothing is received: it waits for pool memory, or for room in the engine.
+  private var isStalled = false
   var out = SendQueue()
+
+  /// Has to be looked at when memory or room has come back.
+  var waits: Bool { isStalled || !requests.isEmpty }
 
   init(id: SocketID, socket: consuming Socket, file: RingFile, phase: Phase) {
     self.id = id
@@ -139,9 +143,14 @@ struct PeerSocket: ~Copyable {
 
   private mutating func parse(_ pool: inout Pool, _ hasRoom: Bool) -> Arrival? {
     isStalled = false
-    if pending == nil {
+    if hasRoom, let bytes = requests.bytesWanted, let buffer = pool.allocate(bytes: bytes, budget: .requested),
+      let (packet, volume) = requests.popFirst()
+    {
+      return .packet(packet, volume, buffer)
+    }
+    while pending == nil {
       guard let stream, !isPaused, !staging.isEmpty else { return nil }
-      guard hasRoom || stream.socket != .data else {
+      guard hasRoom || stream.socket != .data, !requests.isFull else {
         isStalled = true
         return nil
       }
@@ -155,37 +164,41 @@ struct PeerSocket: ~Copyable {
       guard case .packet(let packet, let volume, let consumed, let payload) = step else { return nil }
       staging.drop(consumed)
       let number = VolumeNumber(volume)
-      let asked = PeerSocket.bytesAsked(by: packet)
-      guard payload > 0 || asked > 0 else {
+      if let bytes = WaitingRequests.bytes(askedBy: packet) {
+        if requests.isEmpty, let buffer = pool.allocate(bytes: bytes, budget: .requested) {
+          return .packet(packet, number, buffer)
+        }
+        requests.append(packet, number)
+      } else if payload > 0 {
+        pending = Pending(packet: packet, volume: number, bytes: payload)
+      } else {
         isPaused = PeerSocket.pauses(packet)
         return .packet(packet, number, nil)
       }
-      pending = Pending(packet: packet, volume: number, bytes: max(payload, asked), isRequest: asked > 0)
     }
-    return fill(&pool)
+    return fill(&pool, hasRoom)
   }
 
   /// Goes on with the packet whose payload is awaited.
-  private mutating func fill(_ pool: inout Pool) -> Arrival? {
+  private mutating func fill(_ pool: inout Pool, _ hasRoom: Bool) -> Arrival? {
     guard var waiting = pending else { return nil }
     if waiting.payload == nil {
-      guard let payload = pool.allocate(bytes: waiting.bytes, budget: .peer) else {
+      guard let payload = pool.allocate(bytes: waiting.bytes, budget: .received) else {
         isStalled = true
         return nil
       }
       waiting.payload = payload
     }
     guard let payload = waiting.payload else { return nil }
-    if !waiting.isRequest {
-      waiting.filled += staging.move(
-        to: pool.pointer(to: payload) + waiting.filled, limit: waiting.bytes - waiting.filled)
-      if waiting.filled < waiting.bytes {
-        pending = waiting
-        return nil
-      }
+    waiting.filled += staging.move(
+      to: pool.pointer(to: payload) + waiting.filled, limit: waiting.bytes - waiting.filled)
+    guard waiting.filled == waiting.bytes, hasRoom else {
+      pending = waiting
+      isStalled = waiting.filled == waiting.bytes
+      return nil
     }
     pending = nil
-    if !waiting.isRequest, let head = waiting.packet.digested {
+    if let head = waiting.packet.digested {
       let bytes = UnsafeRawBufferPointer(start: pool.pointer(to: payload), count: Int(payload.bytes))
       if !receiving.accepts(head.digest, of: bytes) {
         pool.release(payload)
@@ -194,16 +207,6 @@ struct PeerSocket: ~Copyable {
       }
     }
     return .packet(waiting.packet, waiting.volume, payload)
-  }
-
-  /// Size of the buffer that goes with a request which is answered with payload.
-  private static func bytesAsked(by packet: Packet) -> Int {
-    switch packet {
-    case .dataRequest(let request), .resyncRequest(let request), .thinRequest(let request),
-      .checksumRequest(let request, _):
-      Int(request.size)
-    default: 0
-    }
   }
 
   private static func pauses(_ packet: Packet) -> Bool {
@@ -221,7 +224,7 @@ struct PeerSocket: ~Copyable {
     if isLingering { staging.drop(staging.count) }
     let tag = Tag(kind: Kind.peerReceive, UInt64(id.raw))
     let room = staging.room()
-    if let waiting = pending, let payload = waiting.payload, !waiting.isRequest, !isLingering {
+    if let waiting = pending, let payload = waiting.payload, !isLingering {
       precondition(staging.isEmpty, "payload is awaited while bytes lie unread")
       directBytes = waiting.bytes - waiting.filled
       message.clear()

@@ -18,8 +18,10 @@ final class Client {
     var text: String
   }
 
-  init(_ path: String) throws {
-    wire = try Wire(unix: path)
+  convenience init(_ path: String) throws { try self.init(Wire(unix: path)) }
+
+  init(_ wire: Wire) throws {
+    self.wire = wire
     _ = try wire.receive(18)
     try wire.send(big(UInt32(3)))
     // GO with the empty name and no information requests.
@@ -42,11 +44,14 @@ final class Client {
 
   private func number(_ bytes: [UInt8]) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
 
+  static func head(_ type: UInt16, _ flags: UInt16 = 0, cookie: UInt64, _ offset: UInt64, _ length: Int) -> [UInt8] {
+    big(UInt32(0x2560_9513)) + big(flags) + big(type) + big(cookie) + big(offset) + big(UInt32(length))
+  }
+
   private func request(_ type: UInt16, _ flags: UInt16, _ offset: UInt64, _ length: Int, _ payload: [UInt8] = []) throws
   {
     cookie += 1
-    try wire.send(
-      big(UInt32(0x2560_9513)) + big(flags) + big(type) + big(cookie) + big(offset) + big(UInt32(length)) + payload)
+    try wire.send(Client.head(type, flags, cookie: cookie, offset, length) + payload)
     _ = try wire.receive(4)
     let error = UInt32(number(try wire.receive(4)))
     #expect(number(try wire.receive(8)) == cookie)

@@ -47,6 +47,26 @@ final class Wire {
     }
   }
 
+  // For a client that sends and receives at the same time: as much as goes at once, without waiting.
+
+  var descriptor: Int32 { socket.descriptor }
+
+  /// How many of these bytes went out; nil: the other side has gone.
+  func sendNow(_ bytes: ArraySlice<UInt8>) -> Int? {
+    let sent = bytes.withUnsafeBytes {
+      Glibc.send(socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+    }
+    return sent >= 0 ? sent : errno == EAGAIN ? 0 : nil
+  }
+
+  /// Nil: the other side has gone.
+  func receiveNow() -> [UInt8]? {
+    var chunk = [UInt8](repeating: 0, count: 256 << 10)
+    let got = recv(socket.descriptor, &chunk, chunk.count, Int32(MSG_DONTWAIT))
+    if got > 0 { return Array(chunk[..<got]) }
+    return got < 0 && errno == EAGAIN ? [] : nil
+  }
+
   func receive(_ count: Int) throws -> [UInt8] {
     while rest.count < count { try more() }
     defer { rest.removeFirst(count) }
