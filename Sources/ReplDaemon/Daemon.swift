@@ -118,7 +118,8 @@ enum Daemon {
     }
     control.begin(&ring)
 
-    let needed = filesNeeded(volumes: hosted.volumes.count, overTCP: overTCP.count)
+    let needed = filesNeeded(
+      volumes: hosted.volumes.count, overTCP: overTCP.count, clients: exports.connections.capacity)
     let allowed = OpenFiles.allow(needed)
     if allowed < needed {
       journal.warning(
@@ -174,15 +175,14 @@ enum Daemon {
   }
 
   /// Open files at the most, a line for each holder.
-  private static func filesNeeded(volumes: Int, overTCP: Int) -> Int {
+  private static func filesNeeded(volumes: Int, overTCP: Int, clients: Int) -> Int {
     // Input, output, log and the log once more; ring, signals, lock, digests, and what a look at /proc opens.
     let own = 24
     // Data and metadata device, and one of them while the metadata move.
     let disks = 3 * volumes
     // Listeners: of the volumes, the control socket, the peer.
     let doors = volumes + overTCP + 2
-    return own + disks + doors + PeerTable.socketsMax + ExportServer.clientsMax + ControlServer.placesMax
-      + Handlers.runningMax
+    return own + disks + doors + PeerTable.socketsMax + clients + ControlServer.placesMax + Handlers.runningMax
   }
 
   private static func environment(_ name: String) -> String? {
