@@ -57,9 +57,16 @@ public struct BlockRange: Hashable, Sendable {
     self.start = start
     self.count = count
   }
-  public init(start: UInt64, bytes: UInt32) {
-    self.start = Sector(start)
-    self.count = SectorCount(UInt64(bytes) >> 9)
+  /// The one way from numbers that a peer has named to a range: whole sectors, not none, not longer than `longest` bytes, and
+  /// inside of the volume. Nothing here can overflow.
+  public init(
+    named sector: UInt64, bytes: UInt32, in volume: SectorCount, longest: UInt32
+  ) throws(RangeFault) {
+    guard bytes > 0, bytes % 512 == 0 else { throw .noWholeSectors }
+    guard bytes <= longest else { throw .tooLong }
+    let count = SectorCount(bytes: UInt64(bytes))
+    guard sector <= volume.value, count.value <= volume.value - sector else { throw .outside }
+    self.init(Sector(sector), count)
   }
   public var end: Sector { start + count }
   public var bytes: UInt64 { count.bytes }
@@ -78,6 +85,13 @@ public struct BlockRange: Hashable, Sendable {
     let last = end >= volumeEnd ? (end.value + 7) >> 3 : end.value >> 3
     return first < last ? first..<last : first..<first
   }
+}
+
+/// Why what a peer has named is no range of the volume.
+public enum RangeFault: Error, Equatable {
+  case noWholeSectors
+  case tooLong
+  case outside
 }
 
 /// Number of a volume inside its resource, 0...65534.

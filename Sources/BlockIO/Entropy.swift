@@ -15,6 +15,13 @@ public enum Entropy {
     }
   }
 
+  public static func bytes(_ count: Int) -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+      fill(UnsafeMutableRawBufferPointer(buffer))
+      initialized = count
+    }
+  }
+
   public static func word() -> UInt64 {
     var word: UInt64 = 0
     withUnsafeMutableBytes(of: &word) { fill($0) }

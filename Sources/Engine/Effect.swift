@@ -95,6 +95,8 @@ public enum Effect: Equatable, Sendable {
   case send(SocketID, VolumeNumber, Packet, PayloadRef?, notify: WorkID?)
   /// HMAC of the message with the resource's shared secret; answered by `.signed`.
   case sign(WorkID, algorithm: String, message: [UInt8])
+  /// 64 bytes that nobody can guess; answered by `.challengeDrawn`.
+  case drawChallenge
 
   // The application.
   case answer(Ticket, DiskFault?)

@@ -34,6 +34,8 @@ public struct Engine: ~Copyable {
   /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
   var lookAgain = false
   var handlersCalled: UInt64 = 0
+  /// Numbers P_OUT_OF_SYNC.
+  var announcements: UInt64 = 0
   /// Digests of the peer that wait to be compared, by the request they belong to.
   var digests: [UInt64: [UInt8]] = [:]
   /// Counts resyncs: what belongs to an earlier one is not used.
@@ -43,12 +45,16 @@ public struct Engine: ~Copyable {
   var fencing = Fencing()
   /// Somebody has a volume open: this Primary cannot step down.
   var isOpen = false
+  var peerLines: PeerLines
 
   /// Requests of the peer under way at once; one that sends more breaks the protocol.
   static let maxPeerRequests = 4096
 
+  /// Requests and barriers that may wait behind a barrier. Every barrier of a node that keeps the protocol has a write before it.
+  static let maxWaiting = maxPeerRequests * 2
+
   /// Whoever reads the peer's data socket stops while this is false: a peer may send faster than disks write.
-  public var takesPeerRequests: Bool { peerRequests.hasRoom }
+  public var takesPeerRequests: Bool { peerRequests.hasRoom && inbound.waiting.count < Self.maxWaiting }
 
   public init(settings: ResourceSettings, random: SeededGenerator, at now: Instant) {
     self.settings = settings
@@ -59,6 +65,7 @@ public struct Engine: ~Copyable {
     reads = Slots(capacity: settings.maxRequests)
     flushes = Slots(capacity: settings.maxRequests)
     peerRequests = Slots(capacity: Self.maxPeerRequests)
+    peerLines = PeerLines(volumes: settings.volumes.count)
   }
 
   /// Handles one event; appends what is to be done to `effects`. `now` never goes back.
@@ -95,11 +102,15 @@ public struct Engine: ~Copyable {
     case .connected(let socket): connected(socket)
     case .connectFailed: connectFailed()
     case .accepted(let socket): accepted(socket)
-    case .packet(let socket, let volume, let packet, let payload): received(socket, volume, packet, payload)
+    case .packet(let socket, let volume, let packet, let payload):
+      peerLines.isSpeaking = true
+      received(socket, volume, packet, payload)
+      peerLines.isSpeaking = false
     case .violation(let socket, let violation): violated(socket, violation)
     case .socketClosed(let socket): socketClosed(socket)
     case .sent(let id): sent(id)
     case .signed(let id, let digest): signed(id, digest)
+    case .challengeDrawn(let bytes): challengeDrawn(bytes)
     case .handlerDone(let id, let exit): handlerDone(id, exit)
     case .command(let command, let reply): execute(command, reply)
     case .usageChanged(let open):
@@ -184,6 +195,7 @@ public struct Engine: ~Copyable {
     case .appWrite: appWriteSent(id.slot)
     case .peerRead, .resyncRead: replySent(id.slot)
     case .exchange: bitmapPacketSent(id.slot)
+    case .announcement: announcementSent(id.slot)
     default: preconditionFailure("sent answer to something that was not sent")
     }
   }
@@ -241,8 +253,16 @@ public struct Engine: ~Copyable {
   /// `r0/0` in log lines.
   func name(_ v: Int) -> String { "\(settings.name)/\(volumes[v].number.value)" }
 
-  mutating func log(_ text: String) { fx.append(.log(.info, text)) }
-  mutating func warn(_ text: String) { fx.append(.log(.warning, text)) }
+  mutating func log(_ text: String) { say(.info, text) }
+  mutating func warn(_ text: String) { say(.warning, text) }
+
+  private mutating func say(_ level: LogLevel, _ text: String) {
+    let (admitted, unsaid) = peerLines.admits(at: now)
+    if unsaid > 0 {
+      fx.append(.log(.warning, "\(settings.name): \(unsaid) more lines about what the peer sent were left out"))
+    }
+    if admitted { fx.append(.log(level, text)) }
+  }
 
   /// Exported size of a volume; 0 while it is not usable.
   public func exportedSize(_ number: VolumeNumber) -> SectorCount {

@@ -27,7 +27,7 @@ public struct WorkID: Hashable, Sendable {
     case appWrite, appRead, appFlush, peerWrite, peerRead, resyncRead, resyncWrite, epochFlush
     case checksum, verify
     case attach, superblock, activityLog, bitmapPage, bracket, move
-    case exchange, auth, handler
+    case exchange, announcement, auth, handler
   }
   public var kind: Kind
   public var slot: SlotID
@@ -118,6 +118,8 @@ public enum Event: Sendable {
   // Others.
   /// Answers `.sign`; empty when the algorithm is unknown.
   case signed(WorkID, [UInt8])
+  /// Answers `.drawChallenge`.
+  case challengeDrawn([UInt8])
   /// Answers `.handler`: exit status of the command, 127 when it could not be started.
   case handlerDone(WorkID, exit: Int32)
   case command(Command, ReplyTo)

@@ -10,8 +10,6 @@ struct PacketBody {
 
   /// Longest discard or write-zeroes; the limit of the kernel's receiver, whatever features are agreed.
   static let longestRange: UInt32 = 128 << 20
-  /// Longest block that can be asked for.
-  static let longestRequest: UInt32 = 1 << 20
 
   func packet(
     from bytes: RawSpan, at offset: Int, version: UInt32, features: FeatureFlags, integrityDigest: Int
@@ -29,13 +27,14 @@ struct PacketBody {
     case .outOfSync: .outOfSync(try descriptor(bytes, offset))
     case .deallocated: .deallocated(try descriptor(bytes, offset))
 
-    case .dataRequest: .dataRequest(try request(bytes, offset))
-    case .resyncRequest: .resyncRequest(try request(bytes, offset))
-    case .thinRequest: .thinRequest(try request(bytes, offset))
-    case .verifyRequest: .verifyRequest(try request(bytes, offset))
+    case .dataRequest: .dataRequest(try request(bytes, offset, version))
+    case .resyncRequest: .resyncRequest(try request(bytes, offset, version))
+    case .thinRequest: .thinRequest(try request(bytes, offset, version))
+    case .verifyRequest: .verifyRequest(try request(bytes, offset, version))
     case .checksumRequest:
-      .checksumRequest(try request(bytes, offset), digest: tail(bytes, offset, from: BlockRequest.size))
-    case .verifyReply: .verifyReply(try request(bytes, offset), digest: tail(bytes, offset, from: BlockRequest.size))
+      .checksumRequest(try request(bytes, offset, version), digest: tail(bytes, offset, from: BlockRequest.size))
+    case .verifyReply:
+      .verifyReply(try request(bytes, offset, version), digest: tail(bytes, offset, from: BlockRequest.size))
     case .bitmap: .bitmap(try words(bytes, offset))
     case .compressedBitmap: .compressedBitmap(tail(bytes, offset, from: 0))
 
@@ -103,9 +102,13 @@ struct PacketBody {
     return header
   }
 
-  private func request(_ bytes: RawSpan, _ offset: Int) throws(ProtocolViolation) -> BlockRequest {
+  /// Nobody may ask for more than one packet of the agreed version can carry back.
+  private func request(
+    _ bytes: RawSpan, _ offset: Int, _ version: UInt32
+  ) throws(ProtocolViolation) -> BlockRequest {
     let request: BlockRequest = bytes.layout(at: offset)
-    guard request.size > 0, request.size % 512 == 0, request.size <= Self.longestRequest else {
+    guard request.size > 0, request.size % 512 == 0, Int(request.size) <= PacketRow.longestBlock(version: version)
+    else {
       throw bad("a size of \(request.size) bytes")
     }
     return request

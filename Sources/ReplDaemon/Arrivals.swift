@@ -75,8 +75,10 @@ extension Reactor {
 
   /// Everything a peer socket has to say.
   mutating func pump(_ place: Int) {
+    // Once for all that lies here: what it sets off is no more than it is itself.
+    let isBackedUp = peers.isBackedUpElsewhere(place)
     while peers.sockets.contains(place),
-      let arrival = peers.sockets[place].next(&pool, hasRoom: engine.takesPeerRequests)
+      let arrival = peers.sockets[place].next(&pool, hasRoom: engine.takesPeerRequests && !isBackedUp)
     {
       let id = peers.sockets[place].id
       switch arrival {

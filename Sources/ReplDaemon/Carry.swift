@@ -58,6 +58,8 @@ extension Reactor {
     case .announced(let volume, let traits):
       exports.announce(volume, traits)
       stateMoved = true
+    case .drawChallenge: inbox.append(.challengeDrawn(Entropy.bytes(64)))
+
     case .resized(let volume, let size):
       exports.resize(volume, size)
       stateMoved = true

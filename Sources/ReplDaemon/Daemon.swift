@@ -137,7 +137,7 @@ enum Daemon {
       peers: PeerTable(
         own: own, peer: peer,
         options: SocketOptions(sendBuffer: net?.sndbufSize ?? 0, receiveBuffer: net?.rcvbufSize ?? 0),
-        patience: net?.connectInt ?? .seconds(10)),
+        patience: net?.connectInt ?? .seconds(10), volumes: hosted.volumes.count),
       exports: exports, control: control,
       handlers: Handlers(hosted, configuration: read.mainFile),
       signals: signals, lock: lock,

@@ -13,6 +13,7 @@ struct SendQueue: ~Copyable {
     var payload: PayloadRef?
     /// Whom to tell when the bytes have left.
     var notify: WorkID?
+    var isAnswer: Bool
     var bytes: Int { headBytes + Int(payload?.bytes ?? 0) }
   }
 
@@ -30,6 +31,8 @@ struct SendQueue: ~Copyable {
   /// Bytes of the first entry that have left.
   private var begun = 0
   private(set) var isSending = false
+  /// Bytes of answers that have not left.
+  private(set) var answerBytes = 0
 
   init(chunkBytes: Int = 64 << 10, entries: Int = 64) {
     self.chunkBytes = chunkBytes
@@ -57,15 +60,18 @@ struct SendQueue: ~Copyable {
     return UnsafeMutableRawBufferPointer(start: chunks[last].base + chunks[last].used, count: bytes)
   }
 
-  /// Appends the head written last, `bytes` long, and what follows it.
-  mutating func put(headBytes: Int, payload: PayloadRef?, notify: WorkID?) {
+  /// Appends the head written last, `bytes` long, and what follows it. `isAnswer`: a packet of the peer has set it off, and nothing
+  /// but the reader of that peer's packets keeps it from being set off again and again.
+  mutating func put(headBytes: Int, payload: PayloadRef?, notify: WorkID?, isAnswer: Bool = false) {
+    if isAnswer { answerBytes += headBytes }
     var place = UnsafeMutableRawPointer(bitPattern: 1)!
     if headBytes > 0 {
       let last = chunks.count - 1
       place = chunks[last].base + chunks[last].used
       chunks[last].used += headBytes
     }
-    entries.append(Entry(head: place, headBytes: headBytes, payload: payload, notify: notify))
+    entries.append(
+      Entry(head: place, headBytes: headBytes, payload: payload, notify: notify, isAnswer: isAnswer))
   }
 
   /// Starts a send of what waits, unless one is under way.
@@ -114,6 +120,7 @@ struct SendQueue: ~Copyable {
 
   private mutating func pop() -> Entry? {
     guard let entry = entries.popFirst() else { return nil }
+    if entry.isAnswer { answerBytes -= entry.headBytes }
     var bytes = entry.headBytes
     while bytes > 0 {
       let taken = min(bytes, chunks[0].used - chunks[0].left)

@@ -4,7 +4,8 @@ import Base
 
 enum Kind: UInt8 {
   // One node
-  case diskDone, metaDone, diskOpened, diskRefused, diskClosed, diskMeasured, sent, handlerDone, signed, connected,
+  case diskDone, metaDone, diskOpened, diskRefused, diskClosed, diskMeasured, sent, handlerDone, signed, drawn,
+    connected,
     connectFailed
   case accepted, socketClosed, boot
   // The world

@@ -55,6 +55,7 @@ enum Trace {
     case .socketClosed(let socket): "socket \(socket.raw) closed"
     case .sent(let id): "sent \(work(id))"
     case .signed(let id, _): "signed \(work(id))"
+    case .challengeDrawn: "challenge drawn"
     case .handlerDone(let id, let exit): "handler \(work(id)) ended with \(exit)"
     case .command(let command, _): "command \(self.command(command))"
     case .usageChanged(let isOpen): isOpen ? "a volume is open" : "no volume is open"
@@ -85,6 +86,7 @@ enum Trace {
     case .send(let socket, let v, let packet, let payload, let notify):
       "send on \(socket.raw) \(self.packet(packet)) volume \(v.value)\(payload.map { " payload \($0.page)" } ?? "")"
         + (notify.map { " \(work($0))" } ?? "")
+    case .drawChallenge: "draw a challenge"
     case .sign(let id, let algorithm, _): "sign with \(algorithm) \(work(id))"
     case .answer(let ticket, let fault): "answer \(ticket.raw & 0xffff_ffff) \(self.fault(fault))"
     case .copy(let from, let to): "copy payload \(from.page) to \(to.page)"

@@ -34,6 +34,7 @@ extension World {
     case .sign(let id, let algorithm, let message):
       ledger.add(n, id, World.digest(algorithm, message))
       plan(.signed, at: now + 2_000 + random.below(5_000), on: n, id)
+    case .drawChallenge: plan(.drawn, after: 0, on: n)
     case .resized(let volume, let size): exportWasAnnounced(n, nodes[n].volumeIndex(volume), size)
     case .metadataPlaced: break
     case .announced(let volume, let traits): nodes[n].announce(traits, of: nodes[n].volumeIndex(volume))
@@ -49,6 +50,12 @@ extension World {
       nodes[n].forgetView()
       stateChanged(n)
     }
+  }
+
+  /// 64 bytes that differ from node to node and from time to time.
+  static func challenge(of n: Int, at now: UInt64) -> [UInt8] {
+    var random = SeededGenerator(seed: now << 1 | UInt64(n))
+    return (0..<64).map { _ in UInt8(truncatingIfNeeded: random.next()) }
   }
 
   /// A stand-in for HMAC: equal messages, equal digests.

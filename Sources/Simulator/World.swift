@@ -211,6 +211,7 @@ public final class World {
       nodes[n].handlersUnderWay -= 1
       feed(n, .handlerDone(work(it), exit: exit))
     case .signed: feed(n, .signed(work(it), ledger.takeDigest(n, work(it))))
+    case .drawn: feed(n, .challengeDrawn(World.challenge(of: n, at: now)))
     case .connected: connectionStands(n, Int(it.argument))
     case .connectFailed:
       nodes[n].isConnecting = false

@@ -29,6 +29,24 @@ import Testing
   #expect(SectorCount(9).bits == 2)
 }
 
+@Test func `a range that a peer names is whole sectors inside of the volume, or none`() throws {
+  let volume = SectorCount(1000)
+  func fault(_ sector: UInt64, _ bytes: UInt32, _ longest: UInt32 = 1 << 20) -> RangeFault? {
+    do throws(RangeFault) {
+      let range = try BlockRange(named: sector, bytes: bytes, in: volume, longest: longest)
+      #expect(range == BlockRange(Sector(sector), SectorCount(bytes: UInt64(bytes))))
+      return nil
+    } catch {
+      return error
+    }
+  }
+  #expect(fault(0, 512) == nil && fault(999, 512) == nil && fault(992, 4096) == nil)
+  #expect(fault(1000, 512) == .outside && fault(993, 4096) == .outside)
+  for sector in [.max, .max - 7, .max - 8, 1 << 63, 1 << 55] as [UInt64] { #expect(fault(sector, 4096) == .outside) }
+  #expect(fault(0, 0) == .noWholeSectors && fault(0, 100) == .noWholeSectors && fault(0, .max) == .noWholeSectors)
+  #expect(fault(0, 8192, 4096) == .tooLong && fault(.max, .max - 511) == .tooLong)
+}
+
 @Test func `time does not go below zero`() {
   let early = Instant(nanoseconds: 5)
   let late = early + .milliseconds(2)

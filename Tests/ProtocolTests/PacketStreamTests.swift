@@ -244,6 +244,26 @@ struct PacketStreamTests {
     }
   }
 
+  @Test("nobody asks for more than one packet of the agreed version carries", arguments: [86, 94, 95, 99, 100, 101])
+  func requestsByVersion(_ version: UInt32) throws {
+    let most = UInt32(PacketRow.longestBlock(version: version))
+    let stream = PacketStream.agreed(.data, version: version)
+    for size in [512, most] {
+      let request = Packet.dataRequest(BlockRequest(sector: 0, blockID: 1, size: size))
+      #expect(try stream.only(request.encoded(version: version)).packet == request)
+      // And the answer has a header that can tell its length.
+      let answer = Packet.dataReply(DataHeader()).encoded(version: version, payload: Int(size))
+      #expect(try stream.only(answer).payload == Int(size))
+    }
+    for make in [Packet.dataRequest, Packet.resyncRequest, Packet.verifyRequest] as [(BlockRequest) -> Packet] {
+      let request = make(BlockRequest(sector: 0, blockID: 1, size: most + 512)).encoded(version: version)
+      guard case .badField = violation(stream, request) else {
+        Issue.record("\(most + 512) bytes at version \(version)")
+        continue
+      }
+    }
+  }
+
   @Test("names end with a NUL and hold printable characters")
   func names() throws {
     var offer = ProtocolOffer()

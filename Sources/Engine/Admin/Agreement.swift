@@ -184,15 +184,18 @@ extension Engine {
     if mask & PackedState.connectionMask != 0 {
       switch request.value.connection {
       case .startingSyncT:
-        if state.isSyncing || state.isVerifying { return -8 }
+        if state.conn != .connected { return -8 }
         if state.disk != .upToDate { return -2 }
+        if state.peerDisk < .inconsistent { return -4 }
       case .startingSyncS:
-        if state.isSyncing || state.isVerifying { return -8 }
+        if state.conn != .connected { return -8 }
         if state.peerDisk != .upToDate { return -2 }
         if state.disk < .inconsistent { return -4 }
+        // What the application here uses is not replaced because another node wants it.
+        if role == .primary, state.disk > .inconsistent { return -12 }
       case .verifyS:
         if digest(link.verifyAlgorithm) == nil { return -14 }
-        if state.isSyncing || state.isVerifying { return -8 }
+        if state.conn != .connected { return -8 }
         if state.disk != .upToDate || state.peerDisk != .upToDate { return -2 }
       default: break
       }
@@ -207,6 +210,7 @@ extension Engine {
       if mask & PackedState.roleMask != 0 { $0.peerRole = request.value.role }
       if mask & PackedState.diskMask != 0 { $0.peerDisk = request.value.disk }
     }
+    if mask & PackedState.roleMask != 0, request.value.role == .primary { link.mayWrite = true }
     if mask & PackedState.roleMask != 0, request.value.role == .primary, wasInconsistent {
       volumes[v].compareAgain = true
     }

@@ -75,6 +75,12 @@ extension Engine {
       }
       v += 1
     }
+    // The peer has said so while it was asked: one of the two has to wait.
+    for v in 0..<volumes.count where volumes[v].state.peerRole == .primary {
+      pending = .none
+      refusePromotion(takeChange(), -1)
+      return
+    }
     becomePrimary()
   }
 

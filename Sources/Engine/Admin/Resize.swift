@@ -264,7 +264,7 @@ extension Engine {
       return
     }
     log("\(name(v)): Resync of new storage after online grow")
-    let isSource = role != state.peerRole ? role == .primary : link.resolveConflicts
+    let isSource = role == .primary || (state.peerRole != .primary && link.resolveConflicts)
     isSource ? startGrownSource(v) : startGrownTarget(v, canBeUndone: true)
   }
 }

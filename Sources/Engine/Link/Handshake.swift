@@ -18,6 +18,7 @@ extension Engine {
     link.pingDeadline = nil
     link.pingTimer = now
     link.dataHeard = false
+    link.mayWrite = false
     link.phase = .greeting(.features(until: now + handshakeLimit))
     fx.append(.configure(data, PacketStream(socket: .data)))
     fx.append(
@@ -71,13 +72,19 @@ extension Engine {
       sendParameters()
       return
     }
-    var challenge: [UInt8] = []
-    for _ in 0..<8 {
-      let word = random.next()
-      for shift in 0..<8 { challenge.append(UInt8(truncatingIfNeeded: word >> UInt64(shift * 8))) }
-    }
-    link.phase = .greeting(.challenge(mine: challenge, until: now + handshakeLimit))
-    sendData(.authChallenge(challenge))
+    link.phase = .greeting(.challenge(mine: [], theirs: nil, until: now + handshakeLimit))
+    fx.append(.drawChallenge)
+  }
+
+  /// Ours, from whoever carries out effects: chance that this node's own generator makes can be worked out from other numbers
+  /// that it has given away, such as generation identifiers.
+  mutating func challengeDrawn(_ bytes: [UInt8]) {
+    precondition(bytes.count == 64, "a challenge has 64 bytes")
+    // Drawn for a connection that has ended, and another has its own by now.
+    guard case .greeting(.challenge(let mine, let theirs, let until)) = link.phase, mine.isEmpty else { return }
+    link.phase = .greeting(.challenge(mine: bytes, theirs: nil, until: until))
+    sendData(.authChallenge(bytes))
+    if let theirs { challengeReceived(theirs) }
   }
 
   mutating func configureData() {
@@ -99,10 +106,14 @@ extension Engine {
   }
 
   mutating func challengeReceived(_ theirs: [UInt8]) {
-    guard case .greeting(.challenge(let mine, _)) = link.phase else {
+    guard case .greeting(.challenge(let mine, let earlier, let until)) = link.phase, earlier == nil else {
       let why =
         "the peer wants to authenticate, this node has no shared secret: set cram-hmac-alg and shared-secret alike"
       settings.net.cramHMAC.isEmpty ? giveUpLink(why) : breakLink(.protocolError, "P_AUTH_CHALLENGE out of order")
+      return
+    }
+    if mine.isEmpty {
+      link.phase = .greeting(.challenge(mine: [], theirs: theirs, until: until))
       return
     }
     guard theirs.count >= 64, theirs.count <= 128, Array(theirs[0..<64]) != mine else {

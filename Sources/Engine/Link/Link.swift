@@ -26,7 +26,8 @@ struct Search {
 /// Both sockets stand, the parameters are not exchanged yet. One case per awaited packet.
 enum Greeting {
   case features(until: Instant)
-  case challenge(mine: [UInt8], until: Instant)
+  /// `mine` is empty until it is drawn; `theirs` came before that.
+  case challenge(mine: [UInt8], theirs: [UInt8]?, until: Instant)
   /// Waits for our own HMACs and for the peer's response.
   case response(Authentication, until: Instant)
 }
@@ -71,6 +72,8 @@ struct Link {
   /// As both nodes have them now: a connected peer may change them, and its word counts.
   var verifyAlgorithm = ""
   var checksumAlgorithm = ""
+  /// The peer asked to become Primary and was allowed to: a P_STATE that was on its way may still call it Secondary.
+  var mayWrite = false
   /// Counts connections: what belongs to an earlier one is not answered.
   var generation: UInt32 = 0
   /// One-shot options of `connect`.

@@ -8,9 +8,16 @@ extension Engine {
     link.dataHeard = false
   }
 
+  /// Waits for pings and all else at once: every volume has at most a few steps that wait for one.
+  static let maxPings = 1024
+
   /// `then` goes on when the peer has seen everything that was sent before.
   mutating func sendPing(_ then: Continuation, _ v: Int? = nil) {
     guard link.phase.isUp else { return }
+    guard waits.all.count < Self.maxPings else {
+      breakLink(.networkFailure, "\(Self.maxPings) pings without an answer")
+      return
+    }
     sendMeta(.ping)
     waits.add(.ping, v, then)
     if link.pingDeadline == nil { link.pingDeadline = now + settings.net.pingTimeout }

@@ -40,6 +40,11 @@ extension Engine {
     let old = volumes[v].state
     if old.conn <= .tearDown { return }
     let theirConn = packed.connection ?? .connected
+    if let wrong = contradiction(v, packed, theirConn) {
+      breakLink(.protocolError, "P_STATE of \(name(v)): \(wrong)")
+      return
+    }
+    if packed.role == .primary { link.mayWrite = false }
     var disk = packed.disk
     if disk == .negotiating {
       disk = volumes[v].peerGenerations?.flags.contains(.inconsistent) == true ? .inconsistent : .consistent
@@ -152,6 +157,27 @@ extension Engine {
     }
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
     lookAgain = true
+  }
+
+  /// Why the peer's word cannot be true; nil: it can. Law: a Primary's UpToDate data, or any that were compared, are never given up
+  /// for a P_STATE alone.
+  private func contradiction(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> String? {
+    let old = volumes[v].state
+    if packed.disk >= .negotiating, volumes[v].peerGenerations == nil {
+      return "a disk that is \(packed.disk.name), and no P_UUIDS before it"
+    }
+    if packed.role == .primary, role == .primary, old.conn >= .connected {
+      return "the peer is Primary, and so is this node"
+    }
+    if theirConn == .ahead, old.conn != .behind {
+      // A Primary whose peer cannot keep up: it goes on alone, and resyncs what it wrote meanwhile.
+      let isSource =
+        old.conn == .wfBitMapS || old.conn == .startingSyncS || old.conn == .syncSource || old.conn == .pausedSyncS
+      if role == .primary || packed.role != .primary || packed.disk != .upToDate || isSource {
+        return "Ahead, by a node that is \(packed.role.name) and \(packed.disk.name)"
+      }
+    }
+    return nil
   }
 
   /// Equal generations, and blocks that came into being on each node by itself (both nodes judge alike).

@@ -121,11 +121,7 @@ extension Engine {
 
   /// P_OUT_OF_SYNC: the peer wrote this without us.
   private mutating func announcedOutOfSync(_ v: Int, _ block: BlockDescriptor) {
-    guard isLegal(v, sector: block.sector, size: block.size, limit: 128 << 20) else {
-      breakLink(.protocolError, "P_OUT_OF_SYNC outside \(name(v))")
-      return
-    }
-    let range = BlockRange(start: block.sector, bytes: block.size)
+    guard let range = named(v, "P_OUT_OF_SYNC", block.sector, block.size, longest: Self.longestDiscard) else { return }
     if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
     markOvertaken(v, range)
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }

@@ -45,7 +45,7 @@ extension Engine {
     switch link.phase {
     case .down, .up: return nil
     case .resting(let until): return until
-    case .greeting(.features(let until)), .greeting(.challenge(_, let until)), .greeting(.response(_, let until)):
+    case .greeting(.features(let until)), .greeting(.challenge(_, _, let until)), .greeting(.response(_, let until)):
       return until
     case .searching(let search):
       var next = search.settled
@@ -65,7 +65,7 @@ extension Engine {
     switch link.phase {
     case .down, .up: break
     case .resting(let until): if now >= until { beginSearch() }
-    case .greeting(.features(let until)), .greeting(.challenge(_, let until)), .greeting(.response(_, let until)):
+    case .greeting(.features(let until)), .greeting(.challenge(_, _, let until)), .greeting(.response(_, let until)):
       if now >= until { breakLink(.networkFailure, "the peer did not go on with the handshake") }
     case .searching(var search):
       for one in search.undecided where now >= one.until { fx.append(.close(one.socket, afterSending: false)) }

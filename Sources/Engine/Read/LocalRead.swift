@@ -44,7 +44,7 @@ extension Engine {
   /// One request, or several where the agreed version carries less in one packet.
   private mutating func askPeer(_ id: SlotID) {
     let read = reads[id]
-    reads[id].pieces = 0
+    reads[id].asked = 0
     reads[id].pieceRefused = false
     var offset: UInt64 = 0
     while offset < read.range.bytes {
@@ -52,7 +52,7 @@ extension Engine {
       let request = BlockRequest(
         sector: read.range.start.value + offset >> 9, blockID: id.raw, size: UInt32(bytes))
       fx.append(.send(link.data!, volumes[read.volume].number, .dataRequest(request), nil, notify: nil))
-      reads[id].pieces += 1
+      reads[id].asked |= 1 << (offset / UInt64(longestBlock))
       offset += bytes
     }
   }
@@ -80,7 +80,7 @@ extension Engine {
   /// P_DATA_REPLY.
   mutating func dataReplied(_ v: Int, _ head: DataHeader, _ payload: PayloadRef?) {
     let id = SlotID(raw: head.blockID)
-    guard let payload, isOurRead(v, id, head.sector, payload.bytes) else {
+    guard let payload, takePiece(v, id, head.sector, payload.bytes) else {
       if let payload { fx.append(.giveBack(payload)) }
       breakLink(.protocolError, "answer to a read that is not under way (sector \(head.sector))")
       return
@@ -94,17 +94,21 @@ extension Engine {
     pieceAnswered(id)
   }
 
-  /// A whole number of pages from its start, and inside of it.
-  private func isOurRead(_ v: Int, _ id: SlotID, _ sector: UInt64, _ bytes: UInt32) -> Bool {
+  /// One of the pieces that were asked for, with the bytes that it has (nil: a refusal may not say), and not answered before.
+  private mutating func takePiece(_ v: Int, _ id: SlotID, _ sector: UInt64, _ bytes: UInt32?) -> Bool {
     guard reads.contains(id), reads[id].remote, reads[id].volume == v else { return false }
     let range = reads[id].range
-    return sector >= range.start.value && (sector - range.start.value) % 8 == 0
-      && sector + UInt64(bytes) >> 9 <= range.end.value
+    guard sector >= range.start.value, sector < range.end.value else { return false }
+    let offset = (sector - range.start.value) << 9
+    let piece = offset / UInt64(longestBlock)
+    guard offset % UInt64(longestBlock) == 0, reads[id].asked & 1 << piece != 0 else { return false }
+    if let bytes, UInt64(bytes) != min(UInt64(longestBlock), range.bytes - offset) { return false }
+    reads[id].asked &= ~(1 << piece)
+    return true
   }
 
   private mutating func pieceAnswered(_ id: SlotID) {
-    reads[id].pieces -= 1
-    if reads[id].pieces > 0 { return }
+    if reads[id].asked != 0 { return }
     if reads[id].pieceRefused {
       retryRead(id)
     } else {
@@ -116,7 +120,7 @@ extension Engine {
   /// P_NEG_DREPLY.
   mutating func dataRefused(_ v: Int, _ ack: BlockAck) {
     let id = SlotID(raw: ack.blockID)
-    guard reads.contains(id), reads[id].remote, reads[id].volume == v else {
+    guard takePiece(v, id, ack.sector, nil) else {
       breakLink(.networkFailure, "negative answer to a read that is not under way")
       return
     }

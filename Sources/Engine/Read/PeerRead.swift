@@ -4,19 +4,23 @@ import Protocol
 
 extension Engine {
   mutating func peerReads(_ v: Int, _ request: BlockRequest, _ buffer: PayloadRef?) {
-    guard let buffer, isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20) else {
-      if let buffer { fx.append(.giveBack(buffer)) }
-      breakLink(.protocolError, "read of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
-      return
-    }
-    guard hasRoomForPeer(buffer) else { return }
-    let range = BlockRange(start: request.sector, bytes: request.size)
+    guard let range = named(v, "a read", request.sector, request.size, longest: longestBlock, buffer),
+      let buffer = whole(buffer, range), hasRoomForPeer(buffer)
+    else { return }
     let id = peerRequests.insert(
       PeerRequest(
         kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation))
     volumes[v].unacked += 1
     readInTurn(v, id)
+  }
+
+  /// The buffer that the reactor adds to a request. nil: there is none of that size, and the connection has ended for it.
+  mutating func whole(_ buffer: PayloadRef?, _ range: BlockRange) -> PayloadRef? {
+    if let buffer, UInt64(buffer.bytes) == range.bytes { return buffer }
+    if let buffer { fx.append(.giveBack(buffer)) }
+    breakLink(.protocolError, "a request of \(range.bytes) bytes without a buffer for its answer")
+    return nil
   }
 
   /// It passes no write that came before it, also none that waits behind a barrier: with protocols A and B the

@@ -26,7 +26,13 @@ extension Engine {
   }
 
   private mutating func sendBitmap(_ v: Int) {
-    guard volumes[v].exchange.sender != nil, volumes[v].exchange.underWay == 0, let data = link.data else { return }
+    guard let sender = volumes[v].exchange.sender, volumes[v].exchange.underWay == 0, let data = link.data else {
+      return
+    }
+    guard volumes[v].isAttached, sender.bits == volumes[v].backing.bitmap.bits else {
+      breakLink(.protocolError, "the size of \(name(v)) changed while bitmaps were exchanged")
+      return
+    }
     beginPatience(v)
     let useRLE = settings.net.useRLE && link.version >= 90
     for round in 0..<16 {
@@ -74,7 +80,10 @@ extension Engine {
   /// P_BITMAP, P_COMPRESSED_BITMAP: the union of both bitmaps.
   mutating func bitmapReceived(_ v: Int, _ packet: Packet) {
     let conn = volumes[v].state.conn
-    guard conn == .wfBitMapS || conn == .wfBitMapT, volumes[v].exchange.receiver != nil, volumes[v].isAttached else {
+    guard conn == .wfBitMapS || conn == .wfBitMapT, volumes[v].isAttached,
+      // As many bits as there were at the start: the volume may have grown since.
+      volumes[v].exchange.receiver?.bits == volumes[v].backing.bitmap.bits
+    else {
       breakLink(.protocolError, "\(packet.name) in state \(conn.name)")
       return
     }

@@ -31,17 +31,13 @@ extension Engine {
   mutating func resyncRequested(
     _ v: Int, _ request: BlockRequest, _ buffer: PayloadRef?, _ kind: PeerRequest.Kind, digest: [UInt8] = []
   ) {
-    guard let buffer, isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20) else {
-      if let buffer { fx.append(.giveBack(buffer)) }
-      breakLink(
-        .protocolError, "resync request of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
-      return
-    }
-    guard hasRoomForPeer(buffer) else { return }
+    guard let range = named(v, "a resync request", request.sector, request.size, longest: longestBlock, buffer),
+      let buffer = whole(buffer, range), hasRoomForPeer(buffer)
+    else { return }
     let id = peerRequests.insert(
       PeerRequest(
-        kind: kind, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
-        blockID: request.blockID, flags: [], payload: buffer, connection: link.generation))
+        kind: kind, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
+        connection: link.generation))
     if !digest.isEmpty { digests[id.raw] = digest }
     volumes[v].unacked += 1
     volumes[v].resync.patience = nil
@@ -135,17 +131,18 @@ extension Engine {
 
   /// P_RS_WRITE_ACK of a resync block, P_RS_IS_IN_SYNC.
   mutating func resyncAcked(_ v: Int, _ ack: BlockAck) {
-    guard isLegal(v, sector: ack.sector, size: ack.size, limit: 128 << 20) else {
-      breakLink(.networkFailure, "resync ack outside \(name(v))")
-      return
-    }
-    clearBits(v, BlockRange(start: ack.sector, bytes: ack.size))
-    confirmed(v, ack)
+    let range = named(
+      v, "a resync ack", ack.sector, ack.size, longest: Self.longestDiscard, breaking: .networkFailure)
+    guard let range else { return }
+    // Of a resync that has ended: what was marked since is not what was written there.
+    guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS else { return }
+    clearBits(v, range)
+    confirmed(v, range)
     resyncProgressed(v)
   }
 
-  private mutating func confirmed(_ v: Int, _ ack: BlockAck) {
-    volumes[v].resync.unconfirmed -= min(volumes[v].resync.unconfirmed, SectorCount(bytes: UInt64(ack.size)).bits)
+  private mutating func confirmed(_ v: Int, _ range: BlockRange) {
+    volumes[v].resync.unconfirmed -= min(volumes[v].resync.unconfirmed, range.count.bits)
   }
 
   /// The target may have all that it lacks, and call itself UpToDate by now: what it said last tells nothing.
@@ -157,13 +154,12 @@ extension Engine {
 
   /// P_NEG_ACK of a resync block: the target could not write it.
   mutating func resyncWriteRefused(_ v: Int, _ ack: BlockAck) {
-    guard isLegal(v, sector: ack.sector, size: ack.size, limit: 128 << 20) else {
-      breakLink(.networkFailure, "negative resync ack outside \(name(v))")
-      return
-    }
+    let range = named(
+      v, "a negative resync ack", ack.sector, ack.size, longest: Self.longestDiscard, breaking: .networkFailure)
+    guard let range else { return }
     if !volumes[v].state.isSyncing { return }
-    volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
-    confirmed(v, ack)
+    volumes[v].resync.failed += range.count.bits
+    confirmed(v, range)
     resyncProgressed(v)
   }
 

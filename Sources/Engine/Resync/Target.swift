@@ -11,7 +11,9 @@ extension Engine {
       volumes[v].earlySync = sync
       return
     }
-    guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk else {
+    guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk,
+      volumes[v].peerGenerations != nil
+    else {
       breakLink(.protocolError, "P_SYNC_UUID in state \(volumes[v].state.conn.name)")
       return
     }
@@ -269,7 +271,7 @@ extension Engine {
     guard let asked = takeAsked(v, ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
-    volumes[v].resync.failed += SectorCount(bytes: UInt64(ack.size)).bits
+    volumes[v].resync.failed += asked.range.count.bits
     askForBlocks(v)
     checkTargetEnd(v)
   }
@@ -323,7 +325,10 @@ extension Engine {
       sendState(v)
       return
     }
-    guard let peer = volumes[v].peerGenerations else { preconditionFailure("a resync without the peer's generations") }
+    guard let peer = volumes[v].peerGenerations else {
+      breakLink(.protocolError, "the end of a resync of \(name(v)) by a peer that has sent no P_UUIDS")
+      return
+    }
     volumes[v].resync.ending = .recording
     volumes[v].generations.finishAsTarget(peer: peer, primary: role == .primary)
     rememberOwnAsPeers(v)

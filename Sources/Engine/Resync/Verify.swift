@@ -179,9 +179,9 @@ extension Engine {
 
   /// P_OV_REQUEST.
   mutating func verifyRequested(_ v: Int, _ request: BlockRequest) {
-    guard isLegal(v, sector: request.sector, size: request.size, limit: 1 << 20), request.sector % 8 == 0 else {
-      breakLink(
-        .protocolError, "P_OV_REQUEST of \(request.size) bytes at sector \(request.sector) does not fit \(name(v))")
+    guard let range = named(v, "P_OV_REQUEST", request.sector, request.size, longest: longestBlock) else { return }
+    guard request.sector % 8 == 0 else {
+      breakLink(.protocolError, "P_OV_REQUEST at sector \(request.sector), where no block begins")
       return
     }
     guard hasRoomForPeer(nil) else { return }
@@ -191,19 +191,17 @@ extension Engine {
     }
     let id = peerRequests.insert(
       PeerRequest(
-        kind: .verifyRead, volume: v, range: BlockRange(start: request.sector, bytes: request.size),
-        blockID: request.blockID, flags: [], payload: nil, connection: link.generation))
+        kind: .verifyRead, volume: v, range: range, blockID: request.blockID, flags: [], payload: nil,
+        connection: link.generation))
     volumes[v].unacked += 1
     readInTurn(v, id)
   }
 
   /// P_OV_RESULT.
   mutating func verifyResulted(_ v: Int, _ ack: BlockAck) {
-    guard isLegal(v, sector: ack.sector, size: ack.size, limit: 1 << 20) else {
-      breakLink(.networkFailure, "P_OV_RESULT outside \(name(v))")
-      return
-    }
-    if ack.blockID == Self.outOfSyncMark { differs(v, BlockRange(start: ack.sector, bytes: ack.size)) }
+    let range = named(v, "P_OV_RESULT", ack.sector, ack.size, longest: longestBlock, breaking: .networkFailure)
+    guard let range else { return }
+    if ack.blockID == Self.outOfSyncMark { differs(v, range) }
     if volumes[v].state.conn == .verifyT { verified(v) }
   }
 

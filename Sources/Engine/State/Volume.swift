@@ -114,6 +114,8 @@ struct Volume: ~Copyable {
   /// Where the next verify begins: the last one was broken off here.
   var verifyFrom: UInt64 = 0
   var exchange = Exchange()
+  /// P_OUT_OF_SYNC on their way to the socket.
+  var announcing = 0
   var counters = VolumeCounters()
 
   init(_ settings: VolumeSettings, maxRequests: Int) {

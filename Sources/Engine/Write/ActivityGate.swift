@@ -11,7 +11,7 @@ struct Gate: ~Copyable {
   }
   private static let none = Int32(-1)
 
-  /// Below version 96: wait for the end of the bitmap exchange.
+  /// Wait for the end of the bitmap exchange, or until the peer reads.
   var exchanging = Queue<Parked>(capacity: 16)
   /// Wait for a free slot of the log, in order of arrival. Only the first asks for one, so that two requests never starve
   /// each other; nobody passes them.
@@ -114,10 +114,12 @@ extension Engine {
     }
   }
 
-  /// Below version 96 nothing can announce a write that falls between the two bitmaps: it waits for the exchange to end.
+  /// Below version 96 nothing can announce a write that falls between the two bitmaps: it waits for the exchange to end. From then on
+  /// it waits while the peer leaves too many announcements unread.
   private func waitsForBitmap(_ v: Int, _ one: Parked) -> Bool {
     if case .peer = one { return false }
-    return volumes[v].state.conn == .wfBitMapS && link.version < 96
+    return volumes[v].state.conn == .wfBitMapS
+      && (link.version < 96 || volumes[v].announcing >= Self.maxAnnouncements)
   }
 
   /// An exchange may have begun while it waited for the log.

@@ -30,20 +30,23 @@ extension Engine {
       breakLink(.protocolError, "barrier ack \(ack.handle) for \(ack.setSize) writes does not fit the oldest epoch")
       return
     }
+    // Looked at before anything is taken out: what stays in the log is marked when the connection ends.
+    for i in 0..<oldest.writes {
+      let write = writes[epochs.log[i]]
+      precondition(write.epoch == oldest.number, "transfer log out of order")
+      if write.legs.contains(.peer), write.wireProtocol != .a {
+        breakLink(.protocolError, "barrier ack before the ack of a write in its epoch")
+        return
+      }
+    }
     _ = epochs.closed.popFirst()
     epochs.lastProgress = now
     for _ in 0..<oldest.writes {
       guard let id = epochs.log.popFirst() else { preconditionFailure("an epoch with fewer writes than it has") }
-      precondition(writes[id].epoch == oldest.number, "transfer log out of order")
       if writes[id].legs.contains(.peer) {
         // Acked as a whole: protocol A has no other ack.
-        if writes[id].wireProtocol == .a {
-          peerLegDone(id)
-          if !writes.contains(id) { continue }
-        } else {
-          breakLink(.protocolError, "barrier ack before the ack of a write in its epoch")
-          return
-        }
+        peerLegDone(id)
+        if !writes.contains(id) { continue }
       }
       if !writes[id].marked { writes[id].peerHasIt = true }
       writes[id].legs.remove(.epoch)
@@ -186,6 +189,10 @@ extension Engine {
     let count = inbound.received
     inbound.received = 0
     if inbound.barrier != nil {
+      guard inbound.waiting.count < Self.maxWaiting else {
+        breakLink(.protocolError, "more than \(Self.maxWaiting) barriers and writes of the peer wait behind a barrier")
+        return
+      }
       inbound.waiting.append(.barrier(handle: handle, count: count))
       return
     }
@@ -193,14 +200,30 @@ extension Engine {
     advanceInbound()
   }
 
-  /// A write of the running epoch is complete, or a barrier has come.
+  /// A write of the running epoch is complete, or a barrier has come. What this sets off may end here, too: then the call that is
+  /// under way goes on, so that the stack does not grow with what waits.
   mutating func advanceInbound() {
-    guard let barrier = inbound.barrier, inbound.active == 0, inbound.flushing == 0 else { return }
+    if inbound.isAdvancing { return }
+    inbound.isAdvancing = true
+    while passBarrier(), let item = inbound.waiting.popFirst() {
+      switch item {
+      case .write(let id): admitPeerWrite(id)
+      case .read(let id): parkOrStart(peerRequests[id].volume, id)
+      case .barrier(let handle, let count): inbound.barrier = (handle, count)
+      }
+    }
+    inbound.isAdvancing = false
+  }
+
+  /// Acknowledges the barrier when what it stands for is complete and durable; false while something behind it has to wait.
+  private mutating func passBarrier() -> Bool {
+    guard let barrier = inbound.barrier else { return true }
+    guard inbound.active == 0, inbound.flushing == 0 else { return false }
     if inbound.unflushed != 0 {
       for v in 0..<volumes.count where inbound.unflushed & 1 << UInt64(v) != 0 {
         guard volumes[v].hasDisk else {
           lostUnflushed(v)
-          return
+          return false
         }
         inbound.flushing += 1
         volumes[v].ioInFlight += 1
@@ -208,19 +231,11 @@ extension Engine {
         fx.append(.disk(WorkID(kind: .epochFlush, slot: SlotID(raw: tag)), volumes[v].number, .flush))
       }
       inbound.unflushed = 0
-      if inbound.flushing > 0 { return }
+      if inbound.flushing > 0 { return false }
     }
     sendMeta(.barrierAck(BarrierAck(handle: barrier.handle, setSize: barrier.count)))
     inbound.barrier = nil
-    while inbound.barrier == nil, let item = inbound.waiting.popFirst() {
-      switch item {
-      case .write(let id): admitPeerWrite(id)
-      case .read(let id): parkOrStart(peerRequests[id].volume, id)
-      case .barrier(let handle, let count):
-        inbound.barrier = (handle, count)
-        advanceInbound()
-      }
-    }
+    return true
   }
 
   /// A disk has gone with acknowledged writes of the peer in its cache: let the peer mark them.

@@ -50,4 +50,6 @@ struct ReceiverEpochs: ~Copyable {
   var unflushed: UInt64 = 0
   /// Arrived behind the barrier.
   var waiting = Queue<Item>(capacity: 64)
+  /// `advanceInbound` is under way.
+  var isAdvancing = false
 }

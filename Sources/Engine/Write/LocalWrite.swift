@@ -115,13 +115,7 @@ extension Engine {
     } else {
       epochs.unreplicated = true
       mark(v, id)
-      if state.announcesOutOfSync {
-        fx.append(
-          .send(
-            link.data!, volumes[v].number,
-            .outOfSync(BlockDescriptor(sector: write.range.start.value, size: UInt32(write.range.bytes))), nil,
-            notify: nil))
-      }
+      if state.announcesOutOfSync { announceOutOfSync(v, write.range) }
     }
     if !toDisk { volumes[v].missedWrites = true }
     if toDisk {
@@ -141,6 +135,25 @@ extension Engine {
     if toPeer, link.wireProtocol == .a, !writes[id].asksForDiskAck, write.payload == nil { peerLegDone(id) }
   }
 
+  /// Announcements of one volume that may wait to be sent, while they come as fast as the application writes.
+  static let maxAnnouncements = 4096
+
+  private mutating func announceOutOfSync(_ v: Int, _ range: BlockRange) {
+    guard let data = link.data else { return }
+    volumes[v].announcing += 1
+    announcements &+= 1
+    fx.append(
+      .send(
+        data, volumes[v].number, .outOfSync(BlockDescriptor(sector: range.start.value, size: UInt32(range.bytes))), nil,
+        notify: WorkID(kind: .announcement, slot: SlotID(raw: announcements << 8 | UInt64(v)))))
+  }
+
+  mutating func announcementSent(_ tag: SlotID) {
+    let v = Int(tag.raw & 0xff)
+    volumes[v].announcing -= 1
+    if !volumes[v].gate.exchanging.isEmpty, volumes[v].announcing <= Self.maxAnnouncements / 2 { lookAgain = true }
+  }
+
   /// What one packet of this write may carry (wire spec 2.2, 7.1).
   func longestPacket(_ kind: WriteKind) -> UInt32 {
     if kind != .data { return link.features.contains(.writeSame) ? 128 << 20 : 4 << 20 }
@@ -156,7 +169,7 @@ extension Engine {
     var offset: UInt64 = 0
     while offset < write.range.bytes {
       let bytes = UInt32(min(longest, write.range.bytes - offset))
-      let part = BlockRange(start: write.range.start.value + offset >> 9, bytes: bytes)
+      let part = BlockRange(write.range.start + SectorCount(bytes: offset), SectorCount(bytes: UInt64(bytes)))
       let payload = write.payload.map { PayloadRef(page: $0.page + UInt32(offset >> 12), bytes: bytes) }
       offset += UInt64(bytes)
       let isLast = offset == write.range.bytes

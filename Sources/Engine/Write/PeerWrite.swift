@@ -7,19 +7,24 @@ import Protocol
 extension Engine {
   /// P_DATA, P_TRIM, P_ZEROES.
   mutating func peerWrote(_ v: Int, _ head: DataHeader, size: UInt32, _ kind: WriteKind, _ payload: PayloadRef?) {
-    let range = BlockRange(start: head.sector, bytes: size)
+    guard isWriter(v) else {
+      if let payload { fx.append(.giveBack(payload)) }
+      breakLink(
+        .protocolError,
+        "a write for \(name(v)) by the peer, which is "
+          + (role == .primary ? "not Primary while this node is" : volumes[v].state.peerRole.name))
+      return
+    }
     if kind == .data, size == 0 {
       // An old way to say "flush": counted, nothing to write.
-      inbound.received += 1
+      inbound.received &+= 1
       return
     }
-    guard isLegal(v, sector: head.sector, size: size, limit: kind == .data ? 1 << 20 : 128 << 20) else {
-      if let payload { fx.append(.giveBack(payload)) }
-      breakLink(.protocolError, "write of \(size) bytes at sector \(head.sector) does not fit \(name(v))")
+    let longest = kind == .data ? longestBlock : Self.longestDiscard
+    guard let range = named(v, "a write", head.sector, size, longest: longest, payload), hasRoomForPeer(payload) else {
       return
     }
-    guard hasRoomForPeer(payload) else { return }
-    inbound.received += 1
+    inbound.received &+= 1
     volumes[v].unacked += 1
     volumes[v].counters.received += range.count.value
     let id = peerRequests.insert(
@@ -58,10 +63,26 @@ extension Engine {
     return false
   }
 
-  /// Aligned, inside the volume, not too large.
-  func isLegal(_ v: Int, sector: UInt64, size: UInt32, limit: UInt32) -> Bool {
-    size > 0 && size % 512 == 0 && size <= limit && sector <= volumes[v].size.value
-      && sector + UInt64(size >> 9) <= volumes[v].size.value
+  /// Longest discard, write of zeroes or announcement.
+  static let longestDiscard: UInt32 = 128 << 20
+
+  /// The application runs on one node: only a peer that has said, or was allowed, that it is Primary writes here.
+  private func isWriter(_ v: Int) -> Bool {
+    role != .primary && (volumes[v].state.peerRole == .primary || link.mayWrite)
+  }
+
+  /// The range that a packet of the peer names. nil: it is none of the volume, and the connection has ended for it.
+  mutating func named(
+    _ v: Int, _ what: String, _ sector: UInt64, _ bytes: UInt32, longest: UInt32, _ payload: PayloadRef? = nil,
+    breaking reason: ConnectionState = .protocolError
+  ) -> BlockRange? {
+    do throws(RangeFault) {
+      return try BlockRange(named: sector, bytes: bytes, in: volumes[v].size, longest: longest)
+    } catch {
+      if let payload { fx.append(.giveBack(payload)) }
+      breakLink(reason, "\(what) of \(bytes) bytes at sector \(sector) does not fit \(name(v))")
+      return nil
+    }
   }
 
   mutating func admitPeerWrite(_ id: SlotID) {
@@ -152,7 +173,11 @@ extension Engine {
 
   private mutating func finishPeerWrite(_ v: Int, _ id: SlotID, fault: DiskFault?) {
     let request = peerRequests[id]
-    if request.connection == link.generation {
+    let current = request.connection == link.generation
+    if current {
+      // Counted first: what follows may end the connection, and with it all counts.
+      volumes[v].unacked -= 1
+      inbound.active -= 1
       if let fault {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
         if !fault.isRefusal { sendAck(v, id, { .negativeAck($0) }) }
@@ -160,15 +185,13 @@ extension Engine {
         if !isDurable(request) { inbound.unflushed |= 1 << UInt64(v) }
         acknowledge(v, id)
       }
-      volumes[v].unacked -= 1
-      inbound.active -= 1
     } else if volumes[v].isAttached {
       // Its connection has ended: whether the peer knows of it is open.
       _ = volumes[v].backing.bitmap.set(request.range.bitsTouched)
     }
-    let current = request.connection == link.generation
     releasePeerRequest(id)
-    if !current { return }
+    // What was acknowledged may have ended the connection.
+    if !current || request.connection != link.generation { return }
     if let fault, fault.isRefusal {
       // The disk stays, without this write: the connection pays, so that no ack and no barrier says otherwise.
       let bytes = request.range.bytes
@@ -283,12 +306,11 @@ extension Engine {
 
   mutating func writeRefused(_ v: Int, _ ack: BlockAck) {
     let id = SlotID(raw: ack.blockID)
-    let range = BlockRange(start: ack.sector, bytes: ack.size)
-    guard isLegal(v, sector: ack.sector, size: max(ack.size, 512), limit: 128 << 20) else {
-      breakLink(.networkFailure, "negative ack outside the volume")
-      return
-    }
-    if volumes[v].isAttached, range.count > .zero { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
+    // A diskless kernel names no size (K16).
+    let range = named(
+      v, "a negative ack", ack.sector, max(ack.size, 512), longest: Self.longestDiscard, breaking: .networkFailure)
+    guard let range else { return }
+    if volumes[v].isAttached, ack.size > 0 { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
     guard isOurWrite(v, ack), writes[id].legs.contains(.peer) else { return }
     mark(v, id)
     if !isLastPiece(id) { return }

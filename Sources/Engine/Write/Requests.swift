@@ -65,8 +65,8 @@ struct AppRead {
   let buffer: PayloadRef
   /// Waits for P_DATA_REPLY, else for the local disk.
   var remote: Bool
-  /// Requests to the peer that are not answered.
-  var pieces = 0
+  /// Requests to the peer that are not answered, by their position: at most 32 of 32 KiB.
+  var asked: UInt64 = 0
   var pieceRefused = false
   var tries = 0
 }

@@ -120,7 +120,7 @@ extension Session {
   private mutating func makePiece(_ now: Cut, bytes: UInt32, memory: PayloadRef?) {
     let id = now.request
     let command = requests[id].command
-    let range = BlockRange(start: now.offset >> 9, bytes: bytes)
+    let range = BlockRange(Sector(now.offset >> 9), SectorCount(bytes: UInt64(bytes)))
     let piece = pieces.insert(
       Piece(
         request: id, range: range, payloadBytes: memory?.bytes ?? 0, state: command == .write ? .receiving : .asked))

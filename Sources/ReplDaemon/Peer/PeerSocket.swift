@@ -1,8 +1,8 @@
 // One TCP connection to the peer. In: bytes to packets, payload straight into the pool (only what has arrived with its
 // header is copied). Out: headers encoded here, payload sent from where it lies. Laws: every `.send` that asked for it is
 // answered by `.sent`, sent or not; `.socketClosed` is the last word; a peer whose data have used up their share of the
-// pool, or of the engine's tables, is not read until the disk has taken some. It is read on while its own reading is what
-// we wait for: requests without memory for the answer wait aside.
+// pool, or of the engine's tables, is not read until the disk has taken some, nor one that leaves too many answers unread. It
+// is read on while its own reading is what we wait for: requests without memory for the answer wait aside.
 import Base
 import BlockIO
 import Engine
@@ -41,6 +41,8 @@ struct PeerSocket: ~Copyable {
   let socket: Socket
   let file: RingFile
   var phase: Phase
+  /// Bytes of answers that may wait to be sent; while there are more, what would set off more is not read.
+  let answerLimit: Int
   private var stream: PacketStream?
   /// Digests of the two directions, made ready.
   private var sending = Checker()
@@ -64,7 +66,8 @@ struct PeerSocket: ~Copyable {
   /// Has to be looked at when memory or room has come back.
   var waits: Bool { isStalled || !requests.isEmpty }
 
-  init(id: SocketID, socket: consuming Socket, file: RingFile, phase: Phase) {
+  init(id: SocketID, socket: consuming Socket, file: RingFile, phase: Phase, answerLimit: Int) {
+    self.answerLimit = answerLimit
     self.id = id
     self.socket = socket
     self.file = file
@@ -95,7 +98,7 @@ struct PeerSocket: ~Copyable {
     if digest > 0, let payload, let base = room.baseAddress {
       sending.digest(UnsafeRawBufferPointer(start: pool.pointer(to: payload), count: bytes), into: base + used)
     }
-    out.put(headBytes: used + digest, payload: payload, notify: notify)
+    out.put(headBytes: used + digest, payload: payload, notify: notify, isAnswer: packet.isAnswer)
   }
 
   mutating func close(afterSending: Bool, until: Instant) {
@@ -119,7 +122,10 @@ struct PeerSocket: ~Copyable {
 
   // MARK: What it has to say
 
-  /// The next thing to tell the engine; nil when there is none now. `hasRoom`: the engine takes requests of the peer.
+  var isBackedUp: Bool { out.answerBytes > answerLimit }
+
+  /// The next thing to tell the engine; nil when there is none now. `hasRoom`: the engine takes requests of the peer, and no other
+  /// socket is backed up by their answers.
   mutating func next(_ pool: inout Pool, hasRoom: Bool) -> Arrival? {
     while let entry = out.popSent() {
       if let id = entry.notify { return .sent(id) }
@@ -150,7 +156,7 @@ struct PeerSocket: ~Copyable {
     }
     while pending == nil {
       guard let stream, !isPaused, !staging.isEmpty else { return nil }
-      guard hasRoom || stream.socket != .data, !requests.isFull else {
+      guard hasRoom || stream.socket != .data, !requests.isFull, !isBackedUp else {
         isStalled = true
         return nil
       }

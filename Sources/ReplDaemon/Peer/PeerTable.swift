@@ -10,6 +10,7 @@ struct PeerTable: ~Copyable {
   var options: SocketOptions
   /// How long an attempt to connect may take.
   var patience: Interval
+  private let answerLimit: Int
 
   /// Two of a connection, those of a search, and those that end. A bit each in `awake`.
   static let socketsMax = 16
@@ -31,7 +32,13 @@ struct PeerTable: ~Copyable {
   /// Strangers were reported already.
   private var strangers = 0
 
-  init(own: SocketAddress, peer: SocketAddress, options: SocketOptions, patience: Interval) {
+  /// Answers that two nodes which keep the protocol owe each other at once: acks of all writes and requests under way, and for each
+  /// volume 1024 digests of a verify and 256 acks of a resync, or a round of its bitmap. More than that only a peer leaves unread
+  /// that does not read at all, so that two nodes never wait for each other here.
+  static func answerLimit(volumes: Int) -> Int { 512 << 10 + volumes * (128 << 10) }
+
+  init(own: SocketAddress, peer: SocketAddress, options: SocketOptions, patience: Interval, volumes: Int) {
+    answerLimit = PeerTable.answerLimit(volumes: volumes)
     self.own = own
     self.peer = peer
     self.options = options
@@ -47,6 +54,14 @@ struct PeerTable: ~Copyable {
   @inline(__always) func place(of id: SocketID) -> Int? {
     let place = Int(id.raw & 0xff)
     return sockets.contains(place) && sockets[place].id == id ? place : nil
+  }
+
+  /// Answers to what this socket brings wait on another one.
+  func isBackedUpElsewhere(_ place: Int) -> Bool {
+    for i in 0..<sockets.capacity where i != place && sockets.contains(i) && sockets[i].phase == .open {
+      if sockets[i].isBackedUp { return true }
+    }
+    return false
   }
 
   mutating func wake(_ place: Int) { awake |= 1 << UInt64(place) }
@@ -125,7 +140,7 @@ struct PeerTable: ~Copyable {
     let place = sockets.free
     let id = identify(place)
     let file = ring.register(socket.descriptor)
-    sockets.put(PeerSocket(id: id, socket: socket, file: file, phase: phase), at: place)
+    sockets.put(PeerSocket(id: id, socket: socket, file: file, phase: phase, answerLimit: answerLimit), at: place)
     return id
   }
 

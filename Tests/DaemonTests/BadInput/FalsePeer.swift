@@ -42,12 +42,41 @@ final class FalsePeer {
 
   func agree(minimum: UInt32 = 86, maximum: UInt32 = 101) throws {
     try data.send(bytes(.features(Features(minimum: minimum, maximum: maximum, flags: []))))
-    version = 101
+    version = min(maximum, 101)
+  }
+
+  /// The next packet of the node's data socket, without the payload that may follow.
+  func next() throws -> Packet {
+    let header = try data.receive(16)
+    let length = header[8..<12].reduce(0) { $0 << 8 | Int($1) }
+    let bytes = header + (try data.receive(length))
+    let stream = PacketStream(socket: .data, version: version, features: features)
+    guard case .packet(let packet, _, _, _) = try stream.next(bytes.span.bytes) else { throw WireEnded() }
+    return packet
+  }
+
+  /// As an equal of the node, which is Primary: what it says of its disk is what this peer says.
+  func introduceAsEqual(sectors: UInt64, withGenerations: Bool = true) throws {
+    try agree()
+    var own: GenerationIdentifiers?
+    while own == nil { if case .uuids(let slots) = try next() { own = slots } }
+    try data.send(bytes(.protocolOffer(ProtocolOffer())))
+    try data.send(bytes(.syncParameters(SyncParameters())))
+    var sizes = Sizes()
+    sizes.backing = sectors
+    sizes.current = sectors
+    try data.send(bytes(.sizes(sizes)))
+    if withGenerations, let own { try data.send(bytes(.uuids(own))) }
+    try data.send(
+      bytes(
+        .state(
+          PackedState(
+            role: .secondary, peer: .unknown, connection: .wfConnection, disk: .upToDate, peerDisk: .unknown))))
   }
 
   /// As a Secondary with a new disk of this size.
-  func introduce(sectors: UInt64) throws {
-    try agree()
+  func introduce(sectors: UInt64, version: UInt32 = 101) throws {
+    try agree(maximum: version)
     try data.send(bytes(.protocolOffer(ProtocolOffer())))
     try data.send(bytes(.syncParameters(SyncParameters())))
     var sizes = Sizes()

@@ -67,6 +67,29 @@ final class Wire {
     return got < 0 && errno == EAGAIN ? [] : nil
   }
 
+  /// Sends this again and again, whole, for so long, as fast as it is taken, and reads nothing. Returns how many bytes were taken;
+  /// the end of the connection ends it.
+  func flood(_ bytes: [UInt8], seconds: Double, meanwhile look: () throws -> Void) rethrows -> Int {
+    let end = ContinuousClock.now + .milliseconds(Int(seconds * 1000))
+    var taken = 0
+    var at = 0
+    while ContinuousClock.now < end {
+      let sent = bytes[at...].withUnsafeBytes {
+        Glibc.send(socket.descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
+      }
+      if sent > 0 {
+        taken += sent
+        at = (at + sent) % bytes.count
+      } else if errno == EAGAIN {
+        try look()
+        usleep(2000)
+      } else {
+        return taken
+      }
+    }
+    return taken
+  }
+
   func receive(_ count: Int) throws -> [UInt8] {
     while rest.count < count { try more() }
     defer { rest.removeFirst(count) }

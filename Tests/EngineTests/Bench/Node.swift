@@ -173,6 +173,9 @@ final class Node {
     case .sign(let id, let algorithm, let message):
       let digest = sign?(message) ?? fakeHMAC(algorithm, message)
       inbox.append(.event(.signed(id, digest)))
+    case .drawChallenge:
+      var random = SeededGenerator(seed: number() ^ seed << 32)
+      inbox.append(.event(.challengeDrawn((0..<64).map { _ in UInt8(truncatingIfNeeded: random.next()) })))
     case .answer(let ticket, let fault):
       if answers.updateValue(fault, forKey: ticket) != nil { Issue.record("\(name): \(ticket) answered twice") }
     case .copy(let from, let to): payloads[to.page] = payloads[from.page]
@@ -308,7 +311,8 @@ final class Node {
 
   func allocate(_ content: [UInt64], lent toEngine: Bool) -> PayloadRef {
     nextNumber += 1
-    let page = UInt32(nextNumber)
+    // Room for the parts of a payload, which are named by their own pages.
+    let page = UInt32(nextNumber) << 9
     payloads[page] = content
     if toEngine { lent.insert(page) }
     return PayloadRef(page: page, bytes: UInt32(content.count * 512))
