@@ -120,6 +120,7 @@ struct ResyncTests {
   func overtaken() throws {
     let bench = try target([0, 5])
     bench.say(.syncUUID(0x54))
+    bench.say(.state(bench.state(.primary, .syncSource, .upToDate, .inconsistent)))
     bench.node.holding = [.resyncWrite, .peerWrite]
     reply(bench, 0, 8)
     var head = DataHeader()
@@ -169,6 +170,7 @@ struct ResyncTests {
   func peerWrites() throws {
     let bench = try target([0, 5])
     bench.say(.syncUUID(0x54))
+    bench.say(.state(bench.state(.primary, .syncSource, .upToDate, .inconsistent)))
     bench.node.holding = [.resyncWrite]
     reply(bench, 0, 8, stamp: 1)
     var head = DataHeader()
