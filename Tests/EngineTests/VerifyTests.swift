@@ -16,6 +16,22 @@ struct VerifyTests {
 
   private let verify = Command.verify(.zero, start: nil, stop: nil)
 
+  @Test(
+    "towards a peer that cannot be told where to stop, all is compared and both end", arguments: [96, 100] as [UInt32])
+  func cannotStop(version: UInt32) throws {
+    let pair = try Pair(diskBytes: [4 << 20]) { settings, _ in
+      settings.net.verifyAlgorithm = "crc32c"
+      settings.net.maximumVersion = version
+    }
+    pair.synced()
+    pair.beta.disks[.zero]!.spoil(4000, 8, with: 99)
+    pair.order(.verify(.zero, start: nil, stop: Sector(800)), on: pair.alpha)
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    for node in pair.both { #expect(node.isOutOfSync(500)) }
+    #expect(pair.alpha.log.contains { $0.contains("cannot be told where to stop") })
+  }
+
   @Test("blocks that differ are marked on both and stay marked, on either side", arguments: [true, false])
   func finds(fromPrimary: Bool) throws {
     let pair = try pair()

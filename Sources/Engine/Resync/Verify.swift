@@ -52,7 +52,14 @@ extension Engine {
   mutating func verify(_ v: Int, start: Sector?, stop: Sector?, _ reply: ReplyTo) {
     let state = volumes[v].state
     let first = (start?.value ?? volumes[v].verifyFrom) & ~7
-    let end = min(stop?.value ?? volumes[v].size.value, volumes[v].size.value)
+    var end = volumes[v].size.value
+    if let stop, stop.value < end {
+      if verifyCanStop {
+        end = stop.value
+      } else if state.conn == .connected {
+        warn("\(name(v)): \(settings.peerName) cannot be told where to stop (version \(link.version)): all is compared")
+      }
+    }
     if digest(link.verifyAlgorithm) == nil, state.conn >= .connected {
       refuseChange(reply, -14, why: "verify-alg is \(unusable(link.verifyAlgorithm))")
     } else if state.conn < .connected {
@@ -87,6 +94,9 @@ extension Engine {
     beginVerify(v, start: start, stop: stop)
     askToVerify(v)
   }
+
+  /// The end in front of the end of the device is told by P_STATE: to a peer that takes it so.
+  private var verifyCanStop: Bool { link.version >= 97 && link.version != 100 }
 
   private mutating func beginVerify(_ v: Int, start: UInt64, stop: UInt64) {
     let blocks = (stop + 7) / 8 - start / 8
@@ -306,7 +316,7 @@ extension Engine {
     let found = volumes[v].verify.found
     change(v) { $0.conn = .connected }
     // It ends a peer that counts to the end of the device.
-    if wasSource, link.version >= 97, link.version != 100 { sendState(v) }
+    if wasSource, verifyCanStop { sendState(v) }
     if volumes[v].hasDisk { flushBitmap(v, lazy: true, then: .nothing) }
     if found > 0 { call(.outOfSync, v) }
   }
