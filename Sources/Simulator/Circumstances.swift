@@ -20,6 +20,21 @@ public struct Faults: OptionSet, Hashable, Sendable {
   /// Disk operations fail for a while.
   public static let diskError = Faults(rawValue: 32)
   public static let everything: Faults = [.kill, .powerCut, .linkCut, .reset, .slowDisk, .diskError]
+  // Since the second era.
+  /// A few operations of one kind fail, the others do not.
+  public static let singleErrors = Faults(rawValue: 64)
+  /// What is asked of a disk is not answered for seconds.
+  public static let stuckDisk = Faults(rawValue: 128)
+  /// A process gets no time for seconds, then all that has happened at once.
+  public static let stall = Faults(rawValue: 256)
+  /// Nothing passes in one direction.
+  public static let oneWayCut = Faults(rawValue: 512)
+  /// Lost packets of one direction of one connection are sent again: the other connection overtakes it.
+  public static let packetLoss = Faults(rawValue: 1024)
+  public static let slowLink = Faults(rawValue: 2048)
+  public static let all: Faults = [
+    .everything, .singleErrors, .stuckDisk, .stall, .oneWayCut, .packetLoss, .slowLink,
+  ]
 }
 
 /// What an administrator or a cluster manager does now and then.
@@ -42,6 +57,12 @@ public struct Actions: OptionSet, Hashable, Sendable {
   public static let everything: Actions = [
     .switchOver, .failOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense,
   ]
+  // Since the second era.
+  /// Every command of `Engine/Admin/Command.swift` at any moment, where a person would not destroy the only good copy.
+  public static let anything = Actions(rawValue: 1024)
+  /// A disk is replaced: blank, larger, or an old image of itself; attached while connected, or before.
+  public static let replaceDisk = Actions(rawValue: 2048)
+  public static let all: Actions = [.everything, .grow, .options, .anything, .replaceDisk]
 }
 
 /// A world that breaks a law, to prove that the laws are watched. Never in the engine.
@@ -75,6 +96,8 @@ public struct VolumeCircumstances: Sendable {
   public var slots: UInt32 = 1
   /// So many bytes each device grows by in the end.
   public var room: UInt64 = 0
+  /// The disks of the two nodes, where they differ.
+  public var apart: [NodeDisk] = []
   public init(bytes: UInt64) { deviceBytes = [bytes, bytes] }
 }
 
@@ -129,6 +152,12 @@ public struct Circumstances: Sendable {
   /// The disks start different and are made equal by a full resync.
   public var startsWithFullSync = false
   public var planted: PlantedFault?
+  /// Of the two nodes, where they differ.
+  public var options: [NodeOptions] = []
+  /// A round is over when so many faults were met; 0: faults come by the clock, and a round has its number of events.
+  public var faultsWanted = 0
+  /// The node whose packets are changed, repeated, reordered and left out on their way; nil: both are polite.
+  public var rude: Int?
   /// Check the engine's invariants once in so many events.
   public var invariantsEvery: UInt64 = 64
 
@@ -167,11 +196,11 @@ public struct Circumstances: Sendable {
   }
 
   /// What this seed is about.
-  public static func drawn(_ random: inout SeededGenerator) -> Circumstances {
+  public static func drawn(_ random: inout SeededGenerator, hasFewSlots: Bool = true) -> Circumstances {
     var all = Circumstances()
     all.hasten()
     let count = random.oneIn(4) ? 2 : 1
-    for _ in 0..<count { all.volumes.append(.drawn(&random, small: count > 1)) }
+    for _ in 0..<count { all.volumes.append(.drawn(&random, small: count > 1, hasFewSlots: hasFewSlots)) }
     all.wireProtocol = random.oneIn(5) ? (random.oneIn(2) ? .a : .b) : .c
     if random.oneIn(6) { all.maximumVersion[0] = 91 + UInt32(random.below(11)) }
     if random.oneIn(6) { all.maximumVersion[1] = 91 + UInt32(random.below(11)) }
@@ -214,19 +243,19 @@ public struct Circumstances: Sendable {
 }
 
 extension VolumeCircumstances {
-  static func drawn(_ random: inout SeededGenerator, small: Bool) -> VolumeCircumstances {
+  static func drawn(_ random: inout SeededGenerator, small: Bool, hasFewSlots: Bool) -> VolumeCircumstances {
     let mebibytes = random.oneIn(4) && !small ? 16 + random.below(385) : 2 + random.below(40)
     var one = VolumeCircumstances(bytes: mebibytes << 20)
     // Sizes that are no multiple of anything, and two nodes that differ.
     if random.oneIn(3) { one.deviceBytes[0] += random.below(2048) * 512 }
     one.deviceBytes[1] = random.oneIn(3) ? one.deviceBytes[0] + random.below(4096) * 512 : one.deviceBytes[0]
     one.format = random.oneIn(2) ? .v08 : .v09
-    if one.format == .v09, random.oneIn(3) { one.slots = 2 + UInt32(random.below(3)) }
+    if hasFewSlots, one.format == .v09, random.oneIn(3) { one.slots = 2 + UInt32(random.below(3)) }
     one.location = random.oneIn(4) ? .external : .internal
     one.logicalBlock = random.oneIn(5) ? 4096 : 512
     if one.logicalBlock == 4096 { for i in 0...1 { one.deviceBytes[i] = one.deviceBytes[i] / 4096 * 4096 } }
     // Few slots, and extents leave the log all the time: these volumes are small.
-    one.alExtents = random.oneIn(3) ? 1237 : random.oneIn(3) ? 67 : UInt32(4 + random.below(8))
+    one.alExtents = random.oneIn(3) ? 1237 : hasFewSlots ? random.oneIn(3) ? 67 : UInt32(4 + random.below(8)) : 67
     return one
   }
 }

@@ -86,6 +86,7 @@ extension World {
   func clientWakes() {
     client.wakes -= 1
     guard let n = client.node, !client.isStopping, nodes[n].isRunning else { return }
+    if nodes[n].stalledUntil > now { return wakeClient(after: nodes[n].stalledUntil - now) }
     let pattern = client.pattern
     if client.wakes + client.underWay >= 2 * pattern.depth { return }
     if client.underWay >= pattern.depth || client.free.isEmpty || !submit(n) {
@@ -99,7 +100,7 @@ extension World {
     let v = histories.count == 1 ? 0 : Int(random.below(UInt64(histories.count)))
     var size = Int(nodes[n].engine.exportedSize(nodes[n].settings.volumes[v].number).value)
     // The application stays where the volume was at first; what grows is looked at by itself.
-    if circumstances.volumes[v].room > 0 { size = min(size, histories[v].sectors) }
+    if mayGrow(v) { size = min(size, histories[v].sectors) }
     if size < 16 || histories[v].isFull { return false }
     if size > histories[v].sectors {
       breakLaw("\(name(n)) exports \(size) sectors, which the smaller disk does not have")
@@ -226,7 +227,7 @@ extension World {
     }
     let request = client.requests[i]
     note(ticket.raw)
-    if fault == nil { judge(request) } else { giveUp(request) }
+    if circumstances.rude == n { giveUp(request) } else if fault == nil { judge(request) } else { giveUp(request) }
     finish(i)
     client.answered += 1
     if client.node == n, !client.isStopping {

@@ -7,11 +7,14 @@ extension FakeDisk {
   /// A disk that create-md has just been run on.
   static func created(_ one: VolumeCircumstances, node: Int, original: Stamp, room: UInt64) -> FakeDisk {
     let data = one.deviceBytes[node]
-    let onOwnDevice = one.location != .internal
+    let own = one.disk(of: node)
+    let onOwnDevice = own.location != .internal
     let facts = DiskFacts(
-      dataBytes: data, metaBytes: onOwnDevice ? one.metaBytes : data, logicalBlock: one.logicalBlock, canDiscard: true)
+      dataBytes: data, metaBytes: onOwnDevice ? one.metaBytes : data, logicalBlock: own.logicalBlock,
+      canDiscard: own.canDiscard)
     do {
-      let placement = try Placement(location: one.location, deviceBytes: facts.metaBytes, peers: one.slots)
+      let placement = try Placement(
+        location: own.location, deviceBytes: facts.metaBytes, peers: own.format == .v09 ? one.slots : 1)
       let start = min(placement.superblockOffset, placement.bitmapOffset, placement.activityLogOffset)
       let end = max(
         placement.superblockOffset + 4096 + (onOwnDevice ? 0 : (room + 4095) / 4096 * 4096),
@@ -23,8 +26,8 @@ extension FakeDisk {
         isOnOneDevice: !onOwnDevice, original: original, room: room, hidden: Stamps.original(node))
       disk.logBlocks = disk.blocks(at: placement.activityLogOffset, placement.activityLogBytes)
       disk.bitmapBlocks = disk.blocks(at: placement.bitmapOffset, placement.bitmapAreaBytes)
-      var image = Superblock(creating: one.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))
-      if one.slots > 1 { image.peers[World.thirdNode].bitmapIndex = Int32(one.slots) - 1 }
+      var image = Superblock(creating: own.format, at: placement, deviceUUID: 0x1234_0000 + UInt64(node))
+      if own.format == .v09, one.slots > 1 { image.peers[World.thirdNode].bitmapIndex = Int32(one.slots) - 1 }
       disk.format { area in
         image.write(to: UnsafeMutableRawBufferPointer(rebasing: area[Int(placement.superblockOffset - start)...]))
         for block in disk.logBlocks {
@@ -62,6 +65,9 @@ extension FakeDisk {
     let first = Int((offset - metaStart) / 4096)
     return first..<first + Int(bytes / 4096)
   }
+
+  /// A device that cannot discard is written with zeroes.
+  var leftByDiscard: Stamp { facts.canDiscard ? Stamps.discarded : Stamps.zero }
 
   func isBitmap(_ block: Int) -> Bool { bitmapBlocks.contains(block) }
   func isLog(_ block: Int) -> Bool { logBlocks.contains(block) }

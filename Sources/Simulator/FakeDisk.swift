@@ -35,12 +35,13 @@ final class FakeDisk {
   /// Data and metadata share a cache when they share a device.
   private let dataCache: WriteCache
   private let metaCache: WriteCache
+  var isOnOneDevice: Bool { dataCache === metaCache }
   /// Bytes that a power cut leaves whole.
   private let sector: Int
 
   init(
     facts: DiskFacts, dataSectors: Int, metaStart: UInt64, metaBytes: Int, isOnOneDevice: Bool, original: Stamp,
-    room: UInt64, hidden: Stamp
+    room: UInt64, hidden: Stamp, reach: Int? = nil
   ) {
     self.facts = facts
     self.dataSectors = dataSectors
@@ -48,7 +49,7 @@ final class FakeDisk {
     sizes = [facts.dataBytes]
     self.metaStart = metaStart
     metaBlocks = metaBytes / 4096
-    let reach = room == 0 ? dataSectors : Int((facts.dataBytes + room) / 512)
+    let reach = reach ?? (room == 0 ? dataSectors : Int((facts.dataBytes + room) / 512))
     cache = StampMap(sectors: reach, fill: original)
     durable = StampMap(sectors: reach, fill: original)
     cache.fill(dataSectors, reach - dataSectors, with: hidden)

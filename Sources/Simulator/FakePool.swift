@@ -106,12 +106,12 @@ struct FakePool: ~Copyable {
     }
   }
 
-  /// Payloads that an owner holds.
-  func count(of owner: Owner) -> Int {
+  /// Payloads that an owner holds; `idle`: not counting those that a disk or a socket uses.
+  func count(of owner: Owner, idle: Bool = false) -> Int {
     var page = 0
     var found = 0
     while page < used {
-      if pages[page].owner == owner { found += 1 }
+      if pages[page].owner == owner, !idle || pages[page].uses == 0 { found += 1 }
       page += 1 << Int(pages[page].order)
     }
     return found

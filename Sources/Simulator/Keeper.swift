@@ -14,6 +14,7 @@ enum Step {
   case waitUntilIdle
   case command(Int, Command)
   case startClient(Int)
+  case replaceDisk(Int, Int, Replacement)
   /// After `down`: the process ends, and is started again later.
   case leave(Int)
 }
@@ -27,6 +28,17 @@ struct Keeper {
   /// This node lost its power while its disk was the one to trust.
   var lost = [false, false]
   var resyncs: [[Resyncing?]] = [[], []]
+  /// By node and volume: the disk is not the one that was there, and has not been good since.
+  var isReplaced: [[Bool]] = [[], []]
+  var roles = [Role.secondary, .secondary]
+  /// By volume: both nodes call each other UpToDate.
+  var isWhole: [Bool] = []
+  /// By volume: a verify has marked what differed then.
+  var hasMarks: [Bool] = []
+  /// Promotions that were asked of a Primary.
+  var asWasPrimary: Set<UInt64> = []
+  /// When a person last looked after a disk that does not come back by itself.
+  var lookedAfterDisk: UInt64 = 0
   /// Counts changes of state: a reason to look again.
   var changes = 0
   var procedure: [Step] = []
@@ -45,6 +57,9 @@ struct Keeper {
 
   mutating func prepare(_ volumes: Int) {
     truth = [Array(repeating: false, count: volumes), Array(repeating: false, count: volumes)]
+    isReplaced = truth
+    isWhole = Array(repeating: false, count: volumes)
+    hasMarks = isWhole
     resyncs = [Array(repeating: nil, count: volumes), Array(repeating: nil, count: volumes)]
   }
 
@@ -111,6 +126,7 @@ extension World {
   func command(_ n: Int, _ command: Command) -> ReplyTo {
     say(n, "repladm \(Trace.command(command))")
     let reply = commands.add(n, command, at: now)
+    if era >= .second, case .primary = command, nodes[n].isPrimary { keeper.asWasPrimary.insert(reply.raw) }
     feed(n, .command(command, reply))
     return reply
   }
@@ -123,7 +139,7 @@ extension World {
     note(reply.raw)
     if outcome == .done { politeEnd(command) }
     if case .primary(let force) = command, outcome == .done {
-      promotionDone(n, force: force)
+      if keeper.asWasPrimary.remove(reply.raw) == nil { promotionDone(n, force: force) }
       keeper.lost[n] = false
       // The other one's cache no longer matters: it will be a target.
       if !nodes[1 - n].isRunning { keeper.lost[1 - n] = false }
@@ -160,9 +176,14 @@ extension World {
   func operatorWakes() {
     let pace: UInt64 = keeper.isHealing ? 20_000_000 : 5_000_000
     schedule.add(.operate, at: now + pace + random.below(pace * 8))
+    if nodes.contains(where: { $0.stalledUntil > now }) { return }
+    if era >= .second { endSuspensions() }
     for pending in commands.pending where now - pending.since > 180_000_000_000 {
+      // A demotion waits for requests that an operator holds back.
+      if era >= .second, nodes[pending.node].view.isSuspended || nodes[pending.node].view.isFrozen { continue }
       return breakLaw("\(name(pending.node)) has not replied to \(Trace.command(pending.command)) for 180 s")
     }
+    if !keeper.isAbsent, !keeper.isHealing, actions.contains(.anything), random.oneIn(12) { commandOfAnyKind() }
     if keeper.isAbsent || runProcedure() { return }
     repair()
     if !keeper.procedure.isEmpty { return }
@@ -195,14 +216,21 @@ extension World {
         return
       }
     }
+    if era >= .second, demoteTheBlind() { return }
+    if era >= .second, keeper.isHealing || random.oneIn(8) {
+      for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
+    }
     for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) {
       let view = nodes[n].view
       let eager = keeper.isHealing || random.oneIn(8)
+      if view.isSuspended, !view.isFrozen, eager { command(n, .resumeIO) }
+      guard nodes[n].isRunning, !commands.isBusy(n) else { continue }
       if view.connection == .standAlone, eager { command(n, .connect(discardMyData: false)) }
       for v in view.volumes.indices where nodes[n].isRunning && !commands.isBusy(n) {
         let volume = nodes[n].view.volumes[v]
         if volume.disk == .diskless, eager, !nodes[n].disks[v].broken { command(n, .attach(volume.number)) }
         if volume.userPaused, eager { command(n, .resumeSync(volume.number)) }
+        if era >= .second, eager, nodes[n].isRunning, needsAttachAgain(n, v) { return attachAgain(n, v) }
       }
     }
   }
@@ -239,7 +267,7 @@ extension World {
   }
 
   /// It has everything, and the other is no Primary.
-  private func mayBePromoted(_ n: Int) -> Bool {
+  func mayBePromoted(_ n: Int) -> Bool {
     let view = nodes[n].view
     let asks = fences && view.connection < .connected
     return keeper.truth[n].allSatisfy { $0 } && !nodes[1 - n].isPrimary
@@ -259,7 +287,9 @@ extension World {
       switch step {
       case .stopClient: stopClient()
       case .waitUntilIdle:
-        if let n = client.node, nodes[n].isRunning, nodes[n].view.isFrozen { keeper.procedure.removeAll() }
+        if let n = client.node, nodes[n].isRunning, nodes[n].view.isFrozen || nodes[n].view.isSuspended {
+          keeper.procedure.removeAll()
+        }
         if !client.isIdle { return !keeper.procedure.isEmpty }
       case .command(let n, let command):
         keeper.procedure.removeFirst()
@@ -279,6 +309,9 @@ extension World {
         keeper.awaited = self.command(n, command)
         return true
       case .startClient(let n): if nodes[n].isPrimary { openClient(on: n) }
+      case .replaceDisk(let n, let v, let what):
+        replaceDisk(n, v, what)
+        if keeper.procedure.isEmpty { return true }
       case .leave(let n):
         if nodes[n].isRunning { leave(n) }
       }
@@ -301,7 +334,10 @@ extension World {
     }
     killClient(on: n)
     processLosesSockets(n)
-    if pool.count(of: .engine(n)) > 0 { breakLaw("\(name(n)) replied to down and still holds payloads") }
+    // A socket that is closed after sending may still use some.
+    if pool.count(of: .engine(n), idle: era >= .second) > 0 {
+      breakLaw("\(name(n)) replied to down and still holds payloads")
+    }
     nodes[n].stop()
     pool.giveBackAll(of: .engine(n))
     commands.forget(n)
@@ -311,7 +347,7 @@ extension World {
   private func actAtRandom(_ p: Int) {
     let q = 1 - p
     let known: [Actions] = [
-      .switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense, .grow, .options,
+      .switchOver, .disconnect, .detach, .invalidate, .downUp, .pause, .nonsense, .grow, .options, .replaceDisk,
     ]
     let choices = known.filter { actions.contains($0) }
     guard !choices.isEmpty, nodes[q].isRunning, !commands.isBusy(0), !commands.isBusy(1) else { return }
@@ -319,7 +355,11 @@ extension World {
     let number = nodes[p].settings.volumes[v].number
     let bothGood =
       nodes[p].view.connection >= .connected && keeper.truth[q].allSatisfy { $0 } && keeper.truth[p].allSatisfy { $0 }
-    switch choices[Int(random.below(UInt64(choices.count)))] {
+    let choice = choices[Int(random.below(UInt64(choices.count)))]
+    if era >= .second, let known = Actions.each.first(where: { $0.action == choice }) {
+      census.add("action: \(known.name)")
+    }
+    switch choice {
     case .switchOver:
       guard bothGood else { return }
       keeper.procedure = [
@@ -350,6 +390,9 @@ extension World {
         if bytes > 0 { disk.grow(by: bytes) }
       }
       command(random.oneIn(2) ? p : q, .resize(number, limit: nil, assumeClean: false))
+    case .replaceDisk:
+      guard bothGood else { return }
+      replaceADisk(p, v)
     case .options: changeProtocol(to: [.a, .b, .c][Int(random.below(3))], first: random.oneIn(2) ? p : q)
     case .pause: command(random.oneIn(2) ? p : q, .pauseSync(number))
     default:

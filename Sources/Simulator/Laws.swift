@@ -35,7 +35,7 @@ extension World {
     let n = request.node
     for x in 0...1 {
       // The only copy lost its power: what that means is accounted for when it comes back.
-      if keeper.lost[x] { continue }
+      if keeper.lost[x] || circumstances.rude == x { continue }
       // Nobody expects it there.
       if !keeper.truth[x][request.volume], !claims(x, seenBy: n, request.volume, nodes[n].view) { continue }
       let disk = nodes[x].disks[request.volume]
@@ -66,7 +66,7 @@ extension World {
 
   private func checkDurable(_ v: Int, _ start: Int, _ count: Int, _ n: Int, _ what: @autoclosure () -> String) {
     let history = histories[v]
-    for x in 0...1 where claims(x, seenBy: n, v, nodes[n].view) {
+    for x in 0...1 where claims(x, seenBy: n, v, nodes[n].view) && circumstances.rude != x {
       let disk = nodes[x].disks[v]
       for sector in start..<start + count where !history.allowsDurably(disk.durable[sector], at: sector) {
         if !surelyClaims(x, seenBy: n, v) || (x != n && isMarked(n, v, sector)) { break }
@@ -92,6 +92,7 @@ extension World {
 
   func stateChanged(_ n: Int) {
     keeper.changes += 1
+    if circumstances.rude != nil, !keeper.isHealing { return rudeStateChanged(n) }
     let view = nodes[n].view
     for v in view.volumes.indices {
       let volume = view.volumes[v]
@@ -123,6 +124,7 @@ extension World {
       watchResync(n, v, volume)
     }
     fencingStateChanged(n, view)
+    if era >= .second { watchRole(n, view) }
     guard nodes[1 - n].isRunning else { return }
     let other = nodes[1 - n].view
     if view.connection >= .connected, other.connection >= .connected {
@@ -131,6 +133,22 @@ extension World {
         keeper.truth[0][v] = true
         keeper.truth[1][v] = true
       }
+    }
+    if era >= .second { watchReunion(view, other) }
+  }
+
+  private func watchRole(_ n: Int, _ view: ResourceSnapshot) {
+    let isForced = commands.pending.contains { $0.node == n && $0.command == .primary(force: true) }
+    if view.role == .primary, keeper.roles[n] != .primary, !isForced { checkPromotion(n) }
+    keeper.roles[n] = view.role
+  }
+
+  private func watchReunion(_ view: ResourceSnapshot, _ other: ResourceSnapshot) {
+    let stands = view.connection >= .connected && other.connection >= .connected
+    for v in view.volumes.indices {
+      let isWhole = stands && isUpToDate(view, v) && isUpToDate(other, v)
+      if isWhole, !keeper.isWhole[v] { checkReunited(v) }
+      keeper.isWhole[v] = isWhole
     }
   }
 
@@ -149,7 +167,9 @@ extension World {
   func splitBrainWasFound(_ n: Int) {
     keeper.hasSplitBrain = true
     keeper.changes += 1
-    if !keeper.excusesSplitBrain { breakLaw("\(name(n)) finds a split brain, and nobody has caused one") }
+    if !keeper.excusesSplitBrain, circumstances.rude == nil {
+      breakLaw("\(name(n)) finds a split brain, and nobody has caused one")
+    }
   }
 
   private func isUpToDate(_ view: ResourceSnapshot, _ v: Int) -> Bool {
@@ -213,7 +233,7 @@ extension World {
 
   /// Law: a volume that has grown is equally large on both nodes, and equal where no application has written yet.
   func checkGrown(_ when: @autoclosure () -> String) {
-    for v in histories.indices where circumstances.volumes[v].room > 0 {
+    for v in histories.indices where mayGrow(v) {
       let sizes = nodes.map { Int($0.engine.snapshot().volumes[v].size.value) }
       if sizes[0] != sizes[1] { return breakLaw("\(when()): volume \(v) has \(sizes[0]) and \(sizes[1]) sectors") }
       let a = nodes[0].disks[v].cache
@@ -228,7 +248,7 @@ extension World {
   }
 
   /// One node's disk may discard where the other's writes zeroes.
-  private static func maySitSideBySide(_ a: Stamp, _ b: Stamp) -> Bool {
+  static func maySitSideBySide(_ a: Stamp, _ b: Stamp) -> Bool {
     (a == Stamps.discarded || a == Stamps.zero) && (b == Stamps.discarded || b == Stamps.zero)
   }
 }

@@ -37,7 +37,7 @@ private final class Home {
 final class Node {
   let index: Int
   var settings: ResourceSettings
-  let disks: [FakeDisk]
+  var disks: [FakeDisk]
   private var home: Home?
   var effects = Effects(capacity: 256)
   /// Counts starts; what an earlier life has scheduled is void.
@@ -72,6 +72,17 @@ final class Node {
   var strike: Strike?
   /// Everything takes so many times longer.
   var diskSlowness: UInt64 = 1
+  /// What its disks are asked for is not answered before.
+  var disksStuckUntil: UInt64 = 0
+  /// The process gets no time before.
+  var stalledUntil: UInt64 = 0
+  /// Operations that are going to fail, by volume.
+  var troubles: [Trouble?] = []
+  /// When it is to be handed a tick.
+  var wakesAt: UInt64 {
+    guard let deadline else { return .max }
+    return max(deadline, stalledUntil)
+  }
 
   private var seen: ResourceSnapshot?
   /// Ticks without anything else happening in between, at one instant.
@@ -83,6 +94,7 @@ final class Node {
     self.disks = disks
     announced = settings.volumes.map { _ in .zero }
     traits = disks.map { _ in ExportTraits() }
+    troubles = disks.map { _ in nil }
   }
 
   deinit { for buffer in metaBuffers { buffer.deallocate() } }
@@ -119,6 +131,7 @@ final class Node {
     worksUnderWay = 0
     freeMetaBuffers = Array(metaBuffers.indices)
     handlersUnderWay = 0
+    stalledUntil = 0
   }
 
   func announce(_ new: ExportTraits, of volume: Int) { traits[volume] = new }

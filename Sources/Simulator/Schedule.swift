@@ -59,6 +59,11 @@ struct Schedule: ~Copyable {
     entries[hole] = new
   }
 
+  /// The same happening, later.
+  mutating func postpone(_ it: Happening, to time: UInt64) {
+    add(it.kind, at: time, node: Int(it.node), life: it.life, extra: it.extra, it.argument)
+  }
+
   mutating func pop() -> Happening {
     precondition(count > 0, "nothing is scheduled")
     let first = entries[0]

@@ -15,11 +15,13 @@ extension World {
     }
   }
 
+  private static let restOfSector = [UInt8](repeating: 0, count: 508)
+
   static func append(_ stamps: UnsafePointer<Stamp>, _ count: Int, to bytes: inout [UInt8]) {
     for i in 0..<count {
       let stamp = stamps[i]
       for shift in stride(from: UInt32(0), to: 32, by: 8) { bytes.append(UInt8(truncatingIfNeeded: stamp >> shift)) }
-      bytes.append(contentsOf: repeatElement(0, count: 508))
+      bytes.append(contentsOf: World.restOfSector)
     }
   }
 
@@ -65,7 +67,7 @@ extension World {
       case .packet(let parsed):
         receive(n, connection.ends[n].socket, VolumeNumber(parsed.volume), parsed.packet, parsed.payload)
       case .violation(let violation):
-        breakLaw("\(name(1 - n)) violates the protocol: \(violation)")
+        if circumstances.rude == nil { breakLaw("\(name(1 - n)) violates the protocol: \(violation)") }
         feed(n, .violation(connection.ends[n].socket, violation))
         return
       }

@@ -39,13 +39,14 @@ extension World {
     case .metadataPlaced: break
     case .announced(let volume, let traits): nodes[n].announce(traits, of: nodes[n].volumeIndex(volume))
     case .locate: breakLaw("\(name(n)) tells where data are, and no client asks for that")
-    case .handler(let id, let handler, _):
+    case .handler(let id, let handler, let volume):
+      if handler == .outOfSync { keeper.hasMarks[nodes[n].volumeIndex(volume)] = true }
       if handler == .splitBrain { splitBrainWasFound(n) }
       nodes[n].handlersUnderWay += 1
       if handler == .fencePeer { return fencePeerCalled(n, id) }
       plan(.handlerDone, at: now + 1_000_000 + random.below(20_000_000), on: n, id)
     case .reply(let to, let outcome): commandReplied(n, to, outcome)
-    case .log: break
+    case .log(_, let text): if era >= .second { read(n, text) }
     case .stateChanged:
       nodes[n].forgetView()
       stateChanged(n)
@@ -83,11 +84,12 @@ extension World {
 
   // MARK: disks
 
-  private func diskDelay(_ n: Int) -> UInt64 {
+  private func diskDelay(_ n: Int, _ v: Int) -> UInt64 {
     let base = circumstances.diskLatency
     var delay = base / 2 + random.below(base + 1)
     if random.oneIn(200) { delay *= 8 }
-    return delay * nodes[n].diskSlowness
+    delay *= nodes[n].diskSlowness * circumstances.volumes[v].disk(of: n).slowness
+    return nodes[n].disksStuckUntil > now ? nodes[n].disksStuckUntil - now + delay : delay
   }
 
   private func openDisk(_ n: Int, _ v: Int) {
@@ -133,7 +135,7 @@ extension World {
     case .flush: break
     }
     start(
-      n, DiskWork(id: id, disk: v, what: .data(operation), mark: disk.mark, isEarly: early), delay: diskDelay(n))
+      n, DiskWork(id: id, disk: v, what: .data(operation), mark: disk.mark, isEarly: early), delay: diskDelay(n, v))
   }
 
   private func startExamination(
@@ -143,7 +145,7 @@ extension World {
     if let payload { pool.begin(payload) }
     start(
       n, DiskWork(id: id, disk: v, what: .examine(range, what, payload), mark: nodes[n].disks[v].mark, isEarly: false),
-      delay: diskDelay(n))
+      delay: diskDelay(n, v))
   }
 
   private func examine(_ disk: FakeDisk, _ range: BlockRange, _ what: Examination, _ payload: PayloadRef?) -> Finding {
@@ -192,7 +194,7 @@ extension World {
       n,
       DiskWork(
         id: id, disk: v, what: .metaWrite(block: place, buffer: buffer, barrier), mark: disk.mark, isEarly: false),
-      delay: diskDelay(n))
+      delay: diskDelay(n, v))
   }
 
   private func startMetaRead(_ n: Int, _ id: WorkID, _ volume: VolumeNumber, _ offset: UInt64, _ bytes: UInt32) {
@@ -202,7 +204,7 @@ extension World {
       n,
       DiskWork(
         id: id, disk: v, what: .metaRead(offset: offset, bytes: bytes), mark: FakeDisk.Mark(), isEarly: false),
-      delay: diskDelay(n))
+      delay: diskDelay(n, v))
   }
 
   private func metaPlace(_ n: Int, _ disk: FakeDisk, _ offset: UInt64, _ bytes: UInt32) -> Int? {
@@ -220,7 +222,7 @@ extension World {
     let strike = strikeDue(n, nodes[n].works[slot])
     if let strike, strike.moment == .before, isDeadly(strike, to: n) { return }
     let work = nodes[n].finish(slot)
-    let fault = nodes[n].disks[work.disk].broken ? DiskFault(errno: 5) : nil
+    let fault = nodes[n].disks[work.disk].broken || isInTrouble(n, work) ? DiskFault(errno: 5) : nil
     perform(n, work, fault)
     if let strike, strike.moment == .unheard, isDeadly(strike, to: n) { return }
     report(n, work, fault)
@@ -277,7 +279,7 @@ extension World {
         disk.completeWrite(Int(range.start.value), Int(range.count.value), pool[payload], fua: false)
       }
     case .discard(let range):
-      if fault == nil { disk.completeFill(Int(range.start.value), Int(range.count.value), Stamps.discarded) }
+      if fault == nil { disk.completeFill(Int(range.start.value), Int(range.count.value), disk.leftByDiscard) }
     case .zero(let range, _):
       if fault == nil { disk.completeFill(Int(range.start.value), Int(range.count.value), Stamps.zero) }
     case .flush: if fault == nil { disk.flush(work.mark) }

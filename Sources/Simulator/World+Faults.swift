@@ -4,9 +4,10 @@ import Base
 import Engine
 
 extension World {
-  private static let millisecond: UInt64 = 1_000_000
+  static let millisecond: UInt64 = 1_000_000
 
   func scheduleFault() {
+    if circumstances.faultsWanted > 0 { return planMisfortune() }
     let every = circumstances.faultEvery
     schedule.add(.fault, at: now + every / 4 + random.below(every * 3 / 2 + 1))
   }
@@ -19,25 +20,40 @@ extension World {
     switch possible[Int(random.below(UInt64(possible.count)))] {
     case .kill: dieSometime(n, powerCut: false)
     case .powerCut: dieSometime(n, powerCut: true)
-    case .linkCut:
-      if !cableIsWhole { return }
-      cutCable()
-      let long = random.oneIn(2) ? 8_000 * World.millisecond : 300 * World.millisecond
-      schedule.add(.heal, at: now + World.millisecond + random.below(long))
+    case .linkCut: cutForAWhile()
     case .reset: resetOneConnection()
     case .slowDisk:
-      say(n, "the disks are slow")
-      nodes[n].diskSlowness = 1 << (1 + random.below(9))
-      schedule.add(.mend, at: now + random.below(3_000 * World.millisecond), node: n, .max)
+      slowDisks(n)
     default: breakDisk(n)
     }
   }
 
+  func cutForAWhile() {
+    if !cableIsWhole { return }
+    cutCable()
+    healLater()
+  }
+
+  func healLater() {
+    let long = random.oneIn(2) ? 8_000 * World.millisecond : 300 * World.millisecond
+    schedule.add(.heal, at: now + World.millisecond + random.below(long))
+  }
+
+  func slowDisks(_ n: Int) {
+    say(n, "the disks are slow")
+    nodes[n].diskSlowness = 1 << (1 + random.below(9))
+    schedule.add(.mend, at: now + random.below(3_000 * World.millisecond), node: n, .max)
+  }
+
   /// Only while the other node has the same data: nobody survives the loss of the only copy.
-  private func breakDisk(_ n: Int) {
+  func breakDisk(_ n: Int) {
     let v = Int(random.below(UInt64(histories.count)))
     let other = 1 - n
     guard nodes[other].isRunning, keeper.truth[other][v], !nodes[other].disks[v].broken else { return }
+    failDisk(n, v)
+  }
+
+  func failDisk(_ n: Int, _ v: Int) {
     say(n, "the disk of volume \(v) fails")
     nodes[n].disks[v].broken = true
     schedule.add(.mend, at: now + random.below(2_000 * World.millisecond), node: n, UInt64(v))
@@ -79,6 +95,7 @@ extension World {
     }
     node.stop()
     pool.giveBackAll(of: .engine(n))
+    if era >= .second { diesInPoliteEnd() }
     commands.forget(n)
     ledger.forget(n)
     cluster.nodeDies(n, powerCut: powerCut)
@@ -105,7 +122,7 @@ extension World {
         disk.completeWrite(start, count, pool[payload] + offset, fua: fua)
       }
     case .data(.discard(let range)) where !powerCut:
-      forPieces(range) { start, count, _ in disk.completeFill(start, count, Stamps.discarded) }
+      forPieces(range) { start, count, _ in disk.completeFill(start, count, disk.leftByDiscard) }
     case .data(.zero(let range, _)) where !powerCut:
       forPieces(range) { start, count, _ in disk.completeFill(start, count, Stamps.zero) }
     default: break
@@ -135,7 +152,7 @@ extension World {
       let stamps = pool[payload]
       disk.tear(Int(range.start.value), Int(range.count.value), &random) { stamps[$0] }
     case .data(.discard(let range)):
-      disk.tear(Int(range.start.value), Int(range.count.value), &random) { _ in Stamps.discarded }
+      disk.tear(Int(range.start.value), Int(range.count.value), &random) { _ in disk.leftByDiscard }
     case .data(.zero(let range, _)):
       disk.tear(Int(range.start.value), Int(range.count.value), &random) { _ in Stamps.zero }
     case .metaWrite(let block, let buffer, .nothing):

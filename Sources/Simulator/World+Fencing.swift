@@ -132,7 +132,8 @@ extension World {
 
   func fencingStateChanged(_ n: Int, _ view: ResourceSnapshot) {
     if view.connection >= .connected {
-      cluster.hasWord[n] = false
+      // Without a disk it cannot compare, and still knows what it was told.
+      if era == .first || view.volumes.allSatisfy({ $0.disk > .negotiating }) { cluster.hasWord[n] = false }
       cluster.lostPower[n] = false
       cluster.calls[n]?.isLate = true
     }
@@ -160,6 +161,9 @@ extension World {
   private var endsPolitely: Bool {
     commands.pending.contains { $0.command == .disconnect(force: false) || $0.command == .down }
   }
+
+  /// A node that was leaving in good order dies: its peer goes on, as they had agreed.
+  func diesInPoliteEnd() { if endsPolitely { cluster.hasWord = [true, true] } }
 
   /// A node that is promoted alone has everything: the handler would have said no. By force it goes on all the same.
   func promotionDone(_ n: Int, force: Bool) {

@@ -50,7 +50,8 @@ struct Strike {
 extension World {
   /// A death comes now, or at the next moment of the kind that it waits for.
   func dieSometime(_ n: Int, powerCut: Bool) {
-    if random.oneIn(3) {
+    // The first era knows only deaths of the clock.
+    if (era == .first && circumstances.planted == nil) || random.oneIn(3) {
       crash(n, powerCut: powerCut)
       if powerCut, random.oneIn(5) { crash(1 - n, powerCut: true) }
       return
@@ -76,6 +77,7 @@ extension World {
 
   /// Carries it out; false: the node whose work it was lives on, and has to be told of its work.
   func isDeadly(_ strike: Strike, to n: Int) -> Bool {
+    census.add("fault: death \(strike.moment) a \(strike.target)")
     if isTracing { say(n, "struck \(strike.moment) a \(strike.target)") }
     crash(strike.hitsPeer ? 1 - n : n, powerCut: strike.powerCut)
     if strike.hitsBoth { crash(1 - n, powerCut: true) }

@@ -26,7 +26,7 @@ extension World {
   /// Clears its slot in the metadata on the disk.
   private func takeThirdNodeIn(_ n: Int, _ v: Int) -> Bool {
     let disk = nodes[n].disks[v]
-    let location = circumstances.volumes[v].location
+    let location = circumstances.volumes[v].disk(of: n).location
     do throws(MetaFault) {
       let at = Int(
         try Placement.superblockOffset(location: location, deviceBytes: disk.facts.metaBytes) - disk.metaStart)

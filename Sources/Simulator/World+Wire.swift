@@ -17,7 +17,7 @@ extension World {
   func attemptArrives(_ started: Int, _ n: Int, _ life: UInt8) {
     guard nodes[n].isRunning, nodes[n].life == life else { return }
     let peer = nodes[1 - n]
-    if !cableIsWhole || !peer.hasPower {
+    if !cableIsWhole || isMuted[0] || isMuted[1] || !peer.hasPower {
       let limit = UInt64(started) + nodes[n].settings.net.connectInterval.nanoseconds
       schedule.add(.connectFailed, at: max(limit, now), node: n, life: life, extra: 1)
     } else if !peer.isRunning || !peer.isListening {
@@ -150,9 +150,19 @@ extension World {
       let latency = circumstances.latency
       let jitter = random.below(latency / 4 + 1)
       connection.withLane(from) { lane in
-        lane.clock = max(lane.clock, now + latency + jitter) + UInt64(next.bytes) * 1_000_000 / circumstances.bandwidth
+        lane.clock =
+          max(lane.clock, now + latency + jitter)
+          + UInt64(next.bytes) * 1_000_000 * linkSlowness / circumstances.bandwidth
         moving.at = lane.clock
-        lane.moving.append(moving)
+        if !rudeness.isOn { lane.moving.append(moving) }
+      }
+      if rudeness.isOn {
+        if circumstances.rude == from {
+          sendRudely(c, from, moving)
+        } else {
+          overhear(moving.encoded)
+          connection.withLane(from) { $0.moving.append(moving) }
+        }
       }
     }
     scheduleDelivery(c, from)
@@ -175,8 +185,9 @@ extension World {
   func deliver(_ c: Int, from: Int) {
     guard let connection = connections[c] else { return }
     connection.withLane(from) { $0.isScheduled = false }
-    guard cableIsWhole else { return }
+    guard cableIsWhole, !isMuted[from] else { return }
     let n = 1 - from
+    if nodes[n].stalledUntil > now { return scheduleDelivery(c, from, notBefore: nodes[n].stalledUntil) }
     switch connection.ends[n].state {
     case .forgotten:
       // Nobody answers while the machine is off; afterwards it says that it knows no such connection.
@@ -225,6 +236,7 @@ extension World {
     case .dataRequest(let request), .resyncRequest(let request), .thinRequest(let request),
       .checksumRequest(let request, _):
       guard request.size > 0, request.size <= 1 << 20, request.size % 512 == 0 else {
+        if circumstances.rude != nil { return refuseSize(n, socket, volume, packet, request.size) }
         return breakLaw("\(name(1 - n)) asks its peer for \(request.size) bytes")
       }
       payload = pool.take(request.size, for: .engine(n))
@@ -232,6 +244,14 @@ extension World {
     default: break
     }
     feed(n, .packet(socket, volume, packet, payload))
+  }
+
+  /// A rude peer asks for so many bytes: the reactor has no buffer for them, and hands the request on if it needs none.
+  private func refuseSize(
+    _ n: Int, _ socket: SocketID, _ volume: VolumeNumber, _ packet: consuming Packet, _ size: UInt32
+  ) {
+    if size == 0 { return feed(n, .packet(socket, volume, packet, nil)) }
+    feed(n, .violation(socket, .badField(packet: "a request", problem: "\(size) bytes", on: .data)))
   }
 
   // MARK: a connection ends
@@ -344,8 +364,9 @@ extension World {
   }
 
   func mendCable() {
-    if cableIsWhole { return }
+    if cableIsWhole, !isMuted[0], !isMuted[1] { return }
     cableIsWhole = true
+    isMuted = [false, false]
     say("the cable is whole again")
     for c in openConnections {
       for from in 0...1 { scheduleDelivery(c, from, notBefore: now + random.below(200_000_000)) }

@@ -19,6 +19,7 @@ public struct BrokenLaw: Error, CustomStringConvertible, Sendable {
 public final class World {
   public let seed: UInt64
   public let circumstances: Circumstances
+  public let era: Era
   /// Called with every line of the trace, when set.
   public var trace: ((String) -> Void)? {
     didSet { isTracing = trace != nil }
@@ -37,13 +38,25 @@ public final class World {
   var openConnections: [Int] = []
   /// The cable is whole.
   var cableIsWhole = true
+  /// By node: nothing that it sends arrives.
+  var isMuted = [false, false]
+  /// Everything takes so many times longer to send.
+  var linkSlowness: UInt64 = 1
 
   let histories: [History]
   var client: Client
   var keeper = Keeper()
+  var rudeness: Rudeness
+  /// Copies of disks, by node and volume.
+  var images: [[FakeDisk?]] = [[], []]
   var commands = Commands()
   var cluster: Cluster
   var faults: Faults = []
+  /// Number of the event at which the next fault comes, and how many this round has met; from the second era on.
+  var nextFault = Int.max
+  var faultsMet = 0
+  /// How often each property and fault was met.
+  public internal(set) var census = Census()
   var actions: Actions = []
   var plantedLeft = 0
   /// By node and volume: what the third node has.
@@ -56,11 +69,13 @@ public final class World {
 
   /// The circumstances are drawn from the seed when none are given.
   public init(
-    seed: UInt64, circumstances given: Circumstances? = nil, planting: PlantedFault? = nil, drawsFencing: Bool = true
+    seed: UInt64, circumstances given: Circumstances? = nil, planting: PlantedFault? = nil, drawsFencing: Bool = true,
+    era: Era = .latest
   ) {
     self.seed = seed
+    self.era = era
     var random = SeededGenerator(seed: seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x1234_5678)
-    let drawn = Circumstances.drawn(&random)
+    let drawn = Circumstances.drawn(&random, hasFewSlots: era >= .second || planting != nil)
     var circumstances = given ?? drawn
     if let planting { circumstances.plant(planting) }
     // Drawn apart, so that the other lives stay what they are.
@@ -71,8 +86,13 @@ public final class World {
     }
     apart = SeededGenerator(seed: seed &+ 0x6f_7074)
     if given == nil, circumstances.wireProtocol != .c, apart.oneIn(2) { circumstances.actions.insert(.options) }
+    rudeness = Rudeness(seed: seed &+ 0x72_75_64_65)
     cluster = Cluster(seed: seed &+ 0x66_656e_6365)
     if given == nil, planting == nil, drawsFencing { circumstances.drawFencing(seed) }
+    if era >= .second, given == nil, planting == nil {
+      circumstances.drawUnequal(seed)
+      if !drawsFencing { circumstances.net.fencing = .dontCare }
+    }
     // Skipping the first resync needs version 90.
     if circumstances.maximumVersion.min()! < 90 { circumstances.startsWithFullSync = true }
     self.circumstances = circumstances
@@ -85,21 +105,26 @@ public final class World {
     thirdCopies = [[], []].map { (_: [Int]) in [ThirdCopy?](repeating: nil, count: circumstances.volumes.count) }
     self.random = random
     client = Client(pattern: circumstances.client)
+    images = images.map { _ in circumstances.volumes.map { _ in nil } }
+    countProperties()
   }
 
   private static func node(_ index: Int, _ all: Circumstances) -> Node {
     var volumes: [VolumeSettings] = []
     for (number, one) in all.volumes.enumerated() {
       var settings = VolumeSettings(number: VolumeNumber(UInt16(number)))
-      settings.metaLocation = one.location
-      settings.alExtents = one.alExtents
-      settings.resync = all.resync
+      let disk = one.disk(of: index)
+      settings.metaLocation = disk.location
+      settings.alExtents = disk.alExtents
+      settings.onIOError = disk.onIOError
+      settings.resync = all.options.isEmpty ? all.resync : all.options[index].resync
       volumes.append(settings)
     }
     var settings = ResourceSettings(
       name: "r0", nodeID: Int32(index), peerNodeID: Int32(1 - index), peerName: index == 0 ? "beta" : "alpha",
       volumes: volumes)
     settings.net = all.net
+    if !all.options.isEmpty { all.options[index].apply(to: &settings.net) }
     settings.net.wireProtocol = all.wireProtocol
     settings.net.maximumVersion = all.maximumVersion[index]
     settings.net.useRLE = all.useRLE[index]
@@ -118,8 +143,9 @@ public final class World {
 
   /// The one thing that happens next. False: nothing will ever happen again.
   func step() -> Bool {
-    let first = nodes[0].deadline ?? .max
-    let second = nodes[1].deadline ?? .max
+    if events >= nextFault { misfortune() }
+    let first = nodes[0].wakesAt
+    let second = nodes[1].wakesAt
     let scheduled = schedule.next
     let due = min(first, second)
     if due < scheduled {
@@ -181,10 +207,11 @@ public final class World {
     case .client: clientWakes()
     case .operate: operatorWakes()
     case .fault: somethingGoesWrong()
-    case .mend: mendDisk(n, Int(truncatingIfNeeded: it.argument))
+    case .mend: mend(n, it.argument)
     case .boot: if it.life == nodes[n].life { boot(n) }
     default:
       guard nodes[n].isRunning, it.life == nodes[n].life else { return }
+      if now < nodes[n].stalledUntil { return schedule.postpone(it, to: nodes[n].stalledUntil) }
       nodes[n].ticksInARow = 0
       happenToNode(n, it)
     }

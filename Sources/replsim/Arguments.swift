@@ -12,6 +12,8 @@ struct Arguments {
       --lives N          live so many lives
       --all              go on after a life that breaks a law, and name them all at the end
       --steps N          events of a life with faults (default: 60000)
+      --census           tell at the end how often each property and fault was met in 1,000 lives
+      --era N            lives of an earlier era, 1 to \(Era.latest.rawValue) (default: the latest)
       --no-fencing       no life has fencing: the lives of seeds from before there was any
       --trace            print every event and every effect
       --planted FAULT    plant a fault, to prove that the laws are watched:
@@ -26,6 +28,8 @@ struct Arguments {
   var drawsFencing = true
   var isTracing = false
   var goesOn = false
+  var tellsCensus = false
+  var era = Era.latest
   var seconds: Double?
   var lives: UInt64?
   var firstSeed: UInt64 = 1
@@ -52,6 +56,10 @@ struct Arguments {
       case "--no-fencing": drawsFencing = false
       case "--trace": isTracing = true
       case "--all": goesOn = true
+      case "--census": tellsCensus = true
+      case "--era":
+        guard let chosen = Era(rawValue: number(word)) else { usage("which era?") }
+        era = chosen
       case "--seconds": seconds = number(word)
       case "--lives": lives = number(word)
       case "--first-seed": firstSeed = number(word)

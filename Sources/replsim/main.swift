@@ -8,6 +8,7 @@ let start = monotonicSeconds()
 /// The seed that runs, for the handler of a trap.
 nonisolated(unsafe) var runningSeed: UInt64 = 0
 nonisolated(unsafe) var tally = arguments.before
+nonisolated(unsafe) var census = LivesCensus()
 
 func monotonicSeconds() -> Double {
   var time = timespec()
@@ -40,6 +41,7 @@ func goOnBehind(_ seed: UInt64) {
   if let seconds = arguments.seconds { words += ["--seconds", "\(max(0, seconds - (monotonicSeconds() - start)))"] }
   if let lives = arguments.lives { words += ["--lives", "\(lives)"] }
   if !arguments.drawsFencing { words.append("--no-fencing") }
+  if arguments.era != .latest { words += ["--era", "\(arguments.era.rawValue)"] }
   if let planted = arguments.planted { words += ["--planted", planted.rawValue] }
   words += ["--tally", tally.word]
   var all = sigset_t()
@@ -54,7 +56,7 @@ func goOnBehind(_ seed: UInt64) {
 @discardableResult
 func live(_ seed: UInt64) -> Bool {
   runningSeed = seed
-  let world = World(seed: seed, planting: arguments.planted, drawsFencing: arguments.drawsFencing)
+  let world = World(seed: seed, planting: arguments.planted, drawsFencing: arguments.drawsFencing, era: arguments.era)
   if arguments.isTracing { world.trace = { print($0) } }
   var isGood = true
   do {
@@ -67,6 +69,7 @@ func live(_ seed: UInt64) -> Bool {
   }
   tally.lives += 1
   tally.events += world.events
+  if arguments.tellsCensus { census += world.census }
   return isGood
 }
 
@@ -90,6 +93,7 @@ if arguments.seeds.isEmpty {
   let seconds = monotonicSeconds() - start
   let rate = Int(Double(tally.events - arguments.before.events) / max(seconds, 1e-9))
   print("\(tally.lives) lives up to seed \(seed - 1), \(tally.events) events: \(rate) a second")
+  if arguments.tellsCensus { print("\(census.lives) lives; of 1,000: lives that had it, how often\n\(census.table)") }
   print(tally.failures.isEmpty ? "every law held" : "\(tally.failures.count) FAILED\n\(tally.summary)")
 }
 exit(tally.failures.isEmpty ? 0 : 1)

@@ -30,7 +30,7 @@ struct WorldTests {
     ] as [(PlantedFault, UInt64)])
   func planted(_ fault: PlantedFault, first: UInt64) {
     for seed in first..<first + 12 {
-      do { try World(seed: seed, planting: fault).live(steps: 12_000) } catch { return }
+      do { try World(seed: seed, planting: fault, era: .first).live(steps: 12_000) } catch { return }
     }
     Issue.record("twelve lives with \(fault.rawValue), and nobody noticed")
   }
