@@ -131,6 +131,29 @@ struct FaultStoryTests {
     pair.expectRest()
   }
 
+  @Test("a Primary that loses an Inconsistent peer draws a generation: the peer may not have recorded its state")
+  func inconsistentPeerLost() throws {
+    let pair = try pair(.passOn)
+    pair.beta.disks[.zero]!.badForWriting = 80..<88
+    pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 1)])
+    pair.settle()
+    pair.expect("Connected Primary/Secondary UpToDate/Inconsistent")
+    let old = pair.alpha.generations()
+    pair.cutLink()
+    pair.settle()
+    pair.run(until: { pair.alpha.engine.snapshot().connection < .connected })
+    #expect(pair.alpha.generations()[0] != old[0])
+    #expect(pair.alpha.generations()[1] & ~1 == old[0] & ~1)
+    pair.wait(pair.alpha, [pair.alpha.write(160, stamp: 2)])
+    pair.beta.disks[.zero]!.badForWriting = 0..<0
+    pair.mendLink()
+    pair.settle()
+    pair.waitConnected()
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
+
   @Test("resync blocks that cannot be read or written", arguments: [OnIOError.detach, .passOn], [true, false])
   func resync(_ policy: OnIOError, reading: Bool) throws {
     let pair = try Pair { settings, _ in settings.volumes[0].onIOError = policy }

@@ -23,10 +23,10 @@ import Testing
     let (here, there) = try sockets()
     defer { close(there) }
     var ring = try Ring(entries: 16)
-    let pool = try Pool(mebibytes: 4, reserves: Reserves(application: 1, peer: 1, engine: 1))
+    let pool = try Pool(MemoryPlan.shares(local: 2, remote: 0))
     let socket = Socket(accepted: here)
     let file = RingFile(socket.descriptor)
-    var peer = PeerSocket(id: .init(1), socket: socket, file: file, phase: .open)
+    var peer = PeerSocket(id: .init(1), socket: socket, file: file, phase: .open, answerLimit: 1 << 20)
     peer.send(.initialData, VolumeNumber(0), nil, notify: nil, pool)
     peer.submit(pool, &ring)
     let isSending = peer.out.isSending
@@ -47,12 +47,12 @@ import Testing
     let (here, there) = try sockets()
     defer { close(there) }
     var ring = try Ring(entries: 16)
-    var pool = try Pool(mebibytes: 4, reserves: Reserves(application: 1, peer: 1, engine: 1))
+    var pool = try Pool(MemoryPlan.shares(local: 2, remote: 0))
     let socket = Socket(accepted: here)
     let file = RingFile(socket.descriptor)
     let export = ClientExport(volume: VolumeNumber(0), name: "r0/0", size: 1 << 20)
     var client = ExportConnection(
-      volume: VolumeNumber(0), socket: socket, file: file, session: ClientSession(exports: [export]),
+      volume: VolumeNumber(0), address: nil, socket: socket, file: file, session: ClientSession(exports: [export]),
       patience: Instant(nanoseconds: .max))
     client.submit(0, pool, &ring)
     client.sent(Completion(tag: Tag(kind: Kind.clientSend, 0), result: -error, flags: 0), &pool)
