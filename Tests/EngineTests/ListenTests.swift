@@ -42,7 +42,7 @@ struct ListenTests {
     let pair = try Pair()
     pair.synced()
     pair.order(.disconnect(force: false), on: pair.beta)
-    pair.settle()
+    pair.run(until: { pair.alpha.state.hasPrefix("WFConnection") })
     fail(pair.alpha)
     pair.alpha.inbox.append(.event(.listenFailed(why: "too many open files")))
     pair.settle()

@@ -98,8 +98,11 @@ import Testing
 
   private func finish(_ client: Client) {
     client.memory = { wanted, _ in wanted }
-    while !client.held.isEmpty { client.answerNext() }
-    client.pump()
+    // Every answer may make room for further pieces.
+    repeat {
+      while !client.held.isEmpty { client.answerNext() }
+      client.pump()
+    } while !client.held.isEmpty
     let ended = client.need
     client.close()
     client.pump()

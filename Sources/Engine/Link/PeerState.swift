@@ -113,6 +113,7 @@ extension Engine {
       }
     }
     if old.conn == .wfReportParams, isTooSmallForPeer(v, packed) { return }
+    if old.conn == .wfReportParams { noteAgreedSize(v) }
     if old.conn == .wfReportParams, verdict == nil, isDryRun {
       endDryRun(v, .noSync)
       return

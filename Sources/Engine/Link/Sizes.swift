@@ -124,10 +124,18 @@ extension Engine {
       volumes[v].grewApart = true
     }
     if peer.current != volumes[v].size.value { sendSizes(v, flags: peer.resizeFlags, answering: peer) }
+    noteAgreedSize(v)
     if size > old || volumes[v].resize.awaitsPeer {
       volumes[v].resize.awaitsPeer = false
       resyncGrown(v, assumeClean: peer.resizeFlags & 2 != 0)
     }
+  }
+
+  /// Both disks count: the peer has the size that was agreed on. What it said before it heard of this disk is not its size any more.
+  mutating func noteAgreedSize(_ v: Int) {
+    let size = volumes[v].size.value
+    guard diskCounts(v), let peer = volumes[v].peerSizes, peer.backing > 0, peer.current > size else { return }
+    volumes[v].peerSizes?.current = size
   }
 
   /// A disk that is gone may have been too small: the volume is as large as the peer has said.

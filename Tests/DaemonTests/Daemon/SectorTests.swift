@@ -26,10 +26,25 @@ private final class Blocks {
     for node in [bench.a, bench.b] { node.kill() }
     for loop in loops {
       do { try shell("losetup -d \(loop)") } catch { print("left behind: \(loop)") }
+      if areSpoilt { remove(loop) }
     }
   }
 
   func loop(_ i: Int) -> String { loops[i] }
+
+  /// A limit like `discard_max_bytes` stays with a loop device after it is detached: these are to be made anew by the next user.
+  var areSpoilt = false
+
+  private func remove(_ loop: String) {
+    guard let number = Int32(loop.drop { !$0.isNumber }) else { return print("left behind: \(loop)") }
+    let control = open("/dev/loop-control", O_RDWR)
+    defer { close(control) }
+    let end = ContinuousClock.now + .seconds(10)
+    while ioctl(control, 0x4C81, number) != 0 {  // LOOP_CTL_REMOVE
+      guard errno == EBUSY, ContinuousClock.now < end else { return print("left behind: \(loop), errno \(errno)") }
+      usleep(10_000)
+    }
+  }
 
   func expectUpToDate(location: SourceLocation = #_sourceLocation) throws {
     for node in [bench.a, bench.b] {
@@ -121,6 +136,7 @@ private final class Blocks {
   func discardsAreOfferedWhereBothDisksCan() throws {
     for node in 0..<2 {
       let blocks = try Blocks(512, 512)
+      blocks.areSpoilt = true
       let loop = URL(filePath: blocks.loop(node)).lastPathComponent
       try shell("echo 0 >/sys/block/\(loop)/queue/discard_max_bytes")
       try blocks.bench.synced()
