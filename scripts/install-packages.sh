@@ -10,7 +10,7 @@ set -euo pipefail
 need_linux
 
 packages="liburing-dev libssl-dev pkg-config qemu-utils nbdkit libnbd-bin fio xfsprogs drbd-utils fuse3 iproute2
-  util-linux procps xz-utils"
+  util-linux procps xz-utils python3"
 check=
 for option in "$@"; do
   case $option in

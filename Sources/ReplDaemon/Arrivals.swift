@@ -89,6 +89,8 @@ extension Reactor {
         peers.drop(place, &ring)
         handle(.socketClosed(id))
       }
+      // What was asked for on the way (a challenge, a signature) comes before the next packet.
+      while let event = inbox.popFirst() { handle(event) }
     }
   }
 

@@ -131,6 +131,28 @@ struct FaultStoryTests {
     pair.expectRest()
   }
 
+  @Test("a disk that failed to write what the peer has is too old for its Primary once it was let go")
+  func passedOnThenDetached() throws {
+    let pair = try pair(.passOn)
+    pair.alpha.disks[.zero]!.badForWriting = 80..<88
+    pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 1)])
+    pair.settle()
+    pair.order(.detach(.zero, force: true), on: pair.alpha)
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.cutLink()
+    pair.run(until: { pair.alpha.engine.snapshot().connection < .connected })
+    guard case .refused? = pair.run(.attach(.zero), on: pair.alpha) else {
+      Issue.record("a Primary took a disk that lacks an answered write: \(pair.alpha.state)")
+      return
+    }
+    pair.mendLink()
+    pair.waitConnected()
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
+
   @Test("a Primary that loses an Inconsistent peer draws a generation: the peer may not have recorded its state")
   func inconsistentPeerLost() throws {
     let pair = try pair(.passOn)

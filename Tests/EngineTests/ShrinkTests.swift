@@ -30,6 +30,18 @@ struct ShrinkTests {
     if case .refused(let refusal) = pair.run(command, on: node) { refusal } else { nil }
   }
 
+  @Test("of two unequal disks either may be detached and attached again", arguments: [true, false])
+  func detachedAndBack(theSmaller: Bool) throws {
+    let pair = try Pair(diskBytes: [16 << 20], betaBytes: [8 << 20])
+    pair.synced()
+    let node = theSmaller ? pair.beta : pair.alpha
+    pair.order(.detach(.zero, force: false), on: node)
+    pair.order(.attach(.zero), on: node)
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
+
   @Test(
     "a smaller disk is refused by the node that attaches it, beside a Primary and beside an idle node",
     arguments: [true, false])

@@ -63,7 +63,7 @@ import Testing
       + chunk(1, be(UInt64(2 * mib)) + client.volume[2 * mib..<3 * mib])
     // Compared outside of the macro, which would look for the differences of megabytes for hours.
     let isExpected = client.output == expected
-    #expect(isExpected, "\(client.output.count) bytes, expected \(expected.count); they begin with \(client.output.prefix(48))")
+    #expect(isExpected, "\(client.output.count) bytes of \(expected.count), beginning with \(client.output.prefix(48))")
     #expect(client.isClean)
   }
 

@@ -128,11 +128,11 @@ extension Engine {
     let beginsToServe = new.servesDisklessPrimary && !old.servesDisklessPrimary
     // So does a Primary whose disk comes back when nobody is there.
     let beginsAlone = new.isPrimaryAlone && old.disk != .upToDate
-    // So does a Primary that loses a peer which was Inconsistent without a resync (`on-io-error pass_on`): that peer may not have
-    // recorded it, and would come back with the generation of now. A resync has a generation of its own already.
+    // So does a Primary that loses a peer which was Inconsistent without a resync (`on-io-error pass_on`): that peer may not
+    // have recorded it, and would come back with the generation of now. A resync has a generation of its own already.
     let losesInconsistentPeer = old.conn >= .connected && new.isPrimaryAlone && new.peerDisk == .inconsistent
-    if separated || beginsToServe || beginsAlone || losesInconsistentPeer, new.disk == .upToDate, volumes[v].generations.bitmap == 0,
-      new.role == .primary || new.servesDisklessPrimary
+    if separated || beginsToServe || beginsAlone || losesInconsistentPeer, new.disk == .upToDate,
+      volumes[v].generations.bitmap == 0, new.role == .primary || new.servesDisklessPrimary
     {
       if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
     }

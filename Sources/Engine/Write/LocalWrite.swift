@@ -318,6 +318,8 @@ extension Engine {
   private mutating func answer(_ v: Int, _ id: SlotID) {
     let write = writes[id]
     writes[id].answered = true
+    // The own disk failed to write it and stays (`on-io-error pass_on`): the peer alone has it.
+    if write.peerHasIt, write.diskFault != nil { volumes[v].missedWrites = true }
     var fault: DiskFault?
     if let refused = write.diskFault, refused.isRefusal {
       // The disk stays, and a read of it shows what was there before.

@@ -154,6 +154,11 @@ struct BlockDevices {
     let daemon = try serve(pid: process.processIdentifier)
     #expect(bench.run("primary", name) == AdminBench.Outcome(code: 0, out: "", err: ""))
     #expect(isBlockDevice)
+    // What made the device for a daemon remembers its process: here it is one that can die.
+    let record = bench.files.device(name, VolumeNumber(0))
+    let text = try String(contentsOfFile: record, encoding: .utf8).replacing(
+      /"daemon":\{[^}]*\}/, with: "\"daemon\":{\"pid\":\(process.processIdentifier),\"start\":1}")
+    try text.write(toFile: record, atomically: true, encoding: .utf8)
     daemon.stop()
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()

@@ -11,7 +11,7 @@ import Testing
     let desk = try Desk()
     let tiny = desk.bench.directory + "/tiny"
     try FileManager.default.createDirectory(atPath: tiny, withIntermediateDirectories: false)
-    try #require(mount("tmpfs", tiny, "tmpfs", 0, "size=4k,nr_inodes=8") == 0)
+    try #require(mount("tmpfs", tiny, "tmpfs", 0, "size=4k,nr_inodes=8,mode=755") == 0)
     desk.afterwards { umount2(tiny, Int32(MNT_DETACH)) }
     let there = ["REPL_RUN_DIR": tiny]
     let fill = tiny + "/fill"
@@ -22,7 +22,7 @@ import Testing
       try desk.a("up --no-device r0", there), 20, "r0: repld was not started", "No space left on device",
       "make room in \(tiny), or choose another run directory (REPL_RUN_DIR)")
     // The log, and not the file with the lock.
-    try #require(mount("tmpfs", tiny, "tmpfs", UInt(MS_REMOUNT), "size=8k,nr_inodes=8") == 0)
+    try #require(mount("tmpfs", tiny, "tmpfs", UInt(MS_REMOUNT), "size=8k,nr_inodes=8,mode=755") == 0)
     refuses(
       try desk.a("up --no-device r0", there), 20, "r0.pid could not be written: no space is left there",
       "repeat repladm up r0")
@@ -31,13 +31,13 @@ import Testing
     let left = { try FileManager.default.contentsOfDirectory(atPath: tiny).sorted() }
     #expect(try left() == ["r0.log"])
     for names in 4...5 {
-      try #require(mount("tmpfs", tiny, "tmpfs", UInt(MS_REMOUNT), "size=64k,nr_inodes=\(names)") == 0)
+      try #require(mount("tmpfs", tiny, "tmpfs", UInt(MS_REMOUNT), "size=64k,nr_inodes=\(names),mode=755") == 0)
       let said = try desk.a("up --no-device r0", there)
       refuses(said, 20, "no space is left", "REPL_RUN_DIR")
       #expect(try left() == ["r0.log"], "\(said)")
     }
     // Room, and it starts; and what runs goes on when the room is used up again.
-    try #require(mount("tmpfs", tiny, "tmpfs", UInt(MS_REMOUNT), "size=64k,nr_inodes=16") == 0)
+    try #require(mount("tmpfs", tiny, "tmpfs", UInt(MS_REMOUNT), "size=64k,nr_inodes=16,mode=755") == 0)
     succeeds(try desk.a("up --no-device r0", there))
     do { try Data(count: 1 << 20).write(to: URL(filePath: fill)) } catch { print("\(tiny) is full, as it should be") }
     succeeds(try desk.a("status r0", there))
