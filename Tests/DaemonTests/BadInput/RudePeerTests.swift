@@ -113,9 +113,9 @@ import Testing
       #expect(taken >= 32 << 10, "\(name)")
       #expect(peak < BadInputRudePeers.memory, "\(name)")
       #expect(desk.log(desk.bench.a).utf8.count - said < BadInputRudePeers.lines, "\(name)")
-      // Everybody else is served meanwhile.
-      try client.write(pattern(4096, 12), at: 0, fua: true)
+      // Commands are served meanwhile; a write of the application waits for the ack of this peer, as protocol C says.
       succeeds(try desk.a("disconnect --force r0"))
+      try client.write(pattern(4096, 12), at: 0, fua: true)
       succeeds(try desk.a("connect r0"))
     }
     #expect(desk.pid(of: desk.bench.a) == daemon)
