@@ -14,7 +14,7 @@ struct ProtocolChangeTests {
     all.faultEvery = 400_000_000
     // Below version 100 nothing can be announced: the nodes connect anew.
     if seed % 4 == 0 { all.maximumVersion[0] = 99 }
-    let world = World(seed: seed, circumstances: all)
+    let world = World(seed: seed, circumstances: all, era: .first)
     var changes = 0
     world.trace = { line in if line.contains("log: r0: protocol ") { changes += 1 } }
     try world.live(steps: 6_000, rounds: 2)

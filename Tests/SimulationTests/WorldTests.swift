@@ -24,7 +24,7 @@ struct WorldTests {
   @Test(
     "a fault planted in the world breaks a law",
     arguments: [
-      (PlantedFault.halfBarrier, 25), (.forgottenLog, 7), (.forgottenBitmap, 13), (.lostAck, 1), (.forgottenFlush, 1),
+      (PlantedFault.halfBarrier, 25), (.forgottenLog, 21), (.forgottenBitmap, 13), (.lostAck, 1), (.forgottenFlush, 1),
       (.forgottenWrite, 1),
       (.misplacedWrite, 2), (.staleRead, 3),
     ] as [(PlantedFault, UInt64)])

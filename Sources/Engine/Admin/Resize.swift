@@ -69,7 +69,7 @@ extension Engine {
       return shrinks(
         v, to: limit,
         next:
-          "name at least \(volumes[v].size.bytes >> 10)K, or nothing; a volume that nobody uses becomes smaller on each "
+          "name at least \(volumes[v].size.bytes >> 10)K, or nothing; a volume that is not in use becomes smaller on each "
           + "node by itself: repladm secondary and repladm disconnect \(settings.name) on both, then resize --size")
     }
     return nil
