@@ -1,5 +1,5 @@
 // The run directory: what others may write into it they could replace (the pid file, the log, the sockets), and a link put
-// there would make a program of root write elsewhere. So it belongs to this user or to root, nobody else may write to it,
+// there would make a program of root write elsewhere. So it belongs to this user or to root, no other user may write to it,
 // and no file in it is opened through a link.
 
 import CURing

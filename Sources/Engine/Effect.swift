@@ -95,7 +95,7 @@ public enum Effect: Equatable, Sendable {
   case send(SocketID, VolumeNumber, Packet, PayloadRef?, notify: WorkID?)
   /// HMAC of the message with the resource's shared secret; answered by `.signed`.
   case sign(WorkID, algorithm: String, message: [UInt8])
-  /// 64 bytes that nobody can guess; answered by `.challengeDrawn` before the next packet of the peer.
+  /// 64 random bytes of the kernel; answered by `.challengeDrawn` before the next packet of the peer.
   case drawChallenge
 
   // The application.

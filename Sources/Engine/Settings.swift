@@ -46,7 +46,7 @@ public struct NetSettings: Sendable {
   /// Checksums are compared only in a resync after this node was Primary in a crash.
   public var checksumsAfterCrashOnly = false
   public var useRLE = true
-  /// Digests that a policy of this system forbids: here they are as unknown as a name that nobody has heard of.
+  /// Digests that a policy of this system forbids: they are treated as unknown.
   public var forbiddenDigests: Set<DigestName> = []
   /// Highest version offered: 101. A test switch.
   public var maximumVersion: UInt32 = 101

@@ -13,7 +13,7 @@ public struct BackingDevice: ~Copyable {
   public init(path: String, access: DeviceAccess = .exclusive, ring: inout Ring) throws(DeviceRefusal) {
     device = try OpenDevice(path: path, access: access)
     file = ring.register(device.descriptor)
-    // What others have left in the page cache counts as data only once it is written. From here on nobody else writes.
+    // Dirty pages of other programs count as data only once they are written. This program is the only writer from here on.
     knowsHoles = !device.isBlockDevice && device.isDirect && fdatasync(device.descriptor) == 0
   }
 

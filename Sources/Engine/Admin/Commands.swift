@@ -261,7 +261,7 @@ extension Engine {
       }
     }
     answer(.down, .done)
-    // What an operator still waits for (the word of fence-peer) will not come to this node.
+    // The commands that still wait, for the exit code of fence-peer, get no other answer on this node.
     for one in waits.take({ $0.then.reply != nil }) {
       refuse(one.then.reply, .stateChange(-18, resource: settings.name, peer: settings.peerName, why: "it is down"))
     }

@@ -38,7 +38,7 @@ extension Engine {
     }
   }
 
-  /// At a peer's word: a disk without data that is agreed on for the first time, or anew by two nodes that nobody uses.
+  /// At a peer's word: a disk without data that is agreed on for the first time, or anew by two nodes that are not in use.
   func mayShrinkForPeer(_ v: Int) -> Bool {
     if holdsData(v) { return false }
     let state = volumes[v].state

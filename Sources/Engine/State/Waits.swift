@@ -106,7 +106,7 @@ struct Waits {
 }
 
 extension Engine {
-  /// An operator's command waits; nil: nobody asked for it.
+  /// An operator's command waits; nil: the engine acts by itself.
   mutating func wait(for reason: WaitReason, on v: Int? = nil, _ reply: ReplyTo?) {
     if let reply { waits.add(reason, v, .reply(reply)) }
   }
@@ -129,7 +129,7 @@ extension Engine {
 
   // MARK: what happens
 
-  /// Goes on with what waited for metadata that are durable.
+  /// Continues an entry whose metadata are durable.
   mutating func goOn(_ v: Int, _ then: Continuation) {
     switch then {
     case .reply(let to), .demotionReply(let to): fx.append(.reply(to, .done))
