@@ -42,6 +42,8 @@ struct Lane: ~Copyable {
   var ends = false
   /// The sender closes as soon as nothing waits.
   var closesWhenSent = false
+  /// The receiver's engine has to say first how the stream goes on (`Effect.configure`).
+  var isPaused = true
 
   // Packets as bytes, when the circumstances say so.
   /// How the sender writes.

@@ -35,6 +35,7 @@ extension World {
     case 4: given = .announceOptions
     case 5:
       guard mayBePromoted(n) || (nodes[other].isPrimary && nodes[n].view.connection >= .connected) else { return }
+      if commands.pending.contains(where: { $0.node == other && $0.command == .primary(force: false) }) { return }
       given = .primary(force: false)
     case 6: given = .secondary
     case 7: given = .invalidate(number)
@@ -120,15 +121,28 @@ extension World {
   /// A Primary without good data of a volume, that its peer cannot give it as it is: it steps down, and both compare as
   /// Secondaries.
   func demoteTheBlind() -> Bool {
-    for n in 0...1 where nodes[n].isPrimary && nodes[n].view.connection < .connected && random.oneIn(20) {
+    for n in 0...1 where nodes[n].isPrimary && random.oneIn(20) {
       let view = nodes[n].view
-      let isBlind = histories.indices.contains { !keeper.truth[n][$0] && view.volumes[$0].disk < .upToDate }
+      let isBlind = histories.indices.contains { v in
+        let volume = view.volumes[v]
+        return !keeper.truth[n][v] && volume.disk < .upToDate
+          && (view.connection < .connected || volume.disk == .diskless && volume.peerDisk < .upToDate)
+      }
       if isBlind, !commands.isBusy(n) {
         keeper.procedure = [.stopClient, .command(n, .secondary)]
         return true
       }
     }
     return false
+  }
+
+  /// A Primary that should become the target of its peer: a person demotes it.
+  func stepDownForPeer() -> Bool {
+    guard let n = keeper.mustStepDown, !commands.isBusy(n) else { return false }
+    keeper.mustStepDown = nil
+    guard nodes[n].isPrimary else { return false }
+    keeper.procedure = [.stopClient, .command(n, .secondary)]
+    return true
   }
 
   /// Nobody holds the application back for long.
@@ -155,6 +169,21 @@ extension World {
   /// What a person reads in the log: after many resyncs that were cut before their target could write down that they had
   /// begun, the nodes do not know each other's generations any more.
   func read(_ n: Int, _ text: String) {
+    if text.contains("giving up the connection"), text.contains("`disk { size }`") {
+      census.add("state that needs a person: `disk { size }` is too small")
+      keeper.hasLowLimit = true
+    }
+    if text.contains("I shall become SyncTarget, but I am primary!") {
+      census.add("state that needs a person: a Primary would be the target")
+      for v in histories.indices where text.contains("r0/\(v):") {
+        // Its peer drew a generation and wrote nothing in it, or has gone on where the Primary could not.
+        if keeper.truth[1 - n][v], !keeper.truth[n][v] {
+          keeper.mustStepDown = n
+        } else {
+          keeper.isReplaced[1 - n][v] = true
+        }
+      }
+    }
     guard text.contains("Unrelated data") else { return }
     census.add("state that needs a person: unrelated data")
     for x in 0...1 {
@@ -162,6 +191,12 @@ extension World {
         keeper.isReplaced[x][v] = true
       }
     }
+  }
+
+  /// `adjust`, on both nodes: what a `resize --size` has said does not count any more.
+  func raiseLimits() {
+    keeper.hasLowLimit = false
+    for n in 0...1 where nodes[n].isRunning { nodes[n].engine.adopt(nodes[n].settings) }
   }
 
   /// A person's answer to a new disk that the nodes do not accept: an empty one that is large enough.

@@ -37,6 +37,12 @@ struct Keeper {
   var hasMarks: [Bool] = []
   /// Promotions that were asked of a Primary.
   var asWasPrimary: Set<UInt64> = []
+  /// By node: it was out of the peer's reach when it became Primary.
+  var promotedAlone = [false, false]
+  /// This Primary has to give way to its peer, and cannot by itself.
+  var mustStepDown: Int?
+  /// An option makes the volumes too small for the other node: a person has to take it out.
+  var hasLowLimit = false
   /// When a person last looked after a disk that does not come back by itself.
   var lookedAfterDisk: UInt64 = 0
   /// Counts changes of state: a reason to look again.
@@ -81,6 +87,12 @@ struct Keeper {
     for v in truth[n].indices where truth[n][v] && powerCut {
       let otherHasIt = truth[other][v] && world.nodes[other].isRunning
       if otherHasIt && !wasPrimary { truth[n][v] = false } else { lost[n] = true }
+    }
+    // No copy may be trusted alone at this moment: what was not flushed may have been in this machine's cache only.
+    if powerCut, world.era >= .second {
+      for v in truth[n].indices where !truth[n][v] && !truth[other][v] {
+        world.histories[v].loseUnflushed(applicationGoesOnWith: nil)
+      }
     }
     // Protocols A and B: what was answered need not have reached the peer.
     if wasPrimary && world.circumstances.wireProtocol != .c {
@@ -139,7 +151,9 @@ extension World {
     note(reply.raw)
     if outcome == .done { politeEnd(command) }
     if case .primary(let force) = command, outcome == .done {
-      if keeper.asWasPrimary.remove(reply.raw) == nil { promotionDone(n, force: force) }
+      let wasPrimary = keeper.asWasPrimary.remove(reply.raw) != nil
+      // Another command may have promoted it while this one waited.
+      if !wasPrimary, era == .first || keeper.promotedAlone[n] || force { promotionDone(n, force: force) }
       keeper.lost[n] = false
       // The other one's cache no longer matters: it will be a target.
       if !nodes[1 - n].isRunning { keeper.lost[1 - n] = false }
@@ -216,10 +230,11 @@ extension World {
         return
       }
     }
-    if era >= .second, demoteTheBlind() { return }
+    if era >= .second, demoteTheBlind() || stepDownForPeer() { return }
     if era >= .second, keeper.isHealing || random.oneIn(8) {
       for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
     }
+    if keeper.hasLowLimit, keeper.isHealing || random.oneIn(8) { raiseLimits() }
     for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) {
       let view = nodes[n].view
       let eager = keeper.isHealing || random.oneIn(8)

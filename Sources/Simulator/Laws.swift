@@ -102,7 +102,8 @@ extension World {
       // Where a Primary goes on without this disk, a new generation begins.
       case .diskless, .failed:
         if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
-        if view.role == .primary { keeper.excusesSplitBrain = true }
+        // Its peer draws a generation; so may this node, when it is alone with the disk that has come back.
+        if view.role == .primary || era >= .second { keeper.excusesSplitBrain = true }
       default: break
       }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate,
@@ -139,7 +140,10 @@ extension World {
 
   private func watchRole(_ n: Int, _ view: ResourceSnapshot) {
     let isForced = commands.pending.contains { $0.node == n && $0.command == .primary(force: true) }
-    if view.role == .primary, keeper.roles[n] != .primary, !isForced { checkPromotion(n) }
+    if view.role == .primary, keeper.roles[n] != .primary {
+      keeper.promotedAlone[n] = view.connection < .connected
+      if !isForced { checkPromotion(n) }
+    }
     keeper.roles[n] = view.role
   }
 

@@ -26,10 +26,12 @@ extension World {
   }
 
   /// A packet's bytes have come over the cable; some of them may be held back until the next ones come.
-  func arriveAsBytes(_ c: Int, _ n: Int, _ bytes: [UInt8]) {
+  /// A packet that pauses the stream comes whole: nothing may lie behind it when the pause begins.
+  func arriveAsBytes(_ c: Int, _ n: Int, _ bytes: [UInt8], pauses: Bool) {
     let connection = connections[c]!
     let isLast = connection.withLane(1 - n) { $0.moving.isEmpty }
-    let cut = Int(random.below(UInt64(bytes.count) + 1))
+    let drawn = Int(random.below(UInt64(bytes.count) + 1))
+    let cut = pauses ? bytes.count : drawn
     connection.withLane(1 - n) { lane in
       lane.pipe.append(contentsOf: bytes[..<cut])
       lane.inbox.append(contentsOf: lane.pipe)
@@ -58,13 +60,14 @@ extension World {
   }
 
   private func parse(_ c: Int, _ n: Int) {
-    while broken == nil, let connection = connections[c],
+    while broken == nil, let connection = connections[c], !connection.withLane(1 - n, { $0.isPaused }),
       connection.ends[n].state == .open || connection.ends[n].state == .closing
     {
       let outcome = connection.withLane(1 - n) { next(&$0, n) }
       switch outcome {
       case .wait: return
       case .packet(let parsed):
+        if World.pauses(parsed.packet) { connection.withLane(1 - n) { $0.isPaused = true } }
         receive(n, connection.ends[n].socket, VolumeNumber(parsed.volume), parsed.packet, parsed.payload)
       case .violation(let violation):
         if circumstances.rude == nil { breakLaw("\(name(1 - n)) violates the protocol: \(violation)") }

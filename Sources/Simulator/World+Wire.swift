@@ -71,7 +71,19 @@ extension World {
   func configure(_ n: Int, _ socket: SocketID, _ stream: PacketStream) {
     guard let c = connection(of: n, socket), let connection = connections[c] else { return }
     connection.withLane(n) { $0.writing = stream }
-    connection.withLane(1 - n) { $0.reading = stream }
+    connection.withLane(1 - n) { lane in
+      lane.reading = stream
+      lane.isPaused = false
+    }
+    scheduleDelivery(c, 1 - n)
+  }
+
+  /// As `Effect.configure` has it.
+  static func pauses(_ packet: Packet) -> Bool {
+    switch packet {
+    case .initialData, .initialMeta, .features: true
+    default: false
+    }
   }
 
   // MARK: sending
@@ -199,6 +211,7 @@ extension World {
     case .closing where !random.oneIn(3): refuseRest(c, from)
     case .open, .closing:
       guard connection.ends[n].isKnown else { return scheduleDelivery(c, from, notBefore: now + 20_000) }
+      if connection.withLane(from, { $0.isPaused }) { return seeEnd(c, n) }
       if let moving = connection.withLane(
         from,
         { lane -> Moving? in
@@ -216,6 +229,15 @@ extension World {
     }
   }
 
+  /// A paused socket keeps what arrives, and sees the end of the stream all the same.
+  private func seeEnd(_ c: Int, _ n: Int) {
+    guard let connection = connections[c], connection.ends[n].state == .open,
+      connection.withLane(1 - n, { $0.ends && $0.waiting.isEmpty })
+    else { return }
+    dropMoving(c, 1 - n, keep: 0)
+    closeEnd(c, n)
+  }
+
   /// The receiver has closed: what still arrives is thrown away, and the sender is told.
   private func refuseRest(_ c: Int, _ from: Int) {
     let had = connections[c]!.withLane(from) { !$0.moving.isEmpty }
@@ -224,7 +246,8 @@ extension World {
   }
 
   private func arrive(_ c: Int, _ n: Int, _ moving: consuming Moving) {
-    if circumstances.encodesPackets { return arriveAsBytes(c, n, moving.encoded) }
+    if circumstances.encodesPackets { return arriveAsBytes(c, n, moving.encoded, pauses: World.pauses(moving.packet)) }
+    if World.pauses(moving.packet) { connections[c]!.withLane(1 - n) { $0.isPaused = true } }
     if let payload = moving.payload { pool.hand(payload, to: .engine(n)) }
     receive(n, connections[c]!.ends[n].socket, moving.volume, moving.packet, moving.payload)
   }

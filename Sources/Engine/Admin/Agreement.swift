@@ -272,7 +272,7 @@ extension Engine {
   /// What is marked, and nothing else.
   mutating func startGrownSource(_ v: Int) {
     change(v) { $0.conn = .startingSyncS }
-    startSource(v)
+    startSource(v, targetHasRecorded: false)
   }
 
   private mutating func startFullTarget(_ v: Int) {

@@ -19,7 +19,7 @@ extension Engine {
     }
     if volumes[v].attach.setsOthers { volumes[v].backing.bitmap.noteChange(0..<bits) }
     guard let replay = volumes[v].attach.replay else { preconditionFailure("no replay") }
-    do {
+    do throws(MetaFault) {
       let result = try replay.finish()
       volumes[v].attach.emptyLogNeeded = result.updateBlocks > 0 || result.corruptBlocks > 0
       if result.updateBlocks > 0, flags.contains(.primaryIndicator) {
@@ -29,6 +29,14 @@ extension Engine {
         }
         log("\(name(v)): marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
       }
+    } catch .activityLogCorrupt {
+      // A crash while the log was being emptied, or a bad block: what was in use is not known.
+      if flags.contains(.primaryIndicator) {
+        volumes[v].backing.bitmap.setAll()
+        volumes[v].backing.bitmap.noteChange(0..<bits)
+        warn("\(name(v)): the activity log is damaged and names no extent: all blocks are out of sync")
+      }
+      volumes[v].attach.emptyLogNeeded = true
     } catch {
       // A log that nothing depends on: all blocks are marked already.
       if flags.contains(.primaryIndicator), !volumes[v].attach.setAll {

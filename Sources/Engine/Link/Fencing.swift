@@ -45,7 +45,7 @@ extension Engine {
   var wouldNeedFencing: Bool {
     if !fences || role != .primary { return false }
     for v in 0..<volumes.count where volumes[v].state.disk >= .inconsistent {
-      if volumes[v].state.wouldBeUnfenced || targetMayBeDone(v) { return true }
+      if volumes[v].state.wouldBeUnfenced || peerMayBeGood(v) { return true }
     }
     return false
   }
@@ -125,7 +125,13 @@ extension Engine {
 
   private mutating func peerIsFenced(_ disk: DiskState, _ how: String) {
     log("\(settings.name): fence-peer: \(how)")
-    for v in 0..<volumes.count where volumes[v].state.isUnfenced { change(v) { $0.peerDisk = disk } }
+    for v in 0..<volumes.count where volumes[v].state.isUnfenced {
+      change(v) {
+        $0.peerDisk = disk
+        // A disk that came back to a Primary alone: nobody has gone on without it.
+        if $0.role == .primary, $0.disk == .consistent { $0.disk = .upToDate }
+      }
+    }
   }
 
   private mutating func promoteFenced() {

@@ -83,17 +83,16 @@ extension Engine {
     link.pingDeadline = nil
 
     // Looked at before anything is marked that the peer only may lack.
-    if fences { for v in 0..<volumes.count { volumes[v].resync.mayBeDone = targetMayBeDone(v) } }
+    let mayBeGood = (0..<volumes.count).map { fences && peerMayBeGood($0) }
     // Mark first: the generation that is drawn next says "from here on alone".
     dropEpochs()
     dropInbound()
     dropParkedPeer()
     for v in 0..<volumes.count {
       volumes[v].unacked = 0
-      let mayBeDone = volumes[v].resync.mayBeDone
       change(v) {
         $0.conn = reason
-        if mayBeDone { $0.peerDisk = .unknown }
+        if mayBeGood[v] { $0.peerDisk = .unknown }
         if outdatesPeer, $0.peerDisk > .outdated || $0.peerDisk < .inconsistent { $0.peerDisk = .outdated }
       }
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached {

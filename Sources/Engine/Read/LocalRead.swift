@@ -21,7 +21,13 @@ extension Engine {
     guard volumes[v].hasDisk, volumes[v].state.disk != .negotiating else { return false }
     // Before the bitmaps are merged a sync target does not know what is missing; afterwards what is not marked is good.
     if volumes[v].state.conn == .wfBitMapT { return false }
-    if volumes[v].state.disk >= .outdated { return true }
+    switch volumes[v].state.disk {
+    case .upToDate: return true
+    // The peer, or the word that it is fenced, has not said yet whether the data are current.
+    case .consistent: return false
+    case .outdated where volumes[v].state.conn <= .connected: return false
+    default: break
+    }
     return volumes[v].backing.bitsAreComplete && !volumes[v].backing.bitmap.anySet(in: range.bitsTouched)
   }
 

@@ -1,6 +1,7 @@
 // The exchange of bitmaps at the start of a resync (wire spec 9.1, 9.3): the source sends its own, the target answers
 // with the union, then the source makes the sync UUID.
-// Law: a turn is bounded: a few packets, and the next ones when those have left.
+// Laws: a turn is bounded: a few packets, and the next ones when those have left. The source goes on without its target, if it
+// loses it, as soon as it has the target's bitmap: before that is sent, the target's metadata say that its data are old.
 import Base
 import Protocol
 
@@ -100,10 +101,23 @@ extension Engine {
     dropReceiver(v)
     volumes[v].backing.bitsAreComplete = true
     if conn == .wfBitMapT {
-      volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
-      sendBitmap(v)
+      // The peer waits for this disk now.
+      volumes[v].resync.patience = nil
+      let wanted = volumes[v].superblock.wanted
+      if volumes[v].superblock.durable == wanted {
+        answerBitmap(v)
+      } else {
+        waits.add(.superblock(wanted), v, .answerBitmap)
+      }
     } else {
-      startSource(v)
+      startSource(v, targetHasRecorded: true)
     }
+  }
+
+  /// Target: the union of both bitmaps goes back.
+  mutating func answerBitmap(_ v: Int) {
+    guard volumes[v].state.conn == .wfBitMapT else { return }
+    volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
+    sendBitmap(v)
   }
 }

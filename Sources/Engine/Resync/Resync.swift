@@ -47,13 +47,13 @@ struct Resync {
   var announces: (sync: UInt64, write: UInt64)?
   /// Source: the target has said that it is done (9.6 step 5).
   var noticed = false
+  /// Source: the target's metadata say that its data are old. Its bitmap comes behind that, and so does its first request.
+  var targetHasRecorded = false
   /// The peer is given until then to take the next step: to go on with the exchange of bitmaps (K29), or, as a target some of
   /// whose blocks were refused, to ask for more or to say that it is done (K22, K27).
   var patience: Instant?
   /// Source: bits of blocks that were sent and not acknowledged.
   var unconfirmed: UInt64 = 0
-  /// Source whose connection ends: the target may be UpToDate.
-  var mayBeDone = false
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?
   /// Sectors that may still be asked for in this step (only with a configured rate); negative: asked for in advance.

@@ -6,14 +6,15 @@ import Base
 import Protocol
 
 extension Engine {
-  /// Both bitmaps are the union: the resync starts.
-  mutating func startSource(_ v: Int) {
+  /// Both bitmaps are the union: the resync starts. `targetHasRecorded`: the target's metadata say already that its data are old.
+  mutating func startSource(_ v: Int, targetHasRecorded: Bool) {
     let sync = volumes[v].generations.startSync(random: random.next())
     change(v) {
       $0.conn = .syncSource
       $0.peerDisk = .inconsistent
     }
     beginResync(v)
+    volumes[v].resync.targetHasRecorded = targetHasRecorded
     call(.beforeResyncSource, v)
     // Durable first: a source that forgets the sync UUID could not tell what the target holds.
     volumes[v].resync.announces = (sync, volumes[v].superblock.wanted + 1)
@@ -41,6 +42,7 @@ extension Engine {
     if !digest.isEmpty { digests[id.raw] = digest }
     volumes[v].unacked += 1
     volumes[v].resync.patience = nil
+    volumes[v].resync.targetHasRecorded = true
     readInTurn(v, id)
   }
 
@@ -145,11 +147,18 @@ extension Engine {
     volumes[v].resync.unconfirmed -= min(volumes[v].resync.unconfirmed, range.count.bits)
   }
 
-  /// The target may have all that it lacks, and call itself UpToDate by now: what it said last tells nothing.
-  func targetMayBeDone(_ v: Int) -> Bool {
+  /// A peer that is called Inconsistent, and may come back as UpToDate: nothing proves that it has recorded what it said, or it may
+  /// have all by now that it lacked.
+  func peerMayBeGood(_ v: Int) -> Bool {
     let state = volumes[v].state
-    guard state.conn == .syncSource || state.conn == .pausedSyncS else { return false }
-    return volumes[v].resync.noticed || volumes[v].outOfSync <= volumes[v].resync.unconfirmed
+    switch state.conn {
+    case .syncSource, .pausedSyncS:
+      return !volumes[v].resync.targetHasRecorded || volumes[v].resync.noticed
+        || volumes[v].outOfSync <= volumes[v].resync.unconfirmed
+    // Its disk has failed to write something (`on-io-error pass_on`).
+    case .connected: return state.disk == .upToDate && state.peerDisk == .inconsistent
+    default: return false
+    }
   }
 
   /// P_NEG_ACK of a resync block: the target could not write it.

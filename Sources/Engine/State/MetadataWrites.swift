@@ -56,11 +56,15 @@ extension Engine {
     return flags
   }
 
-  /// Nobody goes on with the peer's data. The target of a resync may be done, and this node gone, before it hears of it.
+  /// Nobody goes on with the peer's data. The target of a resync may be done, and this node gone, before it hears of it; so may a
+  /// connected peer be gone before it has recorded that it is Inconsistent.
   private func knowsPeerOutdated(_ v: Int) -> Bool {
     let state = volumes[v].state
-    return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated
-      && state.conn != .syncSource && state.conn != .pausedSyncS
+    switch state.conn {
+    case .syncSource, .pausedSyncS: return false
+    case .connected where state.disk == .upToDate && state.peerDisk == .inconsistent: return false
+    default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated
+    }
   }
 
   /// Writes the superblock if what it says has changed.

@@ -37,6 +37,8 @@ enum Continuation: Equatable {
   // A disk's metadata are durable, or cannot be any more.
   case promoted, demoted, attached, detached
   case resyncTargetDone, targetReady, sourceReady
+  /// The target's disk says that it is old: its bitmap may go out.
+  case answerBitmap
   case fullSyncStored
   case superblock
   case logUnused
@@ -141,6 +143,7 @@ extension Engine {
     case .resyncTargetDone: resyncTargetDurable(v)
     case .targetReady: targetReady(v)
     case .sourceReady: sourceReady(v)
+    case .answerBitmap: answerBitmap(v)
     case .fullSyncStored:
       putFullSync(v, false)
       writeSuperblock(v, then: .nothing)
@@ -170,8 +173,8 @@ extension Engine {
       case .demotionReply(let to): fx.append(.reply(to, .done))
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
-      case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .fullSyncStored, .superblock,
-        .logUnused, .movedBitmap, .moved:
+      case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .fullSyncStored,
+        .superblock, .logUnused, .movedBitmap, .moved:
         break
       case .nothing, .promote, .resyncTarget, .resyncSource, .verify:
         preconditionFailure("\(one.then) waits for the metadata of \(name(v))")
@@ -182,7 +185,7 @@ extension Engine {
   /// The connection has ended: no ping is acknowledged any more, and the steps behind them are void. A change that waited for
   /// the peer's consent goes on without it, or has failed (`pendingLost`).
   mutating func answerLossOfPeer() {
-    _ = waits.take { $0.reason == .ping }
+    _ = waits.take { $0.reason == .ping || $0.then == .answerBitmap }
     link.pingDeadline = nil
     pendingLost()
   }

@@ -164,7 +164,7 @@ extension Engine {
     if holdsAnswers(flush.volume) { return }
     let state = volumes[flush.volume].state
     let isSafe =
-      (state.disk >= .consistent && !fencing.isGivenUp) || (state.conn >= .connected && state.peerDisk == .upToDate)
+      (state.disk == .upToDate && !fencing.isGivenUp) || (state.conn >= .connected && state.peerDisk == .upToDate)
     let fault = flush.fault ?? (isSafe ? nil : Errno.io)
     fx.append(.answer(flush.ticket, fault))
     if fault == nil { volumes[flush.volume].habit.flushed(upTo: flush.moment) }

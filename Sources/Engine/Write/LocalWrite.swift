@@ -97,7 +97,7 @@ extension Engine {
     let toPeer = state.replicates
     writes[id].launched = true
     // Alone with a disk that is not good, a write would be answered here and overwritten by the next resync.
-    guard state.disk >= .consistent || (toPeer && state.peerDisk == .upToDate) else {
+    guard state.disk == .upToDate || (toPeer && state.peerDisk == .upToDate) else {
       writes[id].diskFault = Errno.io
       settle(id)
       return
@@ -326,7 +326,7 @@ extension Engine {
       fault = refused
     } else if !write.peerHasIt {
       // A disk that is not good (any more) keeps no promise.
-      let isSafe = volumes[v].state.disk >= .consistent && !fencing.isGivenUp
+      let isSafe = volumes[v].state.disk == .upToDate && !fencing.isGivenUp
       fault = write.diskFault ?? (isSafe ? nil : Errno.io)
     }
     fx.append(.answer(write.ticket, fault))
