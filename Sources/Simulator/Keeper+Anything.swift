@@ -169,6 +169,9 @@ extension World {
   /// What a person reads in the log: after many resyncs that were cut before their target could write down that they had
   /// begun, the nodes do not know each other's generations any more.
   func read(_ n: Int, _ text: String) {
+    if text.contains("local write failed") || text.contains(": size is ") {
+      for v in histories.indices where text.contains("r0/\(v):") { keeper.resyncs[n][v]?.hasMore = true }
+    }
     if text.contains("giving up the connection"), text.contains("`disk { size }`") {
       census.add("state that needs a person: `disk { size }` is too small")
       keeper.hasLowLimit = true

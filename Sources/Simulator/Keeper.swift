@@ -6,6 +6,8 @@ import Engine
 struct Resyncing {
   var total: UInt64
   var copied: UInt64
+  /// Blocks were marked that its beginning did not know: the volume has grown, or the target failed to write something.
+  var hasMore = false
 }
 
 /// One step of a longer procedure.

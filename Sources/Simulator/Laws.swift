@@ -190,7 +190,7 @@ extension World {
       keeper.resyncs[n][v]!.total = max(keeper.resyncs[n][v]!.total, volume.resyncTotal)
     } else if let resync = keeper.resyncs[n][v] {
       keeper.resyncs[n][v] = nil
-      if resync.copied > resync.total {
+      if resync.copied > resync.total, !resync.hasMore {
         breakLaw("a resync of \(resync.total) blocks copied \(resync.copied) to \(name(n))")
       }
     }

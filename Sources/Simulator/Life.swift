@@ -172,7 +172,10 @@ extension World {
       looked = self.now
       var left: UInt64 = 0
       for n in 0...1 where self.nodes[n].isRunning {
-        for volume in self.nodes[n].engine.snapshot().volumes { left += volume.outOfSync.value }
+        for volume in self.nodes[n].engine.snapshot().volumes {
+          // A verify marks at most what it has compared.
+          left += volume.outOfSync.value + 2 * (volume.verify?.left ?? 0)
+        }
       }
       if left < best {
         best = left

@@ -191,7 +191,8 @@ extension World {
     guard view.connection < .connected, volume.disk >= .consistent else { return }
     // It knows that the peer's data are old.
     if volume.peerDisk <= .outdated, !view.isFrozen { return }
-    // The peer may have acknowledged it before it was lost.
+    // The peer may have acknowledged it before it was lost, on the disk that it had then.
+    if keeper.isReplaced[1 - request.node][request.volume] { return }
     let disk = nodes[1 - request.node].disks[request.volume]
     let history = histories[request.volume]
     if circumstances.wireProtocol != .c || cluster.lostPower[1 - request.node] { return }

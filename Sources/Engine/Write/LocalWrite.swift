@@ -251,7 +251,7 @@ extension Engine {
       writes[id].diskFault = fault
       mark(v, id)
       diskFailed(v, fault, "write", writes[id].range)
-    } else if writes[id].clearsWhenWritten != 0, !writes[id].marked {
+    } else if writes[id].clearsWhenWritten != 0 {
       for i in 0..<64 where writes[id].clearsWhenWritten & 1 << UInt64(i) != 0 { clearBits(v, piece(i, of: id)) }
       resyncProgressed(v)
     }

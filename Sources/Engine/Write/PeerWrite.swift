@@ -278,8 +278,9 @@ extension Engine {
       breakLink(.networkFailure, "ack for a write that is not under way (sector \(ack.sector))")
       return
     }
-    if inSync, !writes[id].marked {
-      // The peer has cleared the blocks of this packet, and so must we: once they are on our disk, too.
+    if inSync {
+      // The peer has cleared the blocks of this packet, and so must we, also those that were marked when it had no disk: once they
+      // are on our disk, too.
       let piece = Int((ack.sector - writes[id].range.start.value) << 9 / UInt64(longestPacket(writes[id].kind)))
       if writes[id].legs.contains(.disk) {
         writes[id].clearsWhenWritten |= 1 << UInt64(piece)
