@@ -1,5 +1,5 @@
 // The switchboard: one event in, state changed, effects out. No I/O, clock or randomness; every flow has its own file.
-//   State/   what a node knows, and the one door through which it changes
+//   State/   what a node knows, and the one function through which it changes
 //   Link/    finding the peer, handshake, comparison of generations, keepalive, loss
 //   Write/   application writes, the peer's writes, epochs, activity gate, ranges in use
 //   Read/    reads, local and from the peer

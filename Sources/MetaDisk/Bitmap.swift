@@ -70,10 +70,15 @@ public struct Bitmap: ~Copyable {
   }
 
   /// The data of these blocks change: the nodes that are not spoken to lack them from now on.
-  public mutating func noteChange(_ range: @autoclosure () -> Range<UInt64>) {
-    if otherSlots == 0 { return }
+  @discardableResult
+  public mutating func noteChange(_ range: @autoclosure () -> Range<UInt64>) -> UInt64 {
+    if otherSlots == 0 { return 0 }
     let range = range()
-    for index in 0..<maxPeers where otherSlots & 1 << UInt32(index) != 0 { _ = change(range, slot: index, to: true) }
+    var added: UInt64 = 0
+    for index in 0..<maxPeers where otherSlots & 1 << UInt32(index) != 0 {
+      added += change(range, slot: index, to: true)
+    }
+    return added
   }
 
   /// Every block that is out of sync with the peer may change: a resync from it begins.
@@ -87,11 +92,14 @@ public struct Bitmap: ~Copyable {
     }
   }
 
-  /// Marks a whole activity-log extent for every peer, as applying the log does. Nothing beyond the end is marked.
+  /// Marks a whole activity-log extent for every peer, as applying the log does, or for the other nodes only. Nothing beyond the end
+  /// is marked. Returns how many bits were added, those of all slots.
   @discardableResult
-  public mutating func markOutOfSync(_ extent: ExtentNumber) -> UInt64 {
+  public mutating func markOutOfSync(_ extent: ExtentNumber, marksPeer: Bool = true) -> UInt64 {
     let first = min(extent.firstBit.value, bits)
-    return setInAllSlots(first..<min(first + 1024, bits))
+    let range = first..<min(first + 1024, bits)
+    if marksPeer { return setInAllSlots(range) }
+    return noteChange(range)
   }
 
   /// Every bit of the own slot; every page has to be written.

@@ -43,6 +43,12 @@ struct PageStates: ~Copyable {
     for page in 0..<UInt32(count) { mark(page, new) }
   }
 
+  /// What may wait waits no longer.
+  mutating func hurry() {
+    if lazyCount == 0 { return }
+    for page in 0..<UInt32(count) where state(page) == .lazy { mark(page, .dirty) }
+  }
+
   mutating func settle(_ page: UInt32) { replace(page, state(page), .unchanged) }
 
   private mutating func replace(_ page: UInt32, _ old: State, _ new: State) {
@@ -120,6 +126,9 @@ extension Bitmap {
 
   /// Any page left for `nextDirtyPage`.
   public func hasDirtyPages(includeLazy: Bool) -> Bool { pages.hasWork(includeLazy: includeLazy) }
+
+  /// Pages that only lost bits are as urgent as the others from here on: what is written next relies on them.
+  public mutating func hurry() { pages.hurry() }
 
   /// The first page at or behind `from` that has to be written; with `includeLazy` also those that only lost bits.
   public mutating func nextDirtyPage(from page: UInt32, includeLazy: Bool) -> UInt32? {

@@ -181,8 +181,8 @@ enum Daemon {
     // Data and metadata device, and one of them while the metadata move.
     let disks = 3 * volumes
     // Listeners: of the volumes, the control socket, the peer.
-    let doors = volumes + overTCP + 2
-    return own + disks + doors + PeerTable.socketsMax + clients + ControlServer.placesMax + Handlers.runningMax
+    let acceptors = volumes + overTCP + 2
+    return own + disks + acceptors + PeerTable.socketsMax + clients + ControlServer.placesMax + Handlers.runningMax
   }
 
   private static func environment(_ name: String) -> String? {

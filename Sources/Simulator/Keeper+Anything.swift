@@ -172,7 +172,7 @@ extension World {
     if text.contains("local write failed") || text.contains(": size is ") {
       for v in histories.indices where text.contains("r0/\(v):") { keeper.resyncs[n][v]?.hasMore = true }
     }
-    if text.contains("giving up the connection"), text.contains("`disk { size }`") {
+    if text.contains("`disk { size }`") {
       census.add("state that needs a person: `disk { size }` is too small")
       keeper.hasLowLimit = true
     }

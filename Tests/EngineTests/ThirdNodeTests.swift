@@ -53,6 +53,8 @@ struct ThirdNodeTests {
     pair.attach([node])
     #expect(try lacks(node).contains(10))
     #expect(try node.disks[.zero]!.superblock().flags.contains(.primaryIndicator) == false)
+    // A Secondary has acknowledged what it wrote: with its Primary it shares all of that.
+    #expect((node.volume().outOfSync == .zero) != isPrimary)
   }
 
   @Test("what a resync overwrites is marked before it is overwritten")

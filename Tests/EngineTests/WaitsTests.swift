@@ -353,4 +353,19 @@ struct CommandWaitTests {
     #expect(pair.alpha.replies[to] == .done)
     #expect(pair.alpha.volume().disk >= .outdated)
   }
+
+  @Test("a demotion that waits for the ack of an epoch goes on when the connection ends")
+  func demotionAndEpoch() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 1)])
+    pair.beta.holding = [.epochFlush]
+    let to = pair.alpha.order(.secondary)
+    pair.settle()
+    #expect(pair.alpha.replies[to] == nil)
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.replies[to] == .done)
+    #expect(pair.alpha.engine.snapshot().role == .secondary)
+  }
 }

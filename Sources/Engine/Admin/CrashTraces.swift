@@ -23,9 +23,13 @@ extension Engine {
       let result = try replay.finish()
       volumes[v].attach.emptyLogNeeded = result.updateBlocks > 0 || result.corruptBlocks > 0
       if result.updateBlocks > 0, flags.contains(.primaryIndicator) {
+        // A Secondary logs for the nodes that are not spoken to, and for a peer whose disk is gone: that one has got a generation of
+        // its own then. With the others it shares every write that was acknowledged.
+        let wasPrimary = volumes[v].backing.crashedPrimary || volumes[v].generations.current & 1 != 0
+        let marksPeer = wasPrimary || volumes[v].generations.bitmap != 0
         var marked: UInt64 = 0
         for extent in result.active {
-          marked += volumes[v].backing.bitmap.markOutOfSync(extent)
+          marked += volumes[v].backing.bitmap.markOutOfSync(extent, marksPeer: marksPeer)
         }
         log("\(name(v)): marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
       }

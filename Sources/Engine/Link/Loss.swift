@@ -109,6 +109,8 @@ extension Engine {
     if outdatesOwn { outdateSelf() }
     settleDropped()
     dropRemoteReads()
+    // A demotion waited for the ack of an epoch.
+    requestsDrained()
     answerLossOfPeer()
     if link.wasUp { call(.disconnected, 0) }
     // The last answer did not help, or was not for this loss.

@@ -199,6 +199,8 @@ extension Engine {
     guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS,
       volumes[v].resync.ending == .pinging
     else { return }
+    // The superblock that says "nothing is out of sync" waits for the pages that say so.
+    volumes[v].backing.bitmap.hurry()
     volumes[v].generations.finishAsSource()
     rememberOwnAsPeers(v)
     change(v) {

@@ -1,4 +1,4 @@
-// The one door through which a volume's state changes: the intended change is normalised (wire spec 4.2), logged in
+// The one function through which a volume's state changes: the intended change is normalised (wire spec 4.2), logged in
 // DRBD's shape, and then has its consequences. Vetoes come before, in the flows that intend a change.
 import Base
 import MetaDisk

@@ -11,7 +11,7 @@ struct ControlServer: ~Copyable {
   /// Whom the daemon itself asks for: a signal has no connection.
   static let ownReply = ReplyTo(0)
 
-  private var door: Places<Door>
+  private var acceptor: Places<Acceptor>
   /// A few more than allowed: those that have to go take a moment.
   static let placesMax = programsMax + 8
   var connections = Places<ControlConnection>(capacity: ControlServer.placesMax)
@@ -23,15 +23,15 @@ struct ControlServer: ~Copyable {
   var shownToWatchers: StatusSnapshot?
 
   init(path: String) throws(SocketRefusal) {
-    door = Places(capacity: 1)
-    door.put(Door(try Listener(unix: path), tag: Tag(kind: Kind.controlAccept)), at: 0)
+    acceptor = Places(capacity: 1)
+    acceptor.put(Acceptor(try Listener(unix: path), tag: Tag(kind: Kind.controlAccept)), at: 0)
   }
 
-  mutating func begin(_ ring: inout Ring) { door[0].accept(&ring) }
+  mutating func begin(_ ring: inout Ring) { acceptor[0].accept(&ring) }
 
   mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
-    let arrival = door[0].accepted(completion, at: now)
-    if door[0].pausedUntil == nil { begin(&ring) }
+    let arrival = acceptor[0].accepted(completion, at: now)
+    if acceptor[0].pausedUntil == nil { begin(&ring) }
     let socket: Socket
     switch consume arrival {
     case .nobody: return
@@ -49,7 +49,7 @@ struct ControlServer: ~Copyable {
     hasNews = true
   }
 
-  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) { door[0].resume(at: now, &ring) }
+  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) { acceptor[0].resume(at: now, &ring) }
 
   private mutating func endOldestIdle() {
     var oldest: Int?
@@ -106,7 +106,7 @@ struct ControlServer: ~Copyable {
   }
 
   var deadline: Instant? {
-    var next = door[0].pausedUntil
+    var next = acceptor[0].pausedUntil
     for i in 0..<connections.capacity where connections.contains(i) {
       guard let job = connections[i].job else { continue }
       if let due = job.deadline, next == nil || due < next! { next = due }

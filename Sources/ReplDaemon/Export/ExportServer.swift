@@ -35,7 +35,7 @@ struct ExportServer: ~Copyable {
   var connections: Places<ExportConnection>
   private var local: FrontEnd
   private var tcp: FrontEnd
-  private var doors: Places<Door>
+  private var acceptors: Places<Acceptor>
   private var entrances: [(volume: VolumeNumber, isTCP: Bool)] = []
   /// Clients that found no place.
   private var turnedAway = 0
@@ -59,7 +59,7 @@ struct ExportServer: ~Copyable {
           volume: number, name: "\(resource)/\(number.value)", size: 0,
           refusal: ClientExport.secondaryRefusal(resource: resource, volume: number)))
     }
-    doors = Places(capacity: numbers.count + overTCP)
+    acceptors = Places(capacity: numbers.count + overTCP)
     (local, tcp) = FrontEnd.both(volumes: numbers.count, overTCP: overTCP > 0, requests: requests)
     connections = Places(capacity: tcp.places.upperBound)
     works = Slots(capacity: requests)
@@ -86,10 +86,10 @@ struct ExportServer: ~Copyable {
   private mutating func add(
     _ listener: consuming Listener, _ number: VolumeNumber, isTCP: Bool, _ ring: inout Ring
   ) {
-    let place = doors.free
-    doors.put(Door(listener, tag: Tag(kind: Kind.clientAccept, UInt64(place))), at: place)
+    let place = acceptors.free
+    acceptors.put(Acceptor(listener, tag: Tag(kind: Kind.clientAccept, UInt64(place))), at: place)
     entrances.append((number, isTCP))
-    doors[place].accept(&ring)
+    acceptors[place].accept(&ring)
   }
 
   mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
@@ -98,8 +98,8 @@ struct ExportServer: ~Copyable {
       if completion.fault == nil { _ = Socket(accepted: completion.result) }
       return
     }
-    let arrival = doors[which].accepted(completion, at: now)
-    if doors[which].pausedUntil == nil { doors[which].accept(&ring) }
+    let arrival = acceptors[which].accepted(completion, at: now)
+    if acceptors[which].pausedUntil == nil { acceptors[which].accept(&ring) }
     let (number, isTCP) = entrances[which]
     let socket: Socket
     switch consume arrival {
@@ -155,7 +155,7 @@ struct ExportServer: ~Copyable {
   }
 
   mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
-    for i in 0..<doors.capacity where doors.contains(i) { doors[i].resume(at: now, &ring) }
+    for i in 0..<acceptors.capacity where acceptors.contains(i) { acceptors[i].resume(at: now, &ring) }
   }
 
   mutating func drop(_ place: Int, _ ring: inout Ring) {
@@ -223,15 +223,15 @@ struct ExportServer: ~Copyable {
   /// No more clients; those that are here are hung up on.
   mutating func close() {
     isClosing = true
-    for i in 0..<doors.capacity where doors.contains(i) { _ = doors.remove(i) }
+    for i in 0..<acceptors.capacity where acceptors.contains(i) { _ = acceptors.remove(i) }
     hangUpAll()
   }
 
   /// The next moment at which a client in negotiation has to be hung up on, or clients are accepted again.
   var deadline: Instant? {
     var next: Instant?
-    for i in 0..<doors.capacity where doors.contains(i) {
-      if let until = doors[i].pausedUntil, next == nil || until < next! { next = until }
+    for i in 0..<acceptors.capacity where acceptors.contains(i) {
+      if let until = acceptors[i].pausedUntil, next == nil || until < next! { next = until }
     }
     for i in 0..<connections.capacity
     where connections.contains(i) && connections[i].session.volume == nil && !connections[i].isEnding {

@@ -20,7 +20,7 @@ struct PeerTable: ~Copyable {
   /// Sockets that may have something to say without a completion, one bit each.
   private var awake: UInt64 = 0
 
-  private var door = Places<Door>(capacity: 1)
+  private var acceptor = Places<Acceptor>(capacity: 1)
   private var wantsListener = false
 
   /// The attempt under way, and when it is given up.
@@ -78,38 +78,38 @@ struct PeerTable: ~Copyable {
   /// Nil, or why the address cannot be listened on now.
   mutating func listen(_ ring: inout Ring) -> String? {
     wantsListener = true
-    guard !door.contains(0) else { return nil }
+    guard !acceptor.contains(0) else { return nil }
     do throws(SocketRefusal) {
       // Who holds the port is looked for once: that reads all of /proc.
       let isNew = listenRefusal == nil
       let listener = try Listener(tcp: own, options: options, namesHolder: isNew)
-      door.put(Door(listener, tag: Tag(kind: Kind.peerAccept)), at: 0)
+      acceptor.put(Acceptor(listener, tag: Tag(kind: Kind.peerAccept)), at: 0)
     } catch {
       wantsListener = false
       if case .portInUse(_, nil) = error, case .portInUse = listenRefusal {} else { listenRefusal = error }
       return listenRefusal?.text
     }
     listenRefusal = nil
-    door[0].accept(&ring)
+    acceptor[0].accept(&ring)
     return nil
   }
 
   mutating func stopListening(_ ring: inout Ring) {
     wantsListener = false
     listenRefusal = nil
-    if door.contains(0), door[0].close(&ring) { _ = door.remove(0) }
+    if acceptor.contains(0), acceptor[0].close(&ring) { _ = acceptor.remove(0) }
   }
 
   /// What an accept brought: a socket for the engine, or nothing.
   mutating func accepted(
     _ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void
   ) -> SocketID? {
-    let arrival = door[0].accepted(completion, at: now)
+    let arrival = acceptor[0].accepted(completion, at: now)
     guard wantsListener else {
-      _ = door.remove(0)
+      _ = acceptor.remove(0)
       return nil
     }
-    if door[0].pausedUntil == nil { door[0].accept(&ring) }
+    if acceptor[0].pausedUntil == nil { acceptor[0].accept(&ring) }
     let socket: Socket
     switch consume arrival {
     case .nobody: return nil
@@ -133,7 +133,7 @@ struct PeerTable: ~Copyable {
   }
 
   mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
-    if door.contains(0) { door[0].resume(at: now, &ring) }
+    if acceptor.contains(0) { acceptor[0].resume(at: now, &ring) }
   }
 
   private mutating func add(_ socket: consuming Socket, _ phase: PeerSocket.Phase, _ ring: inout Ring) -> SocketID {
@@ -203,7 +203,7 @@ struct PeerTable: ~Copyable {
   /// The next moment at which something here has to end.
   var deadline: Instant? {
     var next = attempt?.until
-    if door.contains(0), let until = door[0].pausedUntil, next == nil || until < next! { next = until }
+    if acceptor.contains(0), let until = acceptor[0].pausedUntil, next == nil || until < next! { next = until }
     for i in 0..<sockets.capacity where sockets.contains(i) {
       if case .lingering(let until) = sockets[i].phase, next == nil || until < next! { next = until }
     }

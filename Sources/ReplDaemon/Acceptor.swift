@@ -1,13 +1,13 @@
-// A listener and the accept under way on it: the entrance of the peer, of NBD clients and of the control socket. Law: an
+// A listener and the accept under way on it: for the peer, for NBD clients and for the control socket. Law: an
 // accept that failed because descriptors or memory are short is not repeated before a moment has passed; the next one
-// would fail at once, too, and the loop would do nothing else. Who wants to come in waits in the kernel's queue meanwhile.
+// would fail at once, too, and the loop would do nothing else. Further connections wait in the kernel's queue meanwhile.
 import Base
 import BlockIO
 
-struct Door: ~Copyable {
+struct Acceptor: ~Copyable {
   enum Arrival: ~Copyable {
     case socket(Socket)
-    /// The one who came has left again, or the accept was cancelled.
+    /// The connection has ended already, or the accept was cancelled.
     case nobody
     /// Told once for each time that something runs short.
     case shortage(Errno)
@@ -43,7 +43,7 @@ struct Door: ~Copyable {
       return .socket(Socket(accepted: completion.result))
     }
     if fault.passesWithTheCaller { return .nobody }
-    pausedUntil = now + Door.pause
+    pausedUntil = now + Acceptor.pause
     if isShort { return .nobody }
     isShort = true
     return .shortage(fault)
