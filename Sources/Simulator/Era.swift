@@ -121,7 +121,11 @@ extension VolumeCircumstances {
       one.canDiscard = !apart.oneIn(3)
       if apart.oneIn(3) { one.slowness = 1 << apart.below(6) }
       one.onIOError = [.detach, .detach, .passOn, .callLocalIOError][Int(apart.below(4))]
+      if apart.oneIn(4) { one.logicalBlock = apart.oneIn(2) ? 512 : 4096 }
       self.apart.append(one)
+    }
+    if self.apart.contains(where: { $0.logicalBlock == 4096 }) {
+      for n in 0...1 { deviceBytes[n] = deviceBytes[n] / 4096 * 4096 }
     }
     if self.apart.contains(where: { $0.format == .v08 }) { slots = 1 }
   }

@@ -10,6 +10,10 @@ enum Replacement: CaseIterable {
   case blank
   /// Larger, after create-md.
   case larger
+  /// A little smaller, after create-md: too small for what is there already.
+  case smaller
+  /// As large, after create-md, with sectors of the other size.
+  case otherSectors
   /// An old copy of the disk that was there.
   case oldImage
 }
@@ -110,7 +114,15 @@ extension World {
       images[n][v] = nil
     } else {
       var one = circumstances.volumes[v]
-      one.deviceBytes[n] = before.facts.dataBytes + (what == .blank ? 0 : (1 + random.below(1024)) * 4096)
+      let change = (1 + random.below(what == .larger ? 1024 : 16)) * 4096
+      switch what {
+      case .larger: one.deviceBytes[n] = before.facts.dataBytes + change
+      case .smaller: one.deviceBytes[n] = before.facts.dataBytes - change
+      case .otherSectors:
+        one.deviceBytes[n] = before.facts.dataBytes
+        if one.apart.indices.contains(n) { one.apart[n].logicalBlock = before.facts.logicalBlock == 512 ? 4096 : 512 }
+      case .blank, .oldImage: one.deviceBytes[n] = before.facts.dataBytes
+      }
       nodes[n].disks[v] = FakeDisk.created(one, node: n, original: Stamps.original(n), room: 0)
     }
     thirdCopies[n][v] = nil

@@ -19,7 +19,7 @@ import Testing
         return try #require(UInt32(line.dropFirst(7).trimmingCharacters(in: .whitespaces)))
       }
     }
-    throw TestFailure("the daemon has no ring")
+    return try #require(nil as UInt32?, "the daemon has no ring")
   }
 
   @Test(.enabled(if: isRoot && isInstalled("prlimit"), "needs root and prlimit"))
