@@ -32,18 +32,18 @@ struct Strike {
   /// The machine of the other one loses its power, too.
   var hitsBoth: Bool
 
-  static func drawn(_ random: inout SeededGenerator, powerCut: Bool) -> Strike {
+  static func drawn(_ random: inout SeededGenerator, powerCut: Bool, soon: Bool) -> Strike {
     let target = Target.allCases[Int(random.below(UInt64(Target.allCases.count)))]
     let many: UInt64 =
       switch target {
       case .generation, .consistency: 1
       case .superblock, .bitmapPage, .flush: 4
       case .activityLog: 8
-      case .resyncWrite, .write: 100
+      case .resyncWrite, .write: soon ? 1 << random.below(7) : 100
       }
     return Strike(
       target: target, moment: Moment.allCases[Int(random.below(UInt64(Moment.allCases.count)))],
-      countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(6))
+      countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(soon ? 3 : 6))
   }
 }
 
@@ -51,12 +51,12 @@ extension World {
   /// A death comes now, or at the next moment of the kind that it waits for.
   func dieSometime(_ n: Int, powerCut: Bool) {
     // The first era knows only deaths of the clock.
-    if (era == .first && circumstances.planted == nil) || random.oneIn(3) {
+    if (era == .first && circumstances.planted == nil) || random.oneIn(circumstances.isDeadly ? 12 : 3) {
       crash(n, powerCut: powerCut)
       if powerCut, random.oneIn(5) { crash(1 - n, powerCut: true) }
       return
     }
-    var strike = Strike.drawn(&random, powerCut: powerCut)
+    var strike = Strike.drawn(&random, powerCut: powerCut, soon: circumstances.isDeadly)
     var victim = n
     // Only a Primary writes the log.
     if strike.target == .activityLog, nodes[1 - n].isPrimary { victim = 1 - n }
