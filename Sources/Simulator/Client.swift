@@ -238,7 +238,8 @@ extension World {
     if client.node == n, !client.isStopping {
       let pattern = client.pattern
       // A life is short: what is to be seen while nothing goes wrong, or nothing can be had, is soon seen.
-      if era >= .second, keeper.isHealing || fault != nil { return wakeClient(after: random.below(40_000_000)) }
+      if era >= .second, keeper.isHealing { return wakeClient(after: random.below(400_000_000)) }
+      if era >= .second, fault != nil { return wakeClient(after: random.below(40_000_000)) }
       wakeClient(
         after: random.oneIn(pattern.restOneIn) ? random.below(pattern.rest) : random.below(pattern.thinkTime + 1))
     }
@@ -274,10 +275,12 @@ extension World {
     case .write(let fua):
       history.answer(request.number, durable: fua)
       checkFrozen(request)
+      checkGeneration(request)
       writeWasAnswered(request, durable: fua)
     case .discard, .zero:
       history.answer(request.number, durable: false)
       checkFrozen(request)
+      checkGeneration(request)
       writeWasAnswered(request, durable: false)
     }
   }

@@ -12,9 +12,13 @@ extension Circumstances {
     client.straddles = apart.oneIn(2)
     if apart.oneIn(2) { diskJitter = 1 + apart.below(7) }
     if maximumVersion.min()! < 91 || rude != nil { return }
-    switch apart.below(8) {
-    case 0...1: drawDeaths(&apart)
-    case 2...3: drawLog(&apart)
+    if apart.oneIn(2) { net.checksumAlgorithm = "" }
+    switch apart.below(16) {
+    case 0...2: drawDeaths(&apart)
+    case 3...6: drawLog(&apart)
+    case 7...8: drawSlowResync(&apart)
+    case 9...10: drawBlindPrimary(&apart)
+    case 11: drawErrors(&apart)
     default: break
     }
   }
@@ -32,6 +36,36 @@ extension Circumstances {
     client.rest = min(client.rest, 1 << 24)
   }
 
+  /// Resyncs of few blocks that take seconds: the bitmap is written while they run.
+  private mutating func drawSlowResync(_ apart: inout SeededGenerator) {
+    drawDeaths(&apart)
+    net.checksumAlgorithm = ""
+    resync.planAhead = 0
+    resync.rateIsConfigured = true
+    for n in options.indices {
+      options[n].resync = resync
+      options[n].resync.rate = 60 << UInt32(apart.below(5))
+    }
+    client.thinkTime = max(client.thinkTime, 1 << 22)
+    client.large = min(client.large, 10)
+    client.flushes = apart.oneIn(2) ? 0 : client.flushes
+  }
+
+  /// The Primary's disk goes and comes, again and again: it reads from its peer, and is the target of resyncs.
+  private mutating func drawBlindPrimary(_ apart: inout SeededGenerator) {
+    drawDeaths(&apart)
+    actions = [.failOver, .detach]
+    actionEvery = 50_000_000 << apart.below(4)
+    client.reads = 200 + apart.below(300)
+    if apart.oneIn(2) { faults = [.slowDisk, .reset] }
+  }
+
+  /// Disks that fail now and then.
+  private mutating func drawErrors(_ apart: inout SeededGenerator) {
+    drawDeaths(&apart)
+    faults = [.singleErrors, .diskError, apart.oneIn(2) ? .powerCut : .kill]
+  }
+
   /// More extents than the log has slots, so that extents leave it all the time, and few reasons to copy the whole volume.
   private mutating func drawLog(_ apart: inout SeededGenerator) {
     drawDeaths(&apart)
@@ -44,6 +78,13 @@ extension Circumstances {
     // All extents alike, or few that stay in the log while the others come and go.
     client.hotExtents = apart.oneIn(2) ? 100 : 1 + apart.below(4)
     client.discards = 0
+    if apart.oneIn(2) {
+      // Epochs stay open, and nothing is flushed but by the engine.
+      client.flushes = 0
+      client.fua = 0
+      client.isLog = false
+      for n in options.indices { options[n].maxEpochSize = 2048 }
+    }
     let bytes = (20 << 20) + apart.below(5120) * 4096
     volumes[0].deviceBytes = [bytes, bytes]
     if apart.oneIn(4) { volumes[0].deviceBytes[Int(apart.below(2))] += (1 + apart.below(1024)) * 4096 }

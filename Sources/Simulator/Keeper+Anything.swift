@@ -246,13 +246,16 @@ extension FakeDisk {
     return copy
   }
 
-  /// Of the superblock; nil: there is none that can be read.
-  func generations(_ location: MetaLocation, _ peer: Int) -> (current: UInt64, bitmap: UInt64)? {
+  /// Of the superblock, or of what a power cut would leave of it; nil: there is none that can be read.
+  func generations(
+    _ location: MetaLocation, _ peer: Int, durable: Bool = false
+  ) -> (current: UInt64, bitmap: UInt64, isConsistent: Bool)? {
     do throws(MetaFault) {
       let at = Int(try Placement.superblockOffset(location: location, deviceBytes: facts.metaBytes) - metaStart)
-      let block = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(meta)[at..<at + 4096])
-      let found = try Superblock(reading: block.bytes).generations(peerNode: peer)
-      return (found.current, found.bitmap)
+      let area = UnsafeRawBufferPointer(durable ? metaDurable : meta)
+      let superblock = try Superblock(reading: UnsafeRawBufferPointer(rebasing: area[at..<at + 4096]).bytes)
+      let found = superblock.generations(peerNode: peer)
+      return (found.current, found.bitmap, superblock.flags.isSuperset(of: [.consistent, .wasUpToDate]))
     } catch {
       return nil
     }
