@@ -164,6 +164,8 @@ public struct Circumstances: Sendable {
   public var rude: Int?
   /// Deaths wait for a moment that matters, and follow each other.
   public var isDeadly = false
+  /// Half of them wait for this one.
+  var favourite: Strike.Target?
   /// One disk operation in four takes up to 2 to the power of this times longer than the others.
   public var diskJitter: UInt64 = 0
   /// Check the engine's invariants once in so many events.

@@ -27,6 +27,7 @@ extension Circumstances {
   private mutating func drawDeaths(_ apart: inout SeededGenerator) {
     isDeadly = true
     faultsWanted = 6 + Int(apart.below(10))
+    favourite = Strike.Target.allCases[Int(apart.below(UInt64(Strike.Target.allCases.count)))]
     faults = [.kill, .powerCut, .reset]
     faults.formUnion(Faults.all.intersection(Faults(rawValue: UInt32(truncatingIfNeeded: apart.next() & apart.next()))))
     client.spread = min(client.spread, 32 << apart.below(6))
@@ -39,6 +40,10 @@ extension Circumstances {
   /// Resyncs of few blocks that take seconds: the bitmap is written while they run.
   private mutating func drawSlowResync(_ apart: inout SeededGenerator) {
     drawDeaths(&apart)
+    startsWithFullSync = false
+    actions.subtract([.invalidate, .replaceDisk])
+    favourite = apart.oneIn(3) ? .resyncWrite : .forgetting
+    faults.insert(.linkCut)
     net.checksumAlgorithm = ""
     resync.planAhead = 0
     resync.rateIsConfigured = true

@@ -55,7 +55,9 @@ extension World {
       given = .verify(number, start: Sector(start), stop: random.oneIn(16) ? nil : Sector(stop))
     case 14:
       let size = nodes[n].view.volumes[v].size.value
-      let limit = random.oneIn(2) ? nil : SectorCount(size - min(size, 64) + random.below(256))
+      // Nobody cuts off what the application uses.
+      let least = UInt64(histories[v].sectors)
+      let limit = random.oneIn(2) ? nil : SectorCount(max(least, size - min(size, 64) + random.below(256)))
       given = .resize(number, limit: limit, assumeClean: false)
     case 15: given = .suspendIO
     default:
