@@ -49,8 +49,9 @@ extension Circumstances {
     resync.rateIsConfigured = true
     for n in options.indices {
       options[n].resync = resync
-      options[n].resync.rate = 60 << UInt32(apart.below(5))
+      options[n].resync.rate = 60 << UInt32(apart.below(3))
     }
+    client.spread = 1024 << apart.below(3)
     client.thinkTime = max(client.thinkTime, 1 << 22)
     client.large = min(client.large, 10)
     client.flushes = apart.oneIn(2) ? 0 : client.flushes
@@ -90,12 +91,20 @@ extension Circumstances {
       client.isLog = false
       for n in options.indices { options[n].maxEpochSize = 2048 }
     }
-    let bytes = (20 << 20) + apart.below(5120) * 4096
+    // Many slots: a block of the log lies in several sectors, and a torn one mixes two transactions.
+    let isLarge = apart.oneIn(4)
+    if isLarge {
+      faults = [.powerCut, .linkCut]
+      favourite = .activityLog
+      client.hotExtents = 100
+    }
+    let bytes = (isLarge ? 240 << 20 : 20 << 20) + apart.below(5120) * 4096
     volumes[0].deviceBytes = [bytes, bytes]
     if apart.oneIn(4) { volumes[0].deviceBytes[Int(apart.below(2))] += (1 + apart.below(1024)) * 4096 }
     volumes[0].room = 0
     for n in volumes[0].apart.indices {
-      volumes[0].apart[n].alExtents = 4 + UInt32(apart.below(3))
+      volumes[0].apart[n].alExtents = (isLarge ? 48 : 4) + UInt32(apart.below(3))
+      if isLarge { volumes[0].apart[n].logicalBlock = 512 }
       if apart.oneIn(2) { volumes[0].apart[n].location = .external }
     }
   }
