@@ -5,13 +5,14 @@
 #   mutants.sh NAME...            some of them; `list` prints the names
 #   mutants.sh --check            only looks whether each fault still has its place in the source (part of the tests)
 # Options: --seconds N (of lives for each fault, default 60), --first-seed N, --jobs N, --rings engine,disk,lives,
+# --ignore TEXT (a law that lives break without any fault, too, because a fault of the engine is open: not counted),
 # --table docs/reliability.md (keeps the results there), --tree DIR (where the copy with the faults is built; default in ~/.cache).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
 need_swift
 if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
-  sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
   exit 0
 fi
 exec python3 "$root/Tests/Mutants/run.py" "$@"

@@ -86,6 +86,9 @@ extension World {
     let isThin = nodes.contains { $0.settings.volumes[0].resync.discardGranularity > 0 }
     if isThin { census.add("world: thin resync") }
     if let rude = all.rude { census.add("world: a rude \(rude == 0 ? "Primary" : "Secondary")") }
+    if all.isDeadly { census.add("world: deaths at every moment") }
+    if all.client.spread < 8192 { census.add("world: few blocks") }
+    if all.diskJitter > 0 { census.add("world: disks that finish out of turn") }
     if !all.options.isEmpty { census.add("world: two option sets") }
   }
 

@@ -117,6 +117,10 @@ public struct ClientPattern: Sendable {
   public var overlaps = false
   /// Extents that most requests go to.
   public var hotExtents: UInt64 = 8
+  /// Sectors of an extent that most requests go to.
+  public var spread: UInt64 = 8192
+  /// These lie around its end.
+  public var straddles = false
   /// A database's log: one write, then one flush, again and again, with reads in between.
   public var isLog = false
   /// Nanoseconds between an answer and the next request, at most.
@@ -158,6 +162,12 @@ public struct Circumstances: Sendable {
   public var faultsWanted = 0
   /// The node whose packets are changed, repeated, reordered and left out on their way; nil: both are polite.
   public var rude: Int?
+  /// Deaths wait for a moment that matters, and follow each other.
+  public var isDeadly = false
+  /// Half of them wait for this one.
+  var favourite: Strike.Target?
+  /// One disk operation in four takes up to 2 to the power of this times longer than the others.
+  public var diskJitter: UInt64 = 0
   /// Check the engine's invariants once in so many events.
   public var invariantsEvery: UInt64 = 64
 

@@ -155,7 +155,12 @@ extension World {
     let hot = min(pattern.hotExtents, extents)
     // Hot extents lie scattered over the volume.
     let extent = random.oneIn(20) ? random.below(extents) : random.below(hot) * 37 % extents
-    var start = (Int(extent) * 8192 + Int(random.below(8192)) / align * align)
+    var offset = Int(random.below(8192))
+    // Around the middle of an extent, or around its end.
+    if pattern.spread < 8192, !random.oneIn(50) {
+      offset = Int(random.below(pattern.spread)) + (pattern.straddles ? 8192 - Int(pattern.spread) / 2 : 4096)
+    }
+    var start = Int(extent) * 8192 + offset / align * align
     if random.oneIn(100) { start = size - count }
     start = min(start, size - count) / unit * unit
     return (start, count)
@@ -232,6 +237,9 @@ extension World {
     client.answered += 1
     if client.node == n, !client.isStopping {
       let pattern = client.pattern
+      // A life is short: what is to be seen while nothing goes wrong, or nothing can be had, is soon seen.
+      if era >= .second, keeper.isHealing { return wakeClient(after: random.below(400_000_000)) }
+      if era >= .second, fault != nil { return wakeClient(after: random.below(40_000_000)) }
       wakeClient(
         after: random.oneIn(pattern.restOneIn) ? random.below(pattern.rest) : random.below(pattern.thinkTime + 1))
     }
@@ -267,10 +275,12 @@ extension World {
     case .write(let fua):
       history.answer(request.number, durable: fua)
       checkFrozen(request)
+      checkGeneration(request)
       writeWasAnswered(request, durable: fua)
     case .discard, .zero:
       history.answer(request.number, durable: false)
       checkFrozen(request)
+      checkGeneration(request)
       writeWasAnswered(request, durable: false)
     }
   }

@@ -56,7 +56,7 @@ extension Circumstances {
     drawVolumes(&apart)
     for v in volumes.indices {
       // A resync of a large disk takes the time of ten lives.
-      if volumes[v].deviceBytes.max()! > 12 << 20, !apart.oneIn(8) {
+      if volumes[v].deviceBytes.max()! > 12 << 20, !apart.oneIn(64) {
         let bytes = (2 << 20) + apart.below(2560) * 4096
         volumes[v].deviceBytes = [bytes, bytes]
       }

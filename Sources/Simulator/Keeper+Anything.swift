@@ -59,7 +59,9 @@ extension World {
       given = .verify(number, start: Sector(start), stop: random.oneIn(16) ? nil : Sector(stop))
     case 14:
       let size = nodes[n].view.volumes[v].size.value
-      let limit = random.oneIn(2) ? nil : SectorCount(size - min(size, 64) + random.below(256))
+      // Nobody cuts off what the application uses.
+      let least = UInt64(histories[v].sectors)
+      let limit = random.oneIn(2) ? nil : SectorCount(max(least, size - min(size, 64) + random.below(256)))
       given = .resize(number, limit: limit, assumeClean: false)
     case 15: given = .suspendIO
     default:
@@ -258,13 +260,16 @@ extension FakeDisk {
     return copy
   }
 
-  /// Of the superblock; nil: there is none that can be read.
-  func generations(_ location: MetaLocation, _ peer: Int) -> (current: UInt64, bitmap: UInt64)? {
+  /// Of the superblock, or of what a power cut would leave of it; nil: there is none that can be read.
+  func generations(
+    _ location: MetaLocation, _ peer: Int, durable: Bool = false
+  ) -> (current: UInt64, bitmap: UInt64, isConsistent: Bool)? {
     do throws(MetaFault) {
       let at = Int(try Placement.superblockOffset(location: location, deviceBytes: facts.metaBytes) - metaStart)
-      let block = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(meta)[at..<at + 4096])
-      let found = try Superblock(reading: block.bytes).generations(peerNode: peer)
-      return (found.current, found.bitmap)
+      let area = UnsafeRawBufferPointer(durable ? metaDurable : meta)
+      let superblock = try Superblock(reading: UnsafeRawBufferPointer(rebasing: area[at..<at + 4096]).bytes)
+      let found = superblock.generations(peerNode: peer)
+      return (found.current, found.bitmap, superblock.flags.isSuperset(of: [.consistent, .wasUpToDate]))
     } catch {
       return nil
     }

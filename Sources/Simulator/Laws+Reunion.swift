@@ -39,4 +39,33 @@ extension World {
       breakLaw("\(name(n)) was promoted with \(volume.disk.name) data, and no good ones in reach")
     }
   }
+
+  /// Law: a write that only this node has is answered when its disk names, durably, a generation that the peer's does not. Else
+  /// nobody could tell, after a crash, that the peer's data are old.
+  func checkGeneration(_ request: Request) {
+    guard era >= .second, circumstances.rude == nil, circumstances.wireProtocol == .c else { return }
+    let (n, v) = (request.node, request.volume)
+    let view = nodes[n].view
+    // It knows that the peer's data are old.
+    guard view.connection < .connected, view.volumes[v].disk == .upToDate, view.volumes[v].peerDisk > .outdated
+    else { return }
+    // Else everything that was to be written down is.
+    let isWritingDown = nodes[n].works.contains {
+      if case .metaWrite = $0.what { $0.isActive && $0.disk == v } else { false }
+    }
+    guard isWritingDown else { return }
+    // The peer may have acknowledged it before it was lost.
+    if cluster.lostPower[1 - n] { return }
+    let sectors = request.start..<request.start + request.count
+    if sectors.allSatisfy({ histories[v].allows(nodes[1 - n].disks[v].cache[$0], at: $0) }) { return }
+    let found = (0...1).map { x in
+      nodes[x].disks[v].generations(circumstances.volumes[v].disk(of: x).location, 1 - x, durable: true)
+    }
+    census.add("law: a write that the peer does not have")
+    // A resync that was cut has left its own generation in the source's bitmap slot; it tells which of the two is old.
+    guard let own = found[n], let other = found[1 - n], other.isConsistent, own.bitmap & ~1 == 0,
+      own.current & ~1 == other.current & ~1
+    else { return }
+    breakLaw("\(name(n)) answered write #\(request.number), which its peer does not have, in the peer's own generation")
+  }
 }

@@ -88,6 +88,7 @@ extension World {
     let base = circumstances.diskLatency
     var delay = base / 2 + random.below(base + 1)
     if random.oneIn(200) { delay *= 8 }
+    if circumstances.diskJitter > 0, random.oneIn(4) { delay <<= random.below(circumstances.diskJitter + 1) }
     delay *= nodes[n].diskSlowness * circumstances.volumes[v].disk(of: n).slowness
     return nodes[n].disksStuckUntil > now ? nodes[n].disksStuckUntil - now + delay : delay
   }

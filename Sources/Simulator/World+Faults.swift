@@ -72,8 +72,9 @@ extension World {
 
   /// The node dies, and comes back after a while.
   func crash(_ n: Int, powerCut: Bool, backAfter: UInt64? = nil) {
+    let soon = circumstances.isDeadly && !random.oneIn(8) ? World.millisecond * (5 + random.below(300)) : nil
     let delay =
-      backAfter
+      backAfter ?? soon
       ?? (50 * World.millisecond + random.below(random.oneIn(3) ? 8_000 * World.millisecond : 800 * World.millisecond))
     if nodes[n].isRunning { die(n, powerCut: powerCut) }
     schedule.add(.boot, at: now + delay, node: n, life: nodes[n].life)

@@ -21,7 +21,7 @@ struct Cluster {
   fileprivate var hasWord = [false, false]
 
   /// By node: it had a power cut since it was last connected.
-  fileprivate var lostPower = [false, false]
+  fileprivate(set) var lostPower = [false, false]
 
   init(seed: UInt64) { random = SeededGenerator(seed: seed) }
 

@@ -24,12 +24,17 @@ extension World {
       nextFault = .max
       return
     }
-    let far = random.oneIn(4) ? 40 : 1_500
+    let far = random.oneIn(4) ? 40 : circumstances.isDeadly ? 600 : 1_500
     nextFault = events + 1 + Int(random.below(UInt64(far)))
   }
 
   func misfortune() {
-    let possible = Faults.each.filter { faults.contains($0.fault) }
+    var possible = Faults.each.filter { faults.contains($0.fault) }
+    if circumstances.isDeadly {
+      // A death that waits for its moment comes before the next one, or never.
+      let waits = !random.oneIn(3) && nodes.contains { $0.strike != nil && $0.isRunning }
+      if waits || random.oneIn(2) { possible.removeAll { ($0.fault == .kill || $0.fault == .powerCut) == waits } }
+    }
     if !possible.isEmpty {
       let one = possible[Int(random.below(UInt64(possible.count)))]
       if strike(one.fault, Int(random.below(2))) {

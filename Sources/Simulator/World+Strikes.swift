@@ -14,6 +14,10 @@ struct Strike {
     case consistency
     /// Data of a resync, and writes of the application and of the peer.
     case resyncWrite, write
+    /// A bitmap page that has lost bits. In deadly lives only.
+    case forgetting
+
+    static let everywhere = allCases.filter { $0 != .forgetting }
   }
   enum Moment: CaseIterable {
     /// The work is under way: done, done in parts, or not done.
@@ -32,18 +36,21 @@ struct Strike {
   /// The machine of the other one loses its power, too.
   var hitsBoth: Bool
 
-  static func drawn(_ random: inout SeededGenerator, powerCut: Bool) -> Strike {
-    let target = Target.allCases[Int(random.below(UInt64(Target.allCases.count)))]
+  static func drawn(_ random: inout SeededGenerator, powerCut: Bool, _ circumstances: Circumstances) -> Strike {
+    let soon = circumstances.isDeadly
+    let targets = soon ? Target.allCases : Target.everywhere
+    var target = targets[Int(random.below(UInt64(targets.count)))]
+    if let favourite = circumstances.favourite, random.oneIn(2) { target = favourite }
     let many: UInt64 =
       switch target {
-      case .generation, .consistency: 1
+      case .generation, .consistency, .forgetting: 1
       case .superblock, .bitmapPage, .flush: 4
       case .activityLog: 8
-      case .resyncWrite, .write: 100
+      case .resyncWrite, .write: soon ? 1 << random.below(7) : 100
       }
     return Strike(
       target: target, moment: Moment.allCases[Int(random.below(UInt64(Moment.allCases.count)))],
-      countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(6))
+      countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(soon ? 3 : 6))
   }
 }
 
@@ -51,12 +58,12 @@ extension World {
   /// A death comes now, or at the next moment of the kind that it waits for.
   func dieSometime(_ n: Int, powerCut: Bool) {
     // The first era knows only deaths of the clock.
-    if (era == .first && circumstances.planted == nil) || random.oneIn(3) {
+    if (era == .first && circumstances.planted == nil) || random.oneIn(circumstances.isDeadly ? 12 : 3) {
       crash(n, powerCut: powerCut)
       if powerCut, random.oneIn(5) { crash(1 - n, powerCut: true) }
       return
     }
-    var strike = Strike.drawn(&random, powerCut: powerCut)
+    var strike = Strike.drawn(&random, powerCut: powerCut, circumstances)
     var victim = n
     // Only a Primary writes the log.
     if strike.target == .activityLog, nodes[1 - n].isPrimary { victim = 1 - n }
@@ -90,8 +97,17 @@ extension World {
     case (.resyncWrite, .resyncWrite), (.write, .appWrite), (.write, .peerWrite): true
     case (.flush, .appFlush), (.flush, .epochFlush), (.flush, .bracket): true
     case (.generation, .superblock), (.consistency, .superblock): changes(n, work, target)
+    case (.forgetting, .bitmapPage): forgets(n, work)
     default: false
     }
+  }
+
+  /// This page says "equal" of blocks that the one which lies there does not.
+  private func forgets(_ n: Int, _ work: DiskWork) -> Bool {
+    guard case .metaWrite(let block, let buffer, _) = work.what else { return false }
+    let old = UnsafeRawBufferPointer(rebasing: nodes[n].disks[work.disk].meta[block * 4096..<block * 4096 + 4096])
+    let new = UnsafeRawBufferPointer(nodes[n].metaBuffers[buffer])
+    return (0..<4096).contains { old[$0] & ~new[$0] != 0 }
   }
 
   /// What this superblock says beside the one that lies there.

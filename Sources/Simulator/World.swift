@@ -91,6 +91,7 @@ public final class World {
     if given == nil, planting == nil, drawsFencing { circumstances.drawFencing(seed) }
     if era >= .second, given == nil, planting == nil {
       circumstances.drawUnequal(seed)
+      circumstances.drawFocus(seed)
       if !drawsFencing { circumstances.net.fencing = .dontCare }
     }
     // Skipping the first resync needs version 90.
