@@ -43,7 +43,7 @@ import Testing
     let busy = try completions(pid) &- before
     sleep(2)
     let idle = try completions(pid) &- before &- busy
-    #expect(idle < 100, "the idle daemon's ring brought \(idle) completions in two seconds, \(busy) for 64 writes before")
+    #expect(idle < 100, "\(idle) completions of the idle daemon in two seconds, \(busy) for 64 writes before")
     #expect(complaints() == 2, "said once for each acceptor")
     // The connection to the peer is lost and found without a StandAlone.
     try shell("prlimit --pid \(pid) --nofile=4096:")
