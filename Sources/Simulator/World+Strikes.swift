@@ -50,7 +50,8 @@ struct Strike {
       }
     return Strike(
       target: target, moment: Moment.allCases[Int(random.below(UInt64(Moment.allCases.count)))],
-      countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(soon ? 3 : 6))
+      countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(soon ? 3 : 6)
+    )
   }
 }
 
