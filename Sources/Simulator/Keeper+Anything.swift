@@ -263,13 +263,13 @@ extension FakeDisk {
   /// Of the superblock, or of what a power cut would leave of it; nil: there is none that can be read.
   func generations(
     _ location: MetaLocation, _ peer: Int, durable: Bool = false
-  ) -> (current: UInt64, bitmap: UInt64, isConsistent: Bool)? {
+  ) -> (current: UInt64, bitmap: UInt64, flags: DeviceFlags)? {
     do throws(MetaFault) {
       let at = Int(try Placement.superblockOffset(location: location, deviceBytes: facts.metaBytes) - metaStart)
       let area = UnsafeRawBufferPointer(durable ? metaDurable : meta)
       let superblock = try Superblock(reading: UnsafeRawBufferPointer(rebasing: area[at..<at + 4096]).bytes)
       let found = superblock.generations(peerNode: peer)
-      return (found.current, found.bitmap, superblock.flags.isSuperset(of: [.consistent, .wasUpToDate]))
+      return (found.current, found.bitmap, superblock.flags)
     } catch {
       return nil
     }

@@ -50,10 +50,7 @@ extension World {
     guard view.connection < .connected, view.volumes[v].disk == .upToDate, view.volumes[v].peerDisk > .outdated
     else { return }
     // Else everything that was to be written down is.
-    let isWritingDown = nodes[n].works.contains {
-      if case .metaWrite = $0.what { $0.isActive && $0.disk == v } else { false }
-    }
-    guard isWritingDown else { return }
+    guard isWritingDown(n, v) else { return }
     // The peer may have acknowledged it before it was lost.
     if cluster.lostPower[1 - n] { return }
     let sectors = request.start..<request.start + request.count
@@ -63,9 +60,26 @@ extension World {
     }
     census.add("law: a write that the peer does not have")
     // A resync that was cut has left its own generation in the source's bitmap slot; it tells which of the two is old.
-    guard let own = found[n], let other = found[1 - n], other.isConsistent, own.bitmap & ~1 == 0,
-      own.current & ~1 == other.current & ~1
+    guard let own = found[n], let other = found[1 - n], other.flags.isSuperset(of: [.consistent, .wasUpToDate]),
+      own.bitmap & ~1 == 0, own.current & ~1 == other.current & ~1
     else { return }
     breakLaw("\(name(n)) answered write #\(request.number), which its peer does not have, in the peer's own generation")
+  }
+
+  /// Law: nothing is overwritten by a resync before the metadata say, durably, that the data are Inconsistent.
+  func checkOverwriting(_ n: Int, _ v: Int) {
+    guard era >= .second, isWritingDown(n, v),
+      let found = nodes[n].disks[v].generations(circumstances.volumes[v].disk(of: n).location, 1 - n, durable: true)
+    else { return }
+    census.add("law: overwritten by a resync")
+    if found.flags.contains(.consistent) {
+      breakLaw("a resync overwrites volume \(v) of \(name(n)), whose metadata say that it is Consistent")
+    }
+  }
+
+  private func isWritingDown(_ n: Int, _ v: Int) -> Bool {
+    nodes[n].works.contains {
+      if case .metaWrite = $0.what { $0.isActive && $0.disk == v } else { false }
+    }
   }
 }

@@ -119,6 +119,7 @@ extension World {
 
   private func startDisk(_ n: Int, _ id: WorkID, _ v: Int, _ operation: DiskOperation) {
     let disk = nodes[n].disks[v]
+    if id.kind == .resyncWrite { checkOverwriting(n, v) }
     var early = false
     switch operation {
     case .read(let range, let payload):
