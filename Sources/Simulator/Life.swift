@@ -87,6 +87,9 @@ extension World {
     } else {
       boot(1)
       try run(within: 60, until: "connected") { self.isConnected }
+      try run(within: 60, until: "attached") {
+        self.nodes.allSatisfy { $0.view.volumes.allSatisfy { $0.disk == .inconsistent } }
+      }
       // A P_STATE that is still under way would undo what comes next, as between kernels.
       try run(for: World.second / 2)
       if circumstances.startsWithFullSync {
@@ -162,8 +165,9 @@ extension World {
 
   /// Waits until both nodes are connected and UpToDate, as long as there is progress.
   private func settle() throws(BrokenLaw) {
-    var best = UInt64.max
+    var last = UInt64.max
     var patience = now + 120 * World.second
+    let limit = now + longestHealing
     var looked = now
     try run(until: {
       let goesOn = self.client.node != nil && !self.client.isStopping
@@ -177,17 +181,28 @@ extension World {
           left += volume.outOfSync.value + 2 * (volume.verify?.left ?? 0)
         }
       }
-      if left < best {
-        best = left
-        patience = self.now + 120 * World.second
-      }
-      if self.now > patience {
+      if left < last { patience = self.now + 120 * World.second }
+      last = left
+      if self.now > patience || self.now > limit {
         self.breakLaw("no way back to two connected and UpToDate nodes: \(self.summary)")
         return true
       }
       return false
     })
     if let broken { throw broken }
+  }
+
+  /// Ten minutes of timeouts and repairs, and a full resync of everything, twice: a slow one copies ten blocks a second, one after the
+  /// other, and each waits for the disks.
+  private var longestHealing: UInt64 {
+    var blocks: UInt64 = 0
+    var slowness: UInt64 = 1
+    for (v, volume) in circumstances.volumes.enumerated() {
+      blocks += (volume.deviceBytes.max()! + volume.room) / 4096
+      for n in 0...1 { slowness = max(slowness, circumstances.volumes[v].disk(of: n).slowness) }
+    }
+    let block = 100 * World.millisecond + 4 * circumstances.diskLatency * slowness
+    return 600 * World.second + 2 * blocks * block
   }
 
   /// Idle, connected, up to date: nothing may be left over.

@@ -50,7 +50,7 @@ extension Engine {
       disk = volumes[v].peerGenerations?.flags.contains(.inconsistent) == true ? .inconsistent : .consistent
     }
 
-    if old.disk <= .failed, disk == .consistent, holdsExposedData(v) { disk = .upToDate }
+    if old.disk <= .failed, disk == .consistent, holdsExposedData(v), !mayHoldNewerData(v) { disk = .upToDate }
 
     // The end of a resync, said by the target.
     if old.disk == .upToDate, old.conn > .connected, old.peerDisk == .inconsistent || old.peerDisk == .consistent {
@@ -203,6 +203,9 @@ extension Engine {
     guard let peer = volumes[v].peerGenerations else { return false }
     return peer.current & ~1 == volumes[v].exposed & ~1
   }
+
+  /// With fencing a peer that is Consistent does not know whether its data are current, and the disk that is missing here could tell.
+  private func mayHoldNewerData(_ v: Int) -> Bool { fences && role != .primary && volumes[v].settings.hasDisk }
 
   /// One of the two nodes connects with `--tentative`.
   private var isDryRun: Bool { link.tentative || (link.peerOffer?.connectionFlags ?? 0) & 2 != 0 }

@@ -1,0 +1,106 @@
+// States that need a person, and what the person does: the log says which state it is. Law: nothing here destroys the only good copy.
+import Base
+import Engine
+
+extension World {
+  /// A Primary without good data of a volume, that its peer cannot give it as it is: it steps down, and both compare as
+  /// Secondaries.
+  func demoteTheBlind() -> Bool {
+    for n in 0...1 where nodes[n].isPrimary && random.oneIn(20) {
+      let view = nodes[n].view
+      let isBlind = histories.indices.contains { v in
+        let volume = view.volumes[v]
+        return !keeper.truth[n][v] && volume.disk < .upToDate
+          && (view.connection < .connected || volume.disk == .diskless && volume.peerDisk < .upToDate)
+      }
+      if isBlind, !commands.isBusy(n) {
+        keeper.procedure = [.stopClient, .command(n, .secondary)]
+        return true
+      }
+    }
+    return false
+  }
+
+  /// Neither node is good in all volumes: of each split one a person keeps the better side, and writes new metadata on the other.
+  func resolveByVolume() {
+    keeper.hasSplitBrain = false
+    for v in keeper.splitVolumes {
+      let loser = keeper.truth[0][v] ? 1 : 0
+      if !keeper.truth[1 - loser][v] { continue }
+      keeper.truth[loser][v] = false
+      keeper.isReplaced[loser][v] = true
+    }
+    keeper.splitVolumes = []
+  }
+
+  /// A Primary that should become the target of its peer: a person demotes it.
+  func stepDownForPeer() -> Bool {
+    guard let n = keeper.mustStepDown, !commands.isBusy(n) else { return false }
+    keeper.mustStepDown = nil
+    guard nodes[n].isPrimary else { return false }
+    keeper.procedure = [.stopClient, .command(n, .secondary)]
+    return true
+  }
+
+  /// What a person reads in the log: after many resyncs that were cut before their target could write down that they had
+  /// begun, the nodes do not know each other's generations any more.
+  func read(_ n: Int, _ text: String) {
+    if text.contains("Split-Brain detected") {
+      for v in histories.indices where text.contains("r0/\(v):") { keeper.splitVolumes.insert(v) }
+    }
+    if text.contains("local write failed") || text.contains(": size is ") {
+      for v in histories.indices where text.contains("r0/\(v):") { keeper.resyncs[n][v]?.hasMore = true }
+    }
+    if text.contains("`disk { size }`") {
+      census.add("state that needs a person: `disk { size }` is too small")
+      keeper.hasLowLimit = true
+    }
+    if text.contains("I shall become SyncTarget, but I am primary!") {
+      census.add("state that needs a person: a Primary would be the target")
+      for v in histories.indices where text.contains("r0/\(v):") {
+        // Its peer drew a generation and wrote nothing in it, or has gone on where the Primary could not.
+        if keeper.truth[1 - n][v], !keeper.truth[n][v] {
+          keeper.mustStepDown = n
+        } else {
+          keeper.isReplaced[1 - n][v] = true
+        }
+      }
+    }
+    guard text.contains("Unrelated data") else { return }
+    census.add("state that needs a person: unrelated data")
+    for x in 0...1 {
+      for v in histories.indices where !keeper.truth[x][v] && text.contains("r0/\(v):") {
+        keeper.isReplaced[x][v] = true
+      }
+    }
+  }
+
+  /// `adjust`, on both nodes: what a `resize --size` has said does not count any more.
+  func raiseLimits() {
+    keeper.hasLowLimit = false
+    for n in 0...1 where nodes[n].isRunning { nodes[n].engine.adopt(nodes[n].settings) }
+  }
+
+  /// A person's answer to a new disk that the nodes do not accept: an empty one that is large enough.
+  func repairReplaced(_ n: Int) -> Bool {
+    if now - keeper.lookedAfterDisk < 5 * World.second { return false }
+    for v in histories.indices where keeper.isReplaced[n][v] {
+      if keeper.truth[n][v] {
+        keeper.isReplaced[n][v] = false
+        continue
+      }
+      let view = nodes[n].view
+      let peer = nodes[1 - n]
+      let isRefused = view.connection == .standAlone || (peer.isRunning && peer.view.connection == .standAlone)
+      guard isRefused || view.volumes[v].disk == .diskless else { continue }
+      let number = view.volumes[v].number
+      keeper.lookedAfterDisk = now
+      keeper.procedure = [
+        .command(n, .disconnect(force: true)), .command(n, .detach(number, force: true)), .replaceDisk(n, v, .larger),
+        .command(n, .attach(number)), .command(n, .connect(discardMyData: false)),
+      ]
+      return true
+    }
+    return false
+  }
+}
