@@ -45,6 +45,9 @@ extension World {
   /// What a person reads in the log: after many resyncs that were cut before their target could write down that they had
   /// begun, the nodes do not know each other's generations any more.
   func read(_ n: Int, _ text: String) {
+    if text.contains("failed: split brain") {
+      for v in histories.indices where text.contains("r0/\(v)") && !keeper.truth[n][v] { keeper.isReplaced[n][v] = true }
+    }
     if text.contains("Split-Brain detected") {
       for v in histories.indices where text.contains("r0/\(v):") { keeper.splitVolumes.insert(v) }
     }

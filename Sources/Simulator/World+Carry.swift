@@ -90,6 +90,8 @@ extension World {
     if random.oneIn(200) { delay *= 8 }
     if circumstances.diskJitter > 0, random.oneIn(4) { delay <<= random.below(circumstances.diskJitter + 1) }
     delay *= nodes[n].diskSlowness * circumstances.volumes[v].disk(of: n).slowness
+    // A disk without an answer for longer is stuck.
+    if era >= .second { delay = min(delay, 10 * World.second) }
     return nodes[n].disksStuckUntil > now ? nodes[n].disksStuckUntil - now + delay : delay
   }
 

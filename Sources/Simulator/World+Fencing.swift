@@ -172,7 +172,8 @@ extension World {
       cluster.hasWord[n] = true
     } else if mayGoOn(n) {
       checkImage(n, "after its promotion")
-    } else {
+    } else if era == .first || !nodes[n].view.volumes.contains(where: { $0.disk <= .failed }) {
+      // A disk that failed before the answer makes nobody's data old.
       breakLaw("\(name(n)) was promoted alone, and its data are old")
     }
   }

@@ -266,6 +266,7 @@ extension World {
     case .resyncReply(let header): keeper.resyncArrived(n, volume, header.sector, payload?.bytes ?? 0)
     default: break
     }
+    if era >= .second { nodes[n].ticksInARow = 0 }
     feed(n, .packet(socket, volume, packet, payload))
   }
 

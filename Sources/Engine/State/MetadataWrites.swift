@@ -58,11 +58,14 @@ extension Engine {
 
   /// Nobody goes on with the peer's data. The target of a resync may be done, and this node gone, before it hears of it; so may a
   /// connected peer be gone before it has recorded that it is Inconsistent.
+  /// And it is a claim of good data: a disk that is being attached keeps what was recorded on it.
   private func knowsPeerOutdated(_ v: Int) -> Bool {
     let state = volumes[v].state
+    if state.disk <= .negotiating { return recordsOutdatedPeer(v) }
+    guard state.disk == .upToDate else { return false }
     switch state.conn {
     case .syncSource, .pausedSyncS: return false
-    case .connected where state.disk == .upToDate && state.peerDisk == .inconsistent: return false
+    case .connected where state.peerDisk == .inconsistent: return false
     default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated
     }
   }
