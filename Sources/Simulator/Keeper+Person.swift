@@ -33,6 +33,21 @@ extension World {
     keeper.splitVolumes = []
   }
 
+  /// `invalidate` on the Secondary, as the log says.
+  func clearStrayBits() -> Bool {
+    guard let v = keeper.strayBits.first, keeper.isHealing || random.oneIn(8), !commands.isBusy(0), !commands.isBusy(1),
+      nodes.allSatisfy({ $0.isRunning })
+    else { return false }
+    let q = nodes[0].isPrimary ? 1 : 0
+    let (own, peer) = (nodes[q].view.volumes[v], nodes[1 - q].view.volumes[v])
+    guard own.replication == .connected, own.disk == .upToDate, peer.disk == .upToDate, keeper.truth[1 - q][v] else {
+      return false
+    }
+    keeper.strayBits.remove(v)
+    command(q, .invalidate(own.number))
+    return true
+  }
+
   /// A Primary that should become the target of its peer: a person demotes it.
   func stepDownForPeer() -> Bool {
     guard let n = keeper.mustStepDown, !commands.isBusy(n) else { return false }
@@ -45,8 +60,14 @@ extension World {
   /// What a person reads in the log: after many resyncs that were cut before their target could write down that they had
   /// begun, the nodes do not know each other's generations any more.
   func read(_ n: Int, _ text: String) {
+    if text.contains("no resync, but") {
+      census.add("state that needs a person: marked blocks, and no resync")
+      for v in histories.indices where text.contains("r0/\(v):") { keeper.strayBits.insert(v) }
+    }
     if text.contains("failed: split brain") {
-      for v in histories.indices where text.contains("r0/\(v)") && !keeper.truth[n][v] { keeper.isReplaced[n][v] = true }
+      for v in histories.indices where text.contains("r0/\(v)") && !keeper.truth[n][v] {
+        keeper.isReplaced[n][v] = true
+      }
     }
     if text.contains("Split-Brain detected") {
       for v in histories.indices where text.contains("r0/\(v):") { keeper.splitVolumes.insert(v) }

@@ -64,6 +64,8 @@ struct Keeper {
   var hasSplitBrain = false
   /// In these volumes.
   var splitVolumes: Set<Int> = []
+  /// The nodes are equal there by their generations, and blocks are marked: a person has to invalidate one side.
+  var strayBits: Set<Int> = []
 
   mutating func prepare(_ volumes: Int) {
     truth = [Array(repeating: false, count: volumes), Array(repeating: false, count: volumes)]
@@ -205,7 +207,7 @@ extension World {
         return
       }
     }
-    if era >= .second, demoteTheBlind() || stepDownForPeer() { return }
+    if era >= .second, demoteTheBlind() || stepDownForPeer() || clearStrayBits() { return }
     if era >= .second, keeper.isHealing || random.oneIn(8) {
       for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
     }

@@ -98,6 +98,8 @@ extension World {
 
   private func shoot(_ n: Int) {
     say(n, "is shot")
+    // It may have drawn a generation, and written nothing in it.
+    if era >= .second { keeper.excusesSplitBrain = true }
     crash(n, powerCut: cluster.random.oneIn(2), backAfter: 50_000_000 + cluster.random.below(3_000_000_000))
   }
 
@@ -133,7 +135,9 @@ extension World {
   func fencingStateChanged(_ n: Int, _ view: ResourceSnapshot) {
     if view.connection >= .connected {
       // Without a disk it cannot compare, and still knows what it was told.
-      if era == .first || view.volumes.allSatisfy({ $0.disk > .negotiating }) { cluster.hasWord[n] = false }
+      if era == .first || view.volumes.allSatisfy({ $0.disk > .negotiating && $0.peerDisk > .negotiating }) {
+        cluster.hasWord[n] = false
+      }
       cluster.lostPower[n] = false
       cluster.calls[n]?.isLate = true
     }

@@ -131,6 +131,44 @@ struct FaultStoryTests {
     pair.expectRest()
   }
 
+  @Test("with pass_on a write that fails under a verify ends the verify, and nobody reads what was there before")
+  func passedOnUnderVerify() throws {
+    let pair = try Pair { settings, _ in
+      settings.volumes[0].onIOError = .passOn
+      settings.net.verifyAlgorithm = "sha1"
+    }
+    pair.synced()
+    pair.alpha.holding = [.verify]
+    pair.beta.holding = [.verify]
+    _ = pair.beta.order(.verify(.zero, start: nil, stop: nil))
+    pair.settle()
+    #expect(pair.alpha.volume().replication == .verifyT)
+    pair.alpha.disks[.zero]!.badForWriting = 8000..<8008
+    pair.wait(pair.alpha, [pair.alpha.write(8000, stamp: 1)])
+    pair.settle()
+    pair.expect("Connected Primary/Secondary Inconsistent/UpToDate")
+    pair.alpha.stopHolding()
+    pair.beta.stopHolding()
+    pair.cutLink()
+    pair.settle()
+    let (read, _) = pair.alpha.read(8000)
+    pair.settle()
+    #expect(pair.alpha.isAnswered(read) && !pair.alpha.isGood(read))
+  }
+
+  @Test("a write that only the target of a resync has is no success", arguments: [OnIOError.passOn, .detach])
+  func onlyTheTargetHasIt(_ policy: OnIOError) throws {
+    let pair = try pair(policy)
+    pair.order(.invalidateRemote(.zero), on: pair.alpha)
+    pair.alpha.holding = [.resyncRead]
+    pair.settle()
+    #expect(pair.alpha.volume().replication == .syncSource)
+    pair.alpha.disks[.zero]!.badForWriting = 8000..<8008
+    let write = pair.alpha.write(8000, stamp: 1)
+    pair.pass(.seconds(1))
+    #expect(pair.alpha.isAnswered(write) && !pair.alpha.isGood(write))
+  }
+
   @Test("a disk that failed to write what the peer has is too old for its Primary once it was let go")
   func passedOnThenDetached() throws {
     let pair = try pair(.passOn)

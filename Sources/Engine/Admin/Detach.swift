@@ -149,7 +149,11 @@ extension Engine {
     case .passOn:
       if volumes[v].state.disk > .inconsistent {
         volumes[v].backing.bitsAreComplete = true
-        change(v) { $0.disk = .inconsistent }
+        change(v) {
+          // Only good data are compared: by rule a verify would keep the disk UpToDate.
+          if $0.isVerifying { $0.conn = .connected }
+          $0.disk = .inconsistent
+        }
         // The source of a resync stays UpToDate by rule, and has nothing to say.
         if volumes[v].state.disk == .inconsistent, volumes[v].state.conn >= .connected { sendState(v) }
       }

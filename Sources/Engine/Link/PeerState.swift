@@ -81,6 +81,7 @@ extension Engine {
 
     var conn = old.conn == .wfReportParams ? ConnectionState.connected : old.conn
     if theirConn == .ahead, conn >= .connected { conn = .behind }
+    if old.isVerifying, disk < .upToDate { conn = .connected }
     var verdict: GenerationVerdict?
     if comparisonIsDue(v, packed, theirConn) {
       let input = comparison(v, packed)

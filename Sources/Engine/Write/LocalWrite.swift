@@ -328,6 +328,9 @@ extension Engine {
       // A disk that is not good (any more) keeps no promise.
       let isSafe = volumes[v].state.disk == .upToDate && !fencing.isGivenUp
       fault = write.diskFault ?? (isSafe ? nil : Errno.io)
+    } else if volumes[v].state.peerDisk != .upToDate {
+      // The peer alone has it, and its other data are not good: nobody could read it there.
+      fault = write.diskFault
     }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1
