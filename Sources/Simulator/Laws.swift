@@ -106,6 +106,8 @@ extension World {
         if view.role == .primary || era >= .second { keeper.excusesSplitBrain = true }
       default: break
       }
+      // A peer that is about to let go of its disk counts, too.
+      if era >= .second, volume.peerDisk == .failed { keeper.excusesSplitBrain = true }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate,
         !view.isFrozen || circumstances.wireProtocol != .c
       {
@@ -117,9 +119,8 @@ extension World {
         }
       }
       // Protocols A and B promise nothing about what was on its way when the only disk is the peer's.
-      if circumstances.wireProtocol != .c, view.role == .primary, view.connection < .connected,
-        volume.disk < .consistent
-      {
+      let wasPrimary = view.role == .primary || era >= .second && keeper.roles[n] == .primary
+      if circumstances.wireProtocol != .c, wasPrimary, view.connection < .connected, volume.disk < .consistent {
         histories[v].loseUnflushed(applicationGoesOnWith: client.node == n ? nodes[1 - n].disks[v] : nil)
       }
       watchResync(n, v, volume)

@@ -43,6 +43,10 @@ extension Engine {
     if state.disk > .negotiating {
       put(.consistent, state.disk > .inconsistent)
       put(.wasUpToDate, state.disk > .outdated)
+    } else if volumes[v].missedWrites {
+      // What only this process knows of the disk that is being attached.
+      put(.consistent, false)
+      put(.wasUpToDate, false)
     }
     // What the peer writes here is in the log when the peer cannot mark it, and when other nodes have to learn of it.
     let logsPeer = state.peerDisk < .inconsistent || volumes[v].backing.bitmap.otherSlots != 0
