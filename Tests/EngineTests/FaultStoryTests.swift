@@ -143,15 +143,15 @@ struct FaultStoryTests {
     _ = pair.beta.order(.verify(.zero, start: nil, stop: nil))
     pair.settle()
     #expect(pair.alpha.volume().replication == .verifyT)
-    pair.alpha.disks[.zero]!.badForWriting = 8000..<8008
-    pair.wait(pair.alpha, [pair.alpha.write(8000, stamp: 1)])
+    pair.alpha.disks[.zero]!.badForWriting = 16000..<16008
+    pair.wait(pair.alpha, [pair.alpha.write(16000, stamp: 1)])
     pair.settle()
     pair.expect("Connected Primary/Secondary Inconsistent/UpToDate")
     pair.alpha.stopHolding()
     pair.beta.stopHolding()
     pair.cutLink()
     pair.settle()
-    let (read, _) = pair.alpha.read(8000)
+    let (read, _) = pair.alpha.read(16000)
     pair.settle()
     #expect(pair.alpha.isAnswered(read) && !pair.alpha.isGood(read))
   }
@@ -159,12 +159,12 @@ struct FaultStoryTests {
   @Test("a write that only the target of a resync has is no success", arguments: [OnIOError.passOn, .detach])
   func onlyTheTargetHasIt(_ policy: OnIOError) throws {
     let pair = try pair(policy)
-    pair.order(.invalidateRemote(.zero), on: pair.alpha)
     pair.alpha.holding = [.resyncRead]
-    pair.settle()
+    _ = pair.alpha.order(.invalidateRemote(.zero))
+    pair.pass(.milliseconds(200))
     #expect(pair.alpha.volume().replication == .syncSource)
-    pair.alpha.disks[.zero]!.badForWriting = 8000..<8008
-    let write = pair.alpha.write(8000, stamp: 1)
+    pair.alpha.disks[.zero]!.badForWriting = 16000..<16008
+    let write = pair.alpha.write(16000, stamp: 1)
     pair.pass(.seconds(1))
     #expect(pair.alpha.isAnswered(write) && !pair.alpha.isGood(write))
   }
