@@ -80,6 +80,12 @@ extension Engine {
       if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
       writes[id].legs.subtract([.peer, .epoch])
     }
+    // What the peer has cleared counts for its connection only: the next one begins with the union of both bitmaps.
+    var at = 0
+    while let id = writes.next(from: at) {
+      at = id.index + 1
+      writes[id].clearsWhenWritten = 0
+    }
     epochs.closed.removeAll()
     if epochs.sent > 0 || epochs.unreplicated { epochs.current &+= 1 }
     epochs.writes = 0
