@@ -66,7 +66,8 @@ extension Engine {
   private func knowsPeerOutdated(_ v: Int) -> Bool {
     let state = volumes[v].state
     if state.disk <= .negotiating { return recordsOutdatedPeer(v) }
-    guard state.disk == .upToDate else { return false }
+    // On an Inconsistent disk it proves nothing, and DRBD writes it there.
+    guard state.disk == .upToDate || state.disk == .inconsistent else { return false }
     switch state.conn {
     case .syncSource, .pausedSyncS: return false
     case .connected where state.peerDisk == .inconsistent: return false
