@@ -70,7 +70,7 @@ extension Engine {
     guard state.disk == .upToDate || state.disk == .inconsistent else { return false }
     switch state.conn {
     case .syncSource, .pausedSyncS: return false
-    case .connected where state.peerDisk == .inconsistent: return false
+    case .connected where state.disk == .upToDate && state.peerDisk == .inconsistent: return false
     default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated
     }
   }
