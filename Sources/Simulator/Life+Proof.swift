@@ -9,7 +9,10 @@ extension World {
 
   /// Plants errors, lets verify find them and a resync repair them.
   func proveByVerify() throws(BrokenLaw) {
-    guard let p = (0...1).first(where: { nodes[$0].isPrimary }), isHealthy else { return }
+    // A fence-peer that runs still may shoot the other node in the middle of it.
+    guard let p = (0...1).first(where: { nodes[$0].isPrimary }), isHealthy,
+      nodes.allSatisfy({ $0.handlersUnderWay == 0 })
+    else { return }
     // A peer that cannot be told where to stop compares all there is.
     let version = circumstances.maximumVersion.min()!
     if version < 97 || version == 100 { return }
