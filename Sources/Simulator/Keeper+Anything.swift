@@ -59,7 +59,7 @@ extension World {
       given = .verify(number, start: Sector(start), stop: random.oneIn(16) ? nil : Sector(stop))
     case 14:
       let size = nodes[n].view.volumes[v].size.value
-      // Nobody cuts off what the application uses.
+      // The limit is never below the sectors that the application uses.
       let least = UInt64(histories[v].sectors)
       let limit = random.oneIn(2) ? nil : SectorCount(max(least, size - min(size, 64) + random.below(256)))
       given = .resize(number, limit: limit, assumeClean: false)

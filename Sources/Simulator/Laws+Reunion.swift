@@ -41,7 +41,7 @@ extension World {
   }
 
   /// Law: a write that only this node has is answered when its disk names, durably, a generation that the peer's does not. Else
-  /// nobody could tell, after a crash, that the peer's data are old.
+  /// the generations could not tell, after a crash, that the peer's data are old.
   func checkGeneration(_ request: Request) {
     guard era >= .second, circumstances.rude == nil, circumstances.wireProtocol == .c else { return }
     let (n, v) = (request.node, request.volume)

@@ -177,7 +177,7 @@ extension World {
     } else if mayGoOn(n) {
       checkImage(n, "after its promotion")
     } else if era == .first || !nodes[n].view.volumes.contains(where: { $0.disk <= .failed }) {
-      // A disk that failed before the answer makes nobody's data old.
+      // A disk that fails before the promotion is answered does not make the data of this node old.
       breakLaw("\(name(n)) was promoted alone, and its data are old")
     }
   }

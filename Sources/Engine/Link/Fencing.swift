@@ -128,7 +128,7 @@ extension Engine {
     for v in 0..<volumes.count where volumes[v].state.isUnfenced {
       change(v) {
         $0.peerDisk = disk
-        // A disk that came back to a Primary alone: nobody has gone on without it.
+        // The disk of this Primary was attached while the peer was away. The peer is fenced: it has no newer data.
         if $0.role == .primary, $0.disk == .consistent { $0.disk = .upToDate }
       }
     }

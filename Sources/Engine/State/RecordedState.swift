@@ -4,7 +4,7 @@ import MetaDisk
 
 extension Engine {
   /// Disk state recorded in the metadata (metadata spec 6.2 step 7). With fencing, only a peer that is known to be
-  /// Outdated proves that nobody has gone on without this disk. A disk that has missed writes of this node's application
+  /// Outdated proves that it has no newer data than this disk. A disk that has missed writes of this node's application
   /// could not record it: as long as the process lives, it knows.
   func recordedDiskState(_ v: Int) -> DiskState {
     if volumes[v].missedWrites, role != .primary { return .inconsistent }

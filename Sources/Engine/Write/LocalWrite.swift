@@ -329,7 +329,7 @@ extension Engine {
       let isSafe = volumes[v].state.disk == .upToDate && !fencing.isGivenUp
       fault = write.diskFault ?? (isSafe ? nil : Errno.io)
     } else if volumes[v].state.peerDisk != .upToDate {
-      // The peer alone has it, and its other data are not good: nobody could read it there.
+      // Only the peer's disk has the block, and that disk is not UpToDate: the application could not read the block there.
       fault = write.diskFault
     }
     fx.append(.answer(write.ticket, fault))
