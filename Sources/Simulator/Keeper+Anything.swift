@@ -106,7 +106,8 @@ extension World {
   }
 
   func replaceDisk(_ n: Int, _ v: Int, _ what: Replacement) {
-    if nodes[n].openDisks.contains(v) { return keeper.procedure.removeAll() }
+    // A person does not take out the only good copy.
+    if nodes[n].openDisks.contains(v) || !keeper.truth[1 - n][v] { return keeper.procedure.removeAll() }
     say(n, "volume \(v) gets another disk: \(what)")
     census.add("disk replaced: \(what)")
     let before = nodes[n].disks[v]

@@ -215,7 +215,9 @@ extension World {
     // Whatever a command waits for has happened, or never will.
     // A handler that runs, as fence-peer may for a promotion, is a reason to wait.
     for pending in commands.pending
-    where now - pending.since > World.second && nodes[pending.node].handlersUnderWay == 0 {
+    where now - max(pending.since, nodes[pending.node].handlerEnded) > World.second
+      && nodes[pending.node].handlersUnderWay == 0
+    {
       breakLaw("\(name(pending.node)) is idle and has not answered \(Trace.command(pending.command))")
     }
     for n in 0...1 {

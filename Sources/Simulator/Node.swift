@@ -67,6 +67,8 @@ final class Node {
   var metaBuffers: [UnsafeMutableRawBufferPointer] = []
   var freeMetaBuffers: [Int] = []
   var handlersUnderWay = 0
+  /// When the last of them ended.
+  var handlerEnded: UInt64 = 0
 
   /// Dies at the moment that this names.
   var strike: Strike?

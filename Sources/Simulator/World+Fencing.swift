@@ -134,10 +134,12 @@ extension World {
 
   func fencingStateChanged(_ n: Int, _ view: ResourceSnapshot) {
     if view.connection >= .connected {
-      // Without a disk it cannot compare, and still knows what it was told.
-      if era == .first || view.volumes.allSatisfy({ $0.disk > .negotiating && $0.peerDisk > .negotiating }) {
-        cluster.hasWord[n] = false
+      // Without a disk it cannot compare, and still knows what it was told; so it does before the peer has said the state of every
+      // volume.
+      let hasCompared = view.volumes.allSatisfy {
+        $0.disk > .negotiating && $0.peerDisk > .negotiating && $0.replication >= .connected
       }
+      if era == .first || hasCompared { cluster.hasWord[n] = false }
       cluster.lostPower[n] = false
       cluster.calls[n]?.isLate = true
     }

@@ -237,6 +237,7 @@ public final class World {
     case .handlerDone:
       guard let exit = handlerExit(n, work(it)) else { return }
       nodes[n].handlersUnderWay -= 1
+      nodes[n].handlerEnded = now
       feed(n, .handlerDone(work(it), exit: exit))
     case .signed: feed(n, .signed(work(it), ledger.takeDigest(n, work(it))))
     case .drawn: feed(n, .challengeDrawn(World.challenge(of: n, at: now)))

@@ -135,11 +135,9 @@ struct FencingProofTests {
   func missedWriteIsKnown() throws {
     let pair = try pair(.dontCare)
     pair.alpha.disks[.zero]!.badForWriting = 80..<88
-    pair.beta.holding = [.superblock]
     pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 1)])
     pair.cutLink()
     pair.settle()
-    pair.beta.stopHolding()
     pair.alpha.disks[.zero]!.badForWriting = 0..<0
     pair.order(.secondary, on: pair.alpha)
     pair.order(.attach(.zero), on: pair.alpha)
@@ -196,5 +194,45 @@ struct FencingProofTests {
     pair.waitSync()
     #expect(pair.beta.disks[.zero]![80] == 1)
     pair.expectEqual()
+  }
+
+  @Test("a target that is lost before its bitmap has come may be good still")
+  func lostBeforeItsBitmap() throws {
+    let pair = try pair(.resourceOnly)
+    pair.cutLink()
+    pair.settle()
+    pair.alpha.endHandler(.fencePeer, exit: 4)
+    pair.wait(pair.alpha, [pair.alpha.write(64, stamp: 1)])
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.mendLink()
+    pair.waitConnected()
+    pair.beta.holding = [.superblock]
+    _ = pair.beta.order(.attach(.zero))
+    pair.settle()
+    for _ in 0..<4 where pair.beta.volume().replication != .wfBitMapT {
+      pair.beta.release(.superblock, count: 1)
+      pair.settle()
+    }
+    pair.cutLink()
+    pair.settle()
+    pair.mendLink()
+    pair.waitConnected()
+    #expect(pair.alpha.volume().replication == .wfBitMapS && pair.alpha.volume().peerDisk == .inconsistent)
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.volume().peerDisk == .unknown)
+  }
+
+  @Test("a target that has overwritten nothing is UpToDate again when the source's disk goes: it is not called Inconsistent")
+  func undoneAndLost() throws {
+    let pair = try pair(.resourceOnly)
+    pair.beta.holding = [.superblock]
+    _ = pair.beta.order(.invalidate(.zero))
+    pair.settle()
+    _ = pair.alpha.order(.detach(.zero, force: true))
+    pair.settle()
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.volume().peerDisk == .unknown)
   }
 }

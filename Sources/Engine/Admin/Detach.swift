@@ -25,6 +25,10 @@ extension Engine {
     if volumes[v].detach.phase != .none { return }
     volumes[v].detach = DetachStep(phase: .draining(graceful: graceful))
     noteExposed(v)
+    // Only `repl` tells its generation in every case (wire spec 5.1).
+    volumes[v].awaitsPeersGeneration =
+      role == .primary && volumes[v].state.conn >= .connected && volumes[v].state.disk == .upToDate
+      && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown)
     change(v) { $0.disk = .failed }
     if volumes[v].state.conn >= .connected { sendState(v) }
     dropGate(v)
@@ -154,6 +158,8 @@ extension Engine {
           if $0.isVerifying { $0.conn = .connected }
           $0.disk = .inconsistent
         }
+        // What the peer alone has is answered when this disk says that it lacks it.
+        volumes[v].superblock.fence = volumes[v].superblock.wanted
         // The source of a resync stays UpToDate by rule, and has nothing to say.
         if volumes[v].state.disk == .inconsistent, volumes[v].state.conn >= .connected { sendState(v) }
       }

@@ -213,7 +213,7 @@ extension Engine {
 
   /// An answer would claim what the peer may contradict.
   func holdsAnswers(_ v: Int) -> Bool {
-    volumes[v].superblock.isFenced || (fencing.isFrozen && acceptsWrites)
+    volumes[v].superblock.isFenced || volumes[v].awaitsPeersGeneration || (fencing.isFrozen && acceptsWrites)
   }
 
   /// The peer is good again, after a resync from here or for an application here: what the fencing put up can go.

@@ -272,13 +272,15 @@ extension Engine {
     sendData(.syncParameters(own), volumes[v].number)
   }
 
-  mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false) {
+  /// `compared`: the peer is to compare what was compared here, before the corrections of rules 34 and 71.
+  mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false, compared: Generations? = nil) {
     guard volumes[v].isAttached, volumes[v].state.disk >= .negotiating, link.data != nil else { return }
+    let generations = compared ?? volumes[v].generations
     var own = GenerationIdentifiers()
-    own.current = volumes[v].generations.current
-    own.bitmap = volumes[v].generations.bitmap
-    own.history0 = volumes[v].generations.history0
-    own.history1 = volumes[v].generations.history1
+    own.current = generations.current
+    own.bitmap = generations.bitmap
+    own.history0 = generations.history0
+    own.history1 = generations.history1
     own.dirtyBits = volumes[v].outOfSync
     if link.discardMyData { own.flags.insert(.discardMyData) }
     if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }

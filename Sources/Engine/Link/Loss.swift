@@ -108,6 +108,7 @@ extension Engine {
     }
     if outdatesOwn { outdateSelf() }
     settleDropped()
+    for v in 0..<volumes.count { releaseHeld(v) }
     dropRemoteReads()
     // A demotion waited for the ack of an epoch.
     requestsDrained()

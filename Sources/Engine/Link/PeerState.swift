@@ -32,8 +32,19 @@ extension Engine {
         }
       } else if volumes[v].state.peerDisk == .upToDate {
         volumes[v].exposed = peer.current
+        volumes[v].awaitsPeersGeneration = false
+        releaseHeld(v)
       }
     }
+  }
+
+  /// A Primary without disk uses the disk here, and says by that what only its exposed generation can tell: the data here are current.
+  mutating func trustedByPrimary(_ v: Int) {
+    let state = volumes[v].state
+    guard state.disk == .consistent, state.conn == .connected, state.peerRole == .primary, state.peerDisk <= .failed
+    else { return }
+    change(v) { $0.disk = .upToDate }
+    sendState(v)
   }
 
   mutating func stateReceived(_ v: Int, _ packed: PackedState) {
@@ -83,6 +94,7 @@ extension Engine {
     if theirConn == .ahead, conn >= .connected { conn = .behind }
     if old.isVerifying, disk < .upToDate { conn = .connected }
     var verdict: GenerationVerdict?
+    let compared = volumes[v].generations
     if comparisonIsDue(v, packed, theirConn) {
       let input = comparison(v, packed)
       var decided = decideGenerations(input)
@@ -134,6 +146,8 @@ extension Engine {
       if wasNegotiating, conn == .connected { $0.disk = recorded }
     }
     if old.conn < .connected { connectionStands(v) }
+    releaseHeld(v)
+    if old.conn == .connected, theirConn == .connected, packed.peerDisk == .upToDate { trustedByPrimary(v) }
 
     if let verdict {
       if case .target = verdict.action, role == .primary, old.disk >= .consistent, !wasNegotiating {
@@ -145,7 +159,7 @@ extension Engine {
     if old.conn == .wfReportParams || answersAttach
       || (old.conn > .wfReportParams && verdict != nil && conn > .connected && theirConn <= .connected)
     {
-      if old.conn != .wfReportParams { sendGenerations(v) }
+      if old.conn != .wfReportParams { sendGenerations(v, compared: verdict == nil ? nil : compared) }
       sendState(v)
     }
     forgetDiscardMyData()

@@ -7,6 +7,7 @@ extension Engine {
     guard let range = named(v, "a read", request.sector, request.size, longest: longestBlock, buffer),
       let buffer = whole(buffer, range), hasRoomForPeer(buffer)
     else { return }
+    trustedByPrimary(v)
     let id = peerRequests.insert(
       PeerRequest(
         kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,

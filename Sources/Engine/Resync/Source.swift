@@ -155,8 +155,11 @@ extension Engine {
     case .syncSource, .pausedSyncS:
       return !volumes[v].resync.targetHasRecorded || volumes[v].resync.noticed
         || volumes[v].outOfSync <= volumes[v].resync.unconfirmed
-    // Its disk has failed to write something (`on-io-error pass_on`).
-    case .connected: return state.disk == .upToDate && state.peerDisk == .inconsistent
+    // The target sends its bitmap when it has recorded that it is Inconsistent: the bitmap has not come.
+    case .startingSyncS, .wfBitMapS: return state.peerDisk == .inconsistent
+    // Its disk has failed to write something (`on-io-error pass_on`), or a resync ended with the source's disk: a target that has
+    // overwritten nothing is UpToDate again.
+    case .connected: return state.disk != .inconsistent && state.peerDisk == .inconsistent
     default: return false
     }
   }

@@ -135,7 +135,14 @@ extension Engine {
       volumes[v].generations.bitmap == 0, new.role == .primary || new.servesDisklessPrimary
     {
       if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
+    } else if separated, new.role == .primary, new.disk == .upToDate {
+      // A resync has begun one: what tells the copies apart has to be durable as well.
+      volumes[v].superblock.fence = volumes[v].superblock.wanted
+    } else if beginsToServe, link.features.contains(.resyncsGrown) {
+      // The Primary waits for it (`awaitsPeersGeneration`).
+      writeSuperblock(v, then: .tellGenerations)
     }
+    if new.conn < .connected || new.peerDisk != .upToDate { volumes[v].awaitsPeersGeneration = false }
     if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent {
       markUnacknowledged(v)
       // A peer without disk does not say how large it has become.
@@ -164,9 +171,11 @@ extension Engine {
     log(
       "\(name(v)): new current UUID \(hex(volumes[v].generations.current)), bitmap \(hex(volumes[v].generations.bitmap))"
     )
-    writeSuperblock(v, then: .nothing)
+    // A Primary without disk has to know that it is durable.
+    let servesPrimary = volumes[v].state.servesDisklessPrimary
+    writeSuperblock(v, then: servesPrimary ? .tellGenerations : .nothing)
     volumes[v].superblock.fence = volumes[v].superblock.wanted
-    if volumes[v].state.conn >= .connected { sendGenerations(v) }
+    if !servesPrimary, volumes[v].state.conn >= .connected { sendGenerations(v) }
   }
 
   mutating func setRole(_ new: Role) {

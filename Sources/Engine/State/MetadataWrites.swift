@@ -70,8 +70,7 @@ extension Engine {
     guard state.disk == .upToDate || state.disk == .inconsistent else { return false }
     switch state.conn {
     case .syncSource, .pausedSyncS: return false
-    case .connected where state.disk == .upToDate && state.peerDisk == .inconsistent: return false
-    default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated
+    default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated && !peerMayBeGood(v)
     }
   }
 
@@ -175,7 +174,9 @@ extension Engine {
       if case .superblock(let change) = one.reason { one.volume == v && change <= durable } else { false }
     }
     for one in due { goOn(v, one.then) }
-    if !volumes[v].superblock.isFenced { releaseHeld(v) }
+    if volumes[v].superblock.isFenced { return }
+    releaseHeld(v)
+    if !volumes[v].parked.isEmpty { lookAgain = true }
   }
 
   /// Writes every dirty bitmap page; `then` happens when those that are dirty now are on disk (not yet durable: the

@@ -71,6 +71,9 @@ struct Volume: ~Copyable {
   var earlySync: UInt64?
   /// Generation of the data a diskless Primary exposed last.
   var exposed: UInt64 = 0
+  /// The own disk failed under a Primary. What that disk does not have is answered when the peer has recorded the generation that
+  /// tells the disk to be old (its next P_UUIDS).
+  var awaitsPeersGeneration = false
   /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
   var missedWrites = false
   /// A generation ended while I/O was frozen: the next one is drawn when it goes on.

@@ -39,6 +39,8 @@ enum Continuation: Equatable {
   case resyncTargetDone, targetReady, sourceReady
   /// The target's disk says that it is old: its bitmap may go out.
   case answerBitmap
+  /// The peer is told the generation that began here.
+  case tellGenerations
   case fullSyncStored
   case superblock
   case logUnused
@@ -144,6 +146,7 @@ extension Engine {
     case .targetReady: targetReady(v)
     case .sourceReady: sourceReady(v)
     case .answerBitmap: answerBitmap(v)
+    case .tellGenerations: if volumes[v].state.conn >= .connected { sendGenerations(v) }
     case .fullSyncStored:
       putFullSync(v, false)
       writeSuperblock(v, then: .nothing)
@@ -173,8 +176,8 @@ extension Engine {
       case .demotionReply(let to): fx.append(.reply(to, .done))
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
-      case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .fullSyncStored,
-        .superblock, .logUnused, .movedBitmap, .moved:
+      case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,
+        .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
         break
       case .nothing, .promote, .resyncTarget, .resyncSource, .verify:
         preconditionFailure("\(one.then) waits for the metadata of \(name(v))")
@@ -206,6 +209,8 @@ extension Engine {
         guard let v = one.volume, volumes[v].isAttached else { preconditionFailure("\(one): no disk") }
         owned =
           volumes[v].pages.scanning != nil || volumes[v].pages.inFlight > 0 || volumes[v].detach.phase != .none
+          // It writes every page at the new place.
+          || volumes[v].move.holdsPages
       case .ping: owned = link.phase.isUp && link.pingDeadline != nil
       case .change: owned = !pending.isNone
       case .fencing: owned = fencing.isDue || fencing.running != nil

@@ -75,8 +75,9 @@ extension Engine {
       if writes[id].answered, !writes[id].fua, volumes[v].state.disk < .consistent {
         volumes[v].owesFlushFailure = true
       }
-      // It waited for more than the peer's ack: to be durable there.
-      if writes[id].fua { writes[id].peerHasIt = false }
+      // It waited for more than the peer's ack: to be durable there. And what the peer has only received, or was only sent, it drops
+      // with the connection.
+      if writes[id].fua || !writes[id].asksForDiskAck { writes[id].peerHasIt = false }
       if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
       writes[id].legs.subtract([.peer, .epoch])
     }

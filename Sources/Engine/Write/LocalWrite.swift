@@ -80,7 +80,7 @@ extension Engine {
           enterGate(v, .appWrite(id))
         }
       case .peer(let id):
-        if isBlocked(v, peerRequests[id].range, peerUse(id)) {
+        if isBlocked(v, id) {
           volumes[v].parked.append(one)
         } else {
           startPeerRequest(v, id)
@@ -117,7 +117,11 @@ extension Engine {
       mark(v, id)
       if state.announcesOutOfSync { announceOutOfSync(v, write.range) }
     }
-    if !toDisk { volumes[v].missedWrites = true }
+    if !toDisk {
+      writes[id].missesDisk = true
+      // The peer draws a generation for it, which may not reach this node.
+      volumes[v].missedWrites = true
+    }
     if toDisk {
       legs.insert(.disk)
       volumes[v].backing.bitmap.noteChange(write.range.bitsTouched)
@@ -249,6 +253,7 @@ extension Engine {
     volumes[v].ioInFlight -= 1
     if let fault {
       writes[id].diskFault = fault
+      writes[id].missesDisk = true
       mark(v, id)
       diskFailed(v, fault, "write", writes[id].range)
     } else if writes[id].clearsWhenWritten != 0 {
@@ -294,8 +299,9 @@ extension Engine {
       var promise: AppWrite.Legs = [.disk, .peer]
       if write.needsBarrier { promise.insert(.epoch) }
       if write.legs.isDisjoint(with: promise) {
-        // A write the peer does not have must not be answered before the new generation says so.
-        if !write.peerHasIt, holdsAnswers(v) {
+        // A write that one of the two disks does not have must not be answered before the metadata say so: the new generation here,
+        // or at the peer when the own disk failed.
+        if !write.peerHasIt || write.missesDisk, holdsAnswers(v) {
           if !write.isHeld {
             writes[id].isHeld = true
             volumes[v].held.append(id)
@@ -318,8 +324,6 @@ extension Engine {
   private mutating func answer(_ v: Int, _ id: SlotID) {
     let write = writes[id]
     writes[id].answered = true
-    // The own disk failed to write it and stays (`on-io-error pass_on`): the peer alone has it.
-    if write.peerHasIt, write.diskFault != nil { volumes[v].missedWrites = true }
     var fault: DiskFault?
     if let refused = write.diskFault, refused.isRefusal {
       // The disk stays, and a read of it shows what was there before.
@@ -328,10 +332,12 @@ extension Engine {
       // A disk that is not good (any more) keeps no promise.
       let isSafe = volumes[v].state.disk == .upToDate && !fencing.isGivenUp
       fault = write.diskFault ?? (isSafe ? nil : Errno.io)
-    } else if volumes[v].state.peerDisk != .upToDate {
-      // Only the peer's disk has the block, and that disk is not UpToDate: the application could not read the block there.
-      fault = write.diskFault
+    } else if write.missesDisk, volumes[v].state.peerDisk != .upToDate {
+      // Only the peer's disk has the block, and that disk is not UpToDate or not in reach: the application could not read it there.
+      fault = write.diskFault ?? Errno.io
     }
+    // The application relies on the peer's disk.
+    if fault == nil, write.missesDisk { volumes[v].missedWrites = true }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }

@@ -25,6 +25,7 @@ extension Engine {
       return
     }
     inbound.received &+= 1
+    trustedByPrimary(v)
     volumes[v].unacked += 1
     volumes[v].counters.received += range.count.value
     let id = peerRequests.insert(
@@ -101,8 +102,14 @@ extension Engine {
     }
   }
 
+  /// Its range is in use; or it is a write of a Primary without disk, and the generation in which it is made is not durable.
+  func isBlocked(_ v: Int, _ id: SlotID) -> Bool {
+    if peerRequests[id].isOnlyCopy, volumes[v].hasDisk, volumes[v].superblock.isFenced { return true }
+    return isBlocked(v, peerRequests[id].range, peerUse(id))
+  }
+
   mutating func parkOrStart(_ v: Int, _ id: SlotID) {
-    if isBlocked(v, peerRequests[id].range, peerUse(id)) {
+    if isBlocked(v, id) {
       volumes[v].parked.append(.peer(id))
     } else {
       startPeerRequest(v, id)

@@ -48,6 +48,8 @@ struct AppWrite {
   /// Answered once the new generation is durable (see `held`).
   var isHeld = false
   var diskFault: DiskFault?
+  /// The own disk does not have it: there was none, or it failed to write it.
+  var missesDisk = false
   /// The peer has it (acked, or will be told by the bitmap that it has not).
   var peerHasIt = false
   /// Packets (by position) whose blocks the peer has cleared: ours are cleared when our own disk has them, too.

@@ -1,0 +1,124 @@
+// A Primary that loses its disk works with the peer's. Law: what its own disk does not have is answered when something durable says
+// so: a generation on the peer's disk, or "Inconsistent" on its own.
+import Base
+import MetaDisk
+import Protocol
+import Testing
+
+@testable import Engine
+
+@Suite("Two nodes: a Primary without disk")
+struct DisklessPrimaryTests {
+  private func pair(
+    _ wireProtocol: WireProtocol = .c, _ onIOError: OnIOError = .detach, _ fencing: FencingPolicy = .dontCare
+  ) throws -> Pair {
+    let pair = try Pair { settings, _ in
+      settings.net.fencing = fencing
+      settings.net.wireProtocol = wireProtocol
+      settings.volumes[0].onIOError = onIOError
+    }
+    pair.synced()
+    pair.alpha.disks[.zero]!.badForWriting = 80..<88
+    return pair
+  }
+
+  @Test("a write that its disk failed is answered when the peer has recorded a new generation")
+  func answeredWhenRecorded() throws {
+    let pair = try pair()
+    pair.beta.holding = [.superblock]
+    let failed = pair.alpha.write(80, stamp: 1)
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .diskless)
+    let next = pair.alpha.write(96, stamp: 2)
+    let flush = pair.alpha.flush()
+    pair.settle()
+    for ticket in [failed, next, flush] { #expect(!pair.alpha.isAnswered(ticket)) }
+    // Both nodes die now: the old disk of the Primary must not win over writes that were answered.
+    pair.beta.stopHolding()
+    pair.wait(pair.alpha, [failed, next, flush])
+    #expect(pair.beta.generations()[1] & ~1 == pair.alpha.generations()[0] & ~1)
+    pair.expectRest()
+  }
+
+  @Test("it is an error when the peer is lost before that, and the disk is not old then", arguments: [WireProtocol.a, .b, .c])
+  func lostBeforeRecorded(_ wireProtocol: WireProtocol) throws {
+    let pair = try pair(wireProtocol)
+    pair.beta.holding = [.superblock]
+    let failed = pair.alpha.write(80, stamp: 1)
+    pair.settle()
+    #expect(!pair.alpha.isAnswered(failed))
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.isAnswered(failed) && !pair.alpha.isGood(failed))
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.order(.secondary, on: pair.alpha)
+    pair.order(.attach(.zero), on: pair.alpha)
+    #expect(pair.alpha.volume().disk >= .consistent)
+  }
+
+  @Test("what the peer has not acknowledged from its disk is lost with the connection", arguments: [WireProtocol.a, .b])
+  func sentAndDropped(_ wireProtocol: WireProtocol) throws {
+    let pair = try pair(wireProtocol)
+    pair.alpha.holding = [.appWrite]
+    pair.beta.holding = [.peerWrite]
+    let failed = pair.alpha.write(16, stamp: 1)
+    let slow = pair.alpha.write(8, stamp: 1)
+    pair.settle()
+    pair.alpha.release(.appWrite, count: 1, fault: Errno.io)
+    pair.settle()
+    pair.cutLink()
+    pair.settle()
+    pair.alpha.stopHolding()
+    pair.settle()
+    #expect(pair.alpha.isAnswered(failed))
+    #expect(pair.alpha.isAnswered(slow) && !pair.alpha.isGood(slow))
+  }
+
+  @Test("with pass_on it is answered when its own metadata say Inconsistent")
+  func passedOn() throws {
+    let pair = try pair(.c, .passOn)
+    pair.alpha.holding = [.superblock]
+    let failed = pair.alpha.write(80, stamp: 1)
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .inconsistent && !pair.alpha.isAnswered(failed))
+    pair.alpha.stopHolding()
+    pair.wait(pair.alpha, [failed])
+    #expect(!(try pair.alpha.disks[.zero]!.superblock().flags.contains(.consistent)))
+  }
+
+  @Test("a Consistent disk is UpToDate when the Primary that lost its own says so, in a generation of its own")
+  func consistentIsCurrent() throws {
+    let pair = try pair(.c, .detach, .resourceOnly)
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 1)])
+    // Beta dies, and Alpha's disk in the same moment: nobody could begin a generation.
+    pair.network.held.insert(.init(to: 1, kind: .data))
+    _ = pair.alpha.order(.detach(.zero, force: true))
+    pair.settle()
+    pair.crash(pair.beta)
+    pair.network.held.removeAll()
+    pair.settle()
+    pair.attach([pair.beta])
+    #expect(pair.beta.volume().disk == .consistent)
+    pair.beta.holding = [.superblock]
+    pair.order(.connect(discardMyData: false), on: pair.beta)
+    pair.waitConnected()
+    pair.settle()
+    #expect(pair.beta.volume().disk == .upToDate)
+    let write = pair.alpha.write(16, stamp: 2)
+    pair.settle()
+    #expect(!pair.alpha.isAnswered(write))
+    pair.beta.stopHolding()
+    pair.wait(pair.alpha, [write])
+    let (read, _) = pair.alpha.read(16)
+    pair.wait(pair.alpha, [read])
+    // Both die: what was answered wins.
+    pair.crash(pair.alpha)
+    pair.crash(pair.beta)
+    pair.settle()
+    for node in pair.both { pair.restart(node) }
+    pair.waitConnected()
+    pair.waitSync()
+    #expect(pair.alpha.disks[.zero]![16] == 2)
+    pair.expectEqual()
+  }
+}
