@@ -102,6 +102,18 @@ struct Keeper {
         world.histories[v].loseUnflushed(applicationGoesOnWith: nil)
       }
     }
+    // Its disk had failed, and the peer has no generation that says so: the two equal, the crashed Primary's disk wins.
+    if powerCut, wasPrimary, world.era >= .second {
+      for v in truth[n].indices where !truth[n][v] && truth[other][v] {
+        let current = (0...1).map { x in
+          world.nodes[x].disks[v].generations(
+            world.circumstances.volumes[v].disk(of: x).location, 1 - x, durable: true
+          )?.current
+        }
+        guard let own = current[n], let peer = current[other], own | 1 == peer | 1 else { continue }
+        world.histories[v].loseUnflushed(applicationGoesOnWith: nil)
+      }
+    }
     // Protocols A and B: what was answered need not have reached the peer.
     if wasPrimary && world.circumstances.wireProtocol != .c {
       for history in world.histories { history.loseUnflushed(applicationGoesOnWith: nil) }

@@ -101,7 +101,13 @@ extension World {
       case .inconsistent, .outdated: keeper.truth[n][v] = false
       // Where a Primary goes on without this disk, a new generation begins.
       case .diskless, .failed:
-        if nodes.contains(where: { $0.isPrimary }) { keeper.truth[n][v] = false }
+        if nodes.contains(where: { $0.isPrimary }) {
+          // Protocols A and B: what was answered need not have reached the peer.
+          if era >= .second, keeper.truth[n][v], view.role == .primary, circumstances.wireProtocol != .c {
+            histories[v].loseUnflushed(applicationGoesOnWith: nil)
+          }
+          keeper.truth[n][v] = false
+        }
         // Its peer draws a generation; so may this node, when it is alone with the disk that has come back.
         if view.role == .primary || era >= .second { keeper.excusesSplitBrain = true }
       default: break

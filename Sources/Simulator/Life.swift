@@ -213,10 +213,10 @@ extension World {
     let trusted = (0...1).first { keeper.truth[$0].allSatisfy { $0 } }
     if let trusted { checkImage(trusted, "idle and UpToDate") } else { breakLaw("nobody has the data: \(summary)") }
     // Whatever a command waits for has happened, or never will.
-    // A handler that runs, as fence-peer may for a promotion, is a reason to wait.
+    // A handler that runs, as fence-peer may for a promotion, is a reason to wait, and so is a disk that is slow.
     for pending in commands.pending
     where now - max(pending.since, nodes[pending.node].handlerEnded) > World.second
-      && nodes[pending.node].handlersUnderWay == 0
+      && nodes[pending.node].handlersUnderWay == 0 && !nodes[pending.node].works.contains(where: \.isActive)
     {
       breakLaw("\(name(pending.node)) is idle and has not answered \(Trace.command(pending.command))")
     }

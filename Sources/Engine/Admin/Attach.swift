@@ -22,6 +22,8 @@ struct AttachStep {
   var phase = AttachPhase.idle
   /// The connected peer has until then to say what it compares with.
   var deadline: Instant?
+  /// It has not begun to say so: the P_STATE on their way are older than the attach, and so are the identifiers known of it.
+  var awaitsPeer = false
   /// Why the disk is let go again; the command hears of it when the disk is closed.
   var refusal: Refusal?
   var facts: DiskFacts?
@@ -137,6 +139,7 @@ extension Engine {
         return
       }
       volumes[v].attach.deadline = now + handshakeLimit
+      volumes[v].attach.awaitsPeer = volumes[v].state.conn >= .connected
       change(v) { $0.disk = .negotiating }
       if volumes[v].state.conn == .wfReportParams, let peer = volumes[v].peerSizes { takeSizes(v, peer) }
       sendSizes(v)

@@ -25,9 +25,9 @@ extension Engine {
     if volumes[v].detach.phase != .none { return }
     volumes[v].detach = DetachStep(phase: .draining(graceful: graceful))
     noteExposed(v)
-    // Only `repl` tells its generation in every case (wire spec 5.1).
+    // Only `repl` tells its generation in every case (wire spec 5.1). A peer that agreed to a detach may have told it already.
     volumes[v].awaitsPeersGeneration =
-      role == .primary && volumes[v].state.conn >= .connected && volumes[v].state.disk == .upToDate
+      !graceful && role == .primary && volumes[v].state.conn >= .connected && volumes[v].state.disk == .upToDate
       && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown)
     change(v) { $0.disk = .failed }
     if volumes[v].state.conn >= .connected { sendState(v) }
@@ -52,7 +52,7 @@ extension Engine {
 
   func isStale(_ v: Int, generation: UInt64) -> Bool {
     if role != .primary { return false }
-    return volumes[v].missedWrites || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
+    return volumes[v].missedWrites != .none || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
   }
 
   /// A disk that cannot be used any more.

@@ -90,6 +90,7 @@ extension Engine {
     dropParkedPeer()
     for v in 0..<volumes.count {
       volumes[v].unacked = 0
+      volumes[v].attach.awaitsPeer = false
       change(v) {
         $0.conn = reason
         if mayBeGood[v] { $0.peerDisk = .unknown }

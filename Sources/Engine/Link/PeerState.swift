@@ -7,6 +7,7 @@ import Protocol
 extension Engine {
   mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
     volumes[v].peerGenerations = peer
+    volumes[v].attach.awaitsPeer = false
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
       volumes[v].generations.current == justCreated, volumes[v].isAttached
     {
@@ -136,7 +137,7 @@ extension Engine {
       return
     }
 
-    let wasNegotiating = old.disk == .negotiating
+    let wasNegotiating = old.disk == .negotiating && !volumes[v].attach.awaitsPeer
     let recorded = recordedDisk(v)
     change(v) {
       $0.conn = conn
@@ -242,6 +243,7 @@ extension Engine {
       return false
     }
     if state.conn < .connected { return true }
+    if volumes[v].attach.awaitsPeer { return false }
     guard state.conn == .connected else { return false }
     if volumes[v].compareAgain, forcedDataAreKnown(v, packed) { return true }
     return packed.disk == .negotiating || state.disk == .negotiating

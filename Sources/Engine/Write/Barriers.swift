@@ -283,6 +283,16 @@ extension Engine {
       case .barrier: break
       }
     }
+    // Whether the peer will hear of those being written is open. Marked now, not when they are written: the next exchange of bitmaps
+    // may come before that, and a bit that is set after the resync would stay.
+    var at = 0
+    while let id = peerRequests.next(from: at) {
+      at = id.index + 1
+      let request = peerRequests[id]
+      if case .write = request.kind, volumes[request.volume].isAttached {
+        _ = volumes[request.volume].backing.bitmap.set(request.range.bitsTouched)
+      }
+    }
     inbound.received = 0
     inbound.active = 0
     inbound.barrier = nil

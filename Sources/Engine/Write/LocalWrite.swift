@@ -119,8 +119,7 @@ extension Engine {
     }
     if !toDisk {
       writes[id].missesDisk = true
-      // The peer draws a generation for it, which may not reach this node.
-      volumes[v].missedWrites = true
+      if volumes[v].missedWrites == .none { volumes[v].missedWrites = .sent }
     }
     if toDisk {
       legs.insert(.disk)
@@ -337,7 +336,7 @@ extension Engine {
       fault = write.diskFault ?? Errno.io
     }
     // The application relies on the peer's disk.
-    if fault == nil, write.missesDisk { volumes[v].missedWrites = true }
+    if fault == nil, write.missesDisk { volumes[v].missedWrites = .answered }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }

@@ -192,8 +192,7 @@ extension Engine {
         if !isDurable(request) { inbound.unflushed |= 1 << UInt64(v) }
         acknowledge(v, id)
       }
-    } else if volumes[v].isAttached {
-      // Its connection has ended: whether the peer knows of it is open.
+    } else if fault != nil, volumes[v].isAttached {
       _ = volumes[v].backing.bitmap.set(request.range.bitsTouched)
     }
     releasePeerRequest(id)
