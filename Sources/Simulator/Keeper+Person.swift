@@ -25,12 +25,20 @@ extension World {
   func resolveByVolume() {
     keeper.hasSplitBrain = false
     for v in keeper.splitVolumes {
+      // The good disk was let go after the histories had parted: it is the good one still.
+      if !keeper.truth[0][v], !keeper.truth[1][v], let good = (0...1).first(where: { holdsAll($0, v) }) {
+        keeper.truth[good][v] = true
+      }
       let loser = keeper.truth[0][v] ? 1 : 0
       if !keeper.truth[1 - loser][v] { continue }
       keeper.truth[loser][v] = false
       keeper.isReplaced[loser][v] = true
     }
     keeper.splitVolumes = []
+  }
+
+  private func holdsAll(_ n: Int, _ v: Int) -> Bool {
+    (0..<histories[v].sectors).allSatisfy { histories[v].allows(nodes[n].disks[v].cache[$0], at: $0) }
   }
 
   /// `invalidate` on the Secondary, as the log says.

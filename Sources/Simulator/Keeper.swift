@@ -87,6 +87,8 @@ struct Keeper {
   mutating func nodeDies(_ n: Int, powerCut: Bool, _ world: World) {
     procedure.removeAll()
     awaited = nil
+    // It may have drawn a generation, and written nothing in it that was answered.
+    if world.era >= .second, world.nodes[n].view.isFrozen { excusesSplitBrain = true }
     for v in resyncs[n].indices { resyncs[n][v] = nil }
     let wasPrimary = world.nodes[n].isPrimary
     let other = 1 - n

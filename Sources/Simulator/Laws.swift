@@ -102,8 +102,10 @@ extension World {
       // Where a Primary goes on without this disk, a new generation begins.
       case .diskless, .failed:
         if nodes.contains(where: { $0.isPrimary }) {
-          // Protocols A and B: what was answered need not have reached the peer.
-          if era >= .second, keeper.truth[n][v], view.role == .primary, circumstances.wireProtocol != .c {
+          // Protocols A and B: what was answered need not have reached the peer. Or the peer has lost its cache.
+          if era >= .second, keeper.truth[n][v],
+            view.role == .primary && circumstances.wireProtocol != .c || !keeper.truth[1 - n][v]
+          {
             histories[v].loseUnflushed(applicationGoesOnWith: nil)
           }
           keeper.truth[n][v] = false
@@ -111,6 +113,12 @@ extension World {
         // Its peer draws a generation; so may this node, when it is alone with the disk that has come back.
         if view.role == .primary || era >= .second { keeper.excusesSplitBrain = true }
       default: break
+      }
+      // What it writes is missing on a peer without disk.
+      if era >= .second, view.role == .primary, view.connection >= .connected, volume.disk == .upToDate,
+        volume.peerDisk <= .failed
+      {
+        keeper.truth[1 - n][v] = false
       }
       // A peer that is about to let go of its disk counts, too.
       if era >= .second, volume.peerDisk == .failed { keeper.excusesSplitBrain = true }

@@ -160,6 +160,14 @@ extension World {
   private var isAtRest: Bool {
     nodes.allSatisfy { node in
       node.worksUnderWay == 0 || node.works.allSatisfy { !$0.isActive || $0.id.kind == .bitmapPage }
+    } && (circumstances.wireProtocol == .c || era == .first || isWireEmpty)
+  }
+
+  /// With protocols A and B writes that are answered may be on their way.
+  private var isWireEmpty: Bool {
+    connections.allSatisfy { one in
+      guard let one else { return true }
+      return (0...1).allSatisfy { from in one.withLane(from) { $0.waiting.isEmpty && $0.moving.isEmpty } }
     }
   }
 

@@ -40,7 +40,9 @@ struct DisklessPrimaryTests {
     pair.expectRest()
   }
 
-  @Test("it is an error when the peer is lost before that, and the disk is not old then", arguments: [WireProtocol.a, .b, .c])
+  @Test(
+    "it is an error when the peer is lost before that, and the disk is not old then",
+    arguments: [WireProtocol.a, .b, .c])
   func lostBeforeRecorded(_ wireProtocol: WireProtocol) throws {
     let pair = try pair(wireProtocol)
     pair.beta.holding = [.superblock]
@@ -56,7 +58,8 @@ struct DisklessPrimaryTests {
     #expect(pair.alpha.volume().disk >= .consistent)
   }
 
-  @Test("what the peer has not acknowledged from its disk is lost with the connection", arguments: [WireProtocol.a, .b])
+  @Test(
+    "what the peer has not acknowledged from its disk is lost with the connection", arguments: [WireProtocol.a, .b])
   func sentAndDropped(_ wireProtocol: WireProtocol) throws {
     let pair = try pair(wireProtocol)
     pair.alpha.holding = [.appWrite]
@@ -110,14 +113,16 @@ struct DisklessPrimaryTests {
     pair.beta.stopHolding()
     pair.wait(pair.alpha, [write])
     let (read, _) = pair.alpha.read(16)
-    pair.wait(pair.alpha, [read])
+    pair.wait(pair.alpha, [read, pair.alpha.flush()])
     // Both die: what was answered wins.
     pair.crash(pair.alpha)
     pair.crash(pair.beta)
     pair.settle()
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
     for node in pair.both { pair.restart(node) }
     pair.waitConnected()
     pair.waitSync()
+    pair.settle()
     #expect(pair.alpha.disks[.zero]![16] == 2)
     pair.expectEqual()
   }

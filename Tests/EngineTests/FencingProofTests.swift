@@ -223,7 +223,7 @@ struct FencingProofTests {
     #expect(pair.alpha.volume().peerDisk == .unknown)
   }
 
-  @Test("a target that has overwritten nothing is UpToDate again when the source's disk goes: it is not called Inconsistent")
+  @Test("a target that has overwritten nothing may be UpToDate again when the source's disk goes")
   func undoneAndLost() throws {
     let pair = try pair(.resourceOnly)
     pair.beta.holding = [.superblock]

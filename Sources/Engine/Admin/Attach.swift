@@ -139,7 +139,9 @@ extension Engine {
         return
       }
       volumes[v].attach.deadline = now + handshakeLimit
-      volumes[v].attach.awaitsPeer = volumes[v].state.conn >= .connected
+      let peerDisk = volumes[v].state.peerDisk
+      volumes[v].attach.awaitsPeer =
+        volumes[v].state.conn >= .connected && peerDisk >= .inconsistent && peerDisk != .unknown
       change(v) { $0.disk = .negotiating }
       if volumes[v].state.conn == .wfReportParams, let peer = volumes[v].peerSizes { takeSizes(v, peer) }
       sendSizes(v)

@@ -30,6 +30,7 @@ extension Engine {
       !graceful && role == .primary && volumes[v].state.conn >= .connected && volumes[v].state.disk == .upToDate
       && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown)
     change(v) { $0.disk = .failed }
+    awaitBarriers(v)
     if volumes[v].state.conn >= .connected { sendState(v) }
     dropGate(v)
     advanceDetach(v)
@@ -52,7 +53,7 @@ extension Engine {
 
   func isStale(_ v: Int, generation: UInt64) -> Bool {
     if role != .primary { return false }
-    return volumes[v].missedWrites != .none || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
+    return volumes[v].missedWrites || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
   }
 
   /// A disk that cannot be used any more.

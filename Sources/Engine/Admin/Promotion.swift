@@ -175,14 +175,23 @@ extension Engine {
       if volumes[v].state.conn >= .connected { sendState(v) }
       if volumes[v].recordsState { writeSuperblock(v, then: .nothing) }
     }
-    // Answered when the metadata of the first volume with a disk says so.
-    guard let first = firstWithDisk() else {
+    // Answered when the metadata of every volume with a disk say so: their barriers make this node's writes durable before the
+    // other node may be promoted.
+    guard firstWithDisk() != nil else {
       answer(.change, .done)
       return
     }
-    if let reply = takeChange() {
-      waits.add(.superblock(volumes[first].superblock.wanted), first, .demotionReply(reply))
+    guard let reply = takeChange() else { return }
+    for v in 0..<volumes.count where volumes[v].recordsState {
+      waits.add(.superblock(volumes[v].superblock.wanted), v, .demotionReply(reply))
     }
+    demotionStored(reply)
+  }
+
+  /// One volume's metadata say so, or its disk is gone.
+  mutating func demotionStored(_ reply: ReplyTo) {
+    if waits.all.contains(where: { $0.then == .demotionReply(reply) }) { return }
+    fx.append(.reply(reply, .done))
   }
 
   /// Nobody uses a node that is demoted, so nobody waits for the end of a fencing. What was written and not answered

@@ -105,7 +105,11 @@ extension Engine {
       verdict = decided
       if old.disk == .negotiating, isStale(v) {
         guard case .target = decided.action else {
-          volumes[v].attach.refusal = tooOld(v)
+          if case .refuse(let reason) = decided.action {
+            volumes[v].attach.refusal = doesNotFit(v, reason, haveAncestor: decided.comparison != -100)
+          } else {
+            volumes[v].attach.refusal = tooOld(v)
+          }
           beginDetach(v, graceful: true, nil)
           return
         }
@@ -137,6 +141,8 @@ extension Engine {
       return
     }
 
+    // Without a disk it has nothing to compare.
+    if disk <= .failed { volumes[v].attach.awaitsPeer = false }
     let wasNegotiating = old.disk == .negotiating && !volumes[v].attach.awaitsPeer
     let recorded = recordedDisk(v)
     change(v) {

@@ -108,7 +108,7 @@ extension Engine {
   private mutating func consequences(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
     volumes[v].habit.disturbed()
     if old.replicates != new.replicates { closeEpoch() }
-    if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = .none }
+    if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
     if old.isSyncTarget, new.conn == .behind { distrustResync(v) }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     // A pause must not hold up the application.

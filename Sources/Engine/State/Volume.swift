@@ -31,15 +31,6 @@ struct Backing: ~Copyable {
   var bitsAreComplete = false
 }
 
-/// What a Primary's disk that was let go does not have.
-enum MissedWrites {
-  case none
-  /// Writes were sent to the peer and not answered. The generation that the peer draws for them may not have come.
-  case sent
-  /// The application relies on some.
-  case answered
-}
-
 struct VolumeCounters: Equatable {
   var read: UInt64 = 0
   var written: UInt64 = 0
@@ -83,8 +74,8 @@ struct Volume: ~Copyable {
   /// The own disk failed under a Primary. What that disk does not have is answered when the peer has recorded the generation that
   /// tells the disk to be old (its next P_UUIDS).
   var awaitsPeersGeneration = false
-  /// What went to the peer alone since the own disk was last good.
-  var missedWrites = MissedWrites.none
+  /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
+  var missedWrites = false
   /// A generation ended while I/O was frozen: the next one is drawn when it goes on.
   var owesGeneration = false
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next

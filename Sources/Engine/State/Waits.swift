@@ -136,7 +136,8 @@ extension Engine {
   /// Continues an entry whose metadata are durable.
   mutating func goOn(_ v: Int, _ then: Continuation) {
     switch then {
-    case .reply(let to), .demotionReply(let to): fx.append(.reply(to, .done))
+    case .reply(let to): fx.append(.reply(to, .done))
+    case .demotionReply(let to): demotionStored(to)
     case .resized(let to, let said): fx.append(.reply(to, said.map { .remarked($0) } ?? .done))
     case .promoted: promotionDurable(v)
     case .demoted: demotionFlushed(v)
@@ -173,7 +174,7 @@ extension Engine {
       switch one.then {
       case .promoted: promotionDurable(v)
       case .demoted: demotionFlushed(v)
-      case .demotionReply(let to): fx.append(.reply(to, .done))
+      case .demotionReply(let to): demotionStored(to)
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,

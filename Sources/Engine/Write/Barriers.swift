@@ -96,6 +96,20 @@ extension Engine {
     epochs.lastProgress = nil
   }
 
+  /// The own disk has gone: a write that the peer was only sent, or has only received (protocols A and B), is answered when its
+  /// epoch is acknowledged.
+  mutating func awaitBarriers(_ v: Int) {
+    var changed = false
+    for i in 0..<epochs.log.count {
+      let id = epochs.log[i]
+      if writes[id].volume != v || writes[id].answered || writes[id].asksForDiskAck { continue }
+      writes[id].needsBarrier = true
+      writes[id].peerHasIt = false
+      changed = true
+    }
+    if changed { closeEpoch() }
+  }
+
   /// The peer's disk has gone, with whatever was in its cache.
   mutating func markUnacknowledged(_ v: Int) {
     for i in 0..<epochs.log.count where writes[epochs.log[i]].volume == v { mark(v, epochs.log[i]) }

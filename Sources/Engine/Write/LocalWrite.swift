@@ -119,7 +119,7 @@ extension Engine {
     }
     if !toDisk {
       writes[id].missesDisk = true
-      if volumes[v].missedWrites == .none { volumes[v].missedWrites = .sent }
+      volumes[v].missedWrites = true
     }
     if toDisk {
       legs.insert(.disk)
@@ -336,7 +336,7 @@ extension Engine {
       fault = write.diskFault ?? Errno.io
     }
     // The application relies on the peer's disk.
-    if fault == nil, write.missesDisk { volumes[v].missedWrites = .answered }
+    if fault == nil, write.missesDisk { volumes[v].missedWrites = true }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests -= 1
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }
