@@ -85,7 +85,11 @@ extension World {
     }
     if text.contains("`disk { size }`") {
       census.add("state that needs a person: `disk { size }` is too small")
-      keeper.hasLowLimit = true
+      keeper.mustAdjust = true
+    }
+    if text.contains("make the files of both nodes equal") {
+      census.add("state that needs a person: a protocol that was announced to one node only")
+      keeper.mustAdjust = true
     }
     if text.contains("I shall become SyncTarget, but I am primary!") {
       census.add("state that needs a person: a Primary would be the target")
@@ -107,9 +111,9 @@ extension World {
     }
   }
 
-  /// `adjust`, on both nodes: what a `resize --size` has said does not count any more.
-  func raiseLimits() {
-    keeper.hasLowLimit = false
+  /// `adjust`, on both nodes: what a `resize --size` has said, or a peer has announced, does not count any more.
+  func adjustBoth() {
+    keeper.mustAdjust = false
     for n in 0...1 where nodes[n].isRunning { nodes[n].engine.adopt(nodes[n].settings) }
   }
 

@@ -43,8 +43,8 @@ struct Keeper {
   var promotedAlone = [false, false]
   /// This Primary has to give way to its peer, and cannot by itself.
   var mustStepDown: Int?
-  /// An option makes the volumes too small for the other node: a person has to take it out.
-  var hasLowLimit = false
+  /// The nodes refuse each other for an option: a person has to make the files count on both.
+  var mustAdjust = false
   /// When a person last looked after a disk that does not come back by itself.
   var lookedAfterDisk: UInt64 = 0
   /// Counts changes of state: a reason to look again.
@@ -225,7 +225,7 @@ extension World {
     if era >= .second, keeper.isHealing || random.oneIn(8) {
       for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
     }
-    if keeper.hasLowLimit, keeper.isHealing || random.oneIn(8) { raiseLimits() }
+    if keeper.mustAdjust, keeper.isHealing || random.oneIn(8) { adjustBoth() }
     for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) {
       let view = nodes[n].view
       let eager = keeper.isHealing || random.oneIn(8)

@@ -131,4 +131,23 @@ struct DisklessPrimaryTests {
     #expect(pair.alpha.disks[.zero]![16] == 2)
     pair.expectEqual()
   }
+
+  @Test("an attach compares with what the peer says after it, not with a P_STATE that was on its way")
+  func staleState() throws {
+    let pair = try pair()
+    pair.network.held.insert(.init(to: 0, kind: .data))
+    for command in [Command.pauseSync(.zero), .resumeSync(.zero)] { _ = pair.beta.order(command) }
+    pair.settle()
+    _ = pair.alpha.order(.detach(.zero, force: true))
+    pair.settle()
+    _ = pair.alpha.order(.attach(.zero))
+    pair.settle()
+    #expect(pair.beta.volume().replication == .wfBitMapS)
+    pair.network.held.removeAll()
+    pair.waitSync()
+    for node in pair.both { #expect(!node.log.contains { $0.contains("connection lost") }) }
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+    pair.expectRest()
+  }
 }

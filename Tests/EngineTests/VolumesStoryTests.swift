@@ -124,4 +124,25 @@ struct VolumesStoryTests {
     pair.expectEqual()
     pair.expectRest()
   }
+
+  @Test("a demotion is answered when every volume has recorded it", arguments: [0, 1, 2])
+  func demotionOfAll(last: Int) throws {
+    let pair = try Pair(diskBytes: [8 << 20, 4 << 20, 16 << 20])
+    pair.synced()
+    pair.alpha.holding = [.superblock]
+    let reply = pair.alpha.order(.secondary)
+    pair.settle()
+    #expect(pair.alpha.heldCount(.superblock) == 3)
+    let order = (0..<3).filter { $0 != last } + [last]
+    for volume in order {
+      #expect(pair.alpha.replies[reply] == nil)
+      // What the change of role says, and what the demotion does.
+      for _ in 0..<2 {
+        pair.alpha.release(.superblock, of: UInt64(volume))
+        pair.settle()
+      }
+    }
+    #expect(pair.alpha.replies[reply] == .done)
+    pair.alpha.stopHolding()
+  }
 }

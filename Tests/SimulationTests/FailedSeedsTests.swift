@@ -69,6 +69,12 @@ let failedSeeds = [
   FailedSeed(
     65_000_838, "a Primary lost its peer while it had no disk, and attached it without asking for fencing",
     drawsFencing: true),
+  FailedSeed(
+    101_714, "a Consistent disk took the writes of a Primary without disk in the old generation", era: .second),
+  FailedSeed(310_564, "the answer to an attach carried generations that rule 34 had corrected", era: .second),
+  FailedSeed(318_480, "a Primary waited for a generation that its peer had told before the detach", era: .second),
+  FailedSeed(321_461, "a write of an ended connection marked its block after the next resync", era: .second),
+  FailedSeed(327_860, "a demotion was answered when the first of three volumes had recorded it", era: .second),
 ]
 
 @Suite("Seeds that once broke a law")

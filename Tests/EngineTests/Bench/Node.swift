@@ -257,10 +257,13 @@ final class Node {
     }
   }
 
-  /// Lets held work of this kind happen, oldest first; all of it unless `count` says how much. Does not step.
-  func release(_ kind: WorkID.Kind, count: Int = .max, fault: DiskFault? = nil) {
+  /// Lets held work of this kind happen, oldest first; all of it unless `count` says how much. Does not step. `of`: metadata work
+  /// of the volume at this place only.
+  func release(_ kind: WorkID.Kind, count: Int = .max, fault: DiskFault? = nil, of place: UInt64? = nil) {
     var left = count
-    while left > 0, let at = held.firstIndex(where: { $0.id.kind == kind }) {
+    while left > 0,
+      let at = held.firstIndex(where: { $0.id.kind == kind && (place == nil || $0.id.slot.raw & 0xff == place) })
+    {
       let (id, work) = held.remove(at: at)
       complete(id, work, fault)
       left -= 1
