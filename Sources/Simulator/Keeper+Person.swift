@@ -80,7 +80,7 @@ extension World {
     if text.contains("Split-Brain detected") {
       for v in histories.indices where text.contains("r0/\(v):") { keeper.splitVolumes.insert(v) }
     }
-    if text.contains("local write failed") || text.contains(": size is ") {
+    if ["local write failed", ": size is ", "could not be read or written"].contains(where: { text.contains($0) }) {
       for v in histories.indices where text.contains("r0/\(v):") { keeper.resyncs[n][v]?.hasMore = true }
     }
     if text.contains("`disk { size }`") {
