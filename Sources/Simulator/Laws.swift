@@ -122,6 +122,11 @@ extension World {
       }
       // A peer that is about to let go of its disk counts, too.
       if era >= .second, volume.peerDisk == .failed { keeper.excusesSplitBrain = true }
+      if era >= .second, view.role == .primary, view.connection < .connected, nodes[1 - n].isPrimary {
+        // Two persons, each at a node that is alone, and no fencing: the one who came first has the application.
+        keeper.excusesSplitBrain = true
+        continue
+      }
       if view.role == .primary, view.connection < .connected, volume.disk == .upToDate,
         !view.isFrozen || circumstances.wireProtocol != .c
       {
