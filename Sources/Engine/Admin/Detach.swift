@@ -85,7 +85,9 @@ extension Engine {
     case .superblock:
       // The barrier of the superblock has made the peer's writes durable, too.
       inbound.unflushed &= ~(1 << UInt64(v))
-      closeDisk(v)
+      // A demotion may have begun to write a page of the bitmap meanwhile.
+      volumes[v].detach.phase = .draining(graceful: false)
+      advanceDetach(v)
     default: break
     }
   }
