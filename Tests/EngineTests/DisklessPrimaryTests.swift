@@ -93,7 +93,7 @@ struct DisklessPrimaryTests {
   func consistentIsCurrent() throws {
     let pair = try pair(.c, .detach, .resourceOnly)
     pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 1)])
-    // Beta dies, and Alpha's disk in the same moment: nobody could begin a generation.
+    // Alpha's disk fails and Beta dies before Beta hears of it: neither node begins a new generation.
     pair.network.held.insert(.init(to: 1, kind: .data))
     _ = pair.alpha.order(.detach(.zero, force: true))
     pair.settle()
