@@ -37,7 +37,7 @@ extension World {
     keeper.splitVolumes = []
   }
 
-  private func holdsAll(_ n: Int, _ v: Int) -> Bool {
+  func holdsAll(_ n: Int, _ v: Int) -> Bool {
     (0..<histories[v].sectors).allSatisfy { histories[v].allows(nodes[n].disks[v].cache[$0], at: $0) }
   }
 

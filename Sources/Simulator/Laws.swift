@@ -52,6 +52,12 @@ extension World {
         break
       }
     }
+    // The own disk is gone, and the peer's power was cut before this node heard of it: the next flush fails.
+    if era >= .second, !durable, cluster.lostPower[1 - n], !keeper.truth[n][request.volume],
+      !keeper.truth[1 - n][request.volume]
+    {
+      history.loseUnflushed(applicationGoesOnWith: nil)
+    }
     if durable && circumstances.wireProtocol == .c {
       checkDurable(request.volume, request.start, request.count, n, "FUA write #\(request.number)")
     }

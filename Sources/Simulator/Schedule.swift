@@ -43,11 +43,15 @@ struct Schedule: ~Copyable {
   mutating func add(
     _ kind: Kind, at time: UInt64, node: Int = 0, life: UInt8 = 0, extra: UInt8 = 0, _ argument: UInt64 = 0
   ) {
-    if count == capacity { grow() }
     order &+= 1
-    let new = Happening(
-      time: time, order: order, kind: kind, node: UInt8(truncatingIfNeeded: node), life: life, extra: extra,
-      argument: argument)
+    insert(
+      Happening(
+        time: time, order: order, kind: kind, node: UInt8(truncatingIfNeeded: node), life: life, extra: extra,
+        argument: argument))
+  }
+
+  private mutating func insert(_ new: Happening) {
+    if count == capacity { grow() }
     var hole = count
     count += 1
     while hole > 0 {
@@ -59,9 +63,11 @@ struct Schedule: ~Copyable {
     entries[hole] = new
   }
 
-  /// The same happening, later.
+  /// The same happening, later, and still before all that was scheduled after it.
   mutating func postpone(_ it: Happening, to time: UInt64) {
-    add(it.kind, at: time, node: Int(it.node), life: it.life, extra: it.extra, it.argument)
+    var later = it
+    later.time = time
+    insert(later)
   }
 
   mutating func pop() -> Happening {

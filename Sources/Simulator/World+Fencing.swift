@@ -178,6 +178,8 @@ extension World {
       cluster.hasWord[n] = true
     } else if mayGoOn(n) {
       checkImage(n, "after its promotion")
+    } else if era >= .second, histories.indices.allSatisfy({ holdsAll(n, $0) }) {
+      // Its disk was gone for a while, and nothing was answered without it.
     } else if era == .first || !nodes[n].view.volumes.contains(where: { $0.disk <= .failed }) {
       // A disk that fails before the promotion is answered does not make the data of this node old.
       breakLaw("\(name(n)) was promoted alone, and its data are old")

@@ -77,6 +77,42 @@ struct DisklessPrimaryTests {
     #expect(pair.alpha.isAnswered(slow) && !pair.alpha.isGood(slow))
   }
 
+  @Test(
+    "after a detach by command, too, whether the peer tells its generation before or after its consent",
+    arguments: [true, false])
+  func detachedByCommand(_ consentsLast: Bool) throws {
+    let pair = try pair()
+    if consentsLast { pair.network.held.insert(.init(to: 0, kind: .meta)) } else { pair.beta.holding = [.superblock] }
+    _ = pair.alpha.order(.detach(.zero, force: false))
+    pair.settle()
+    pair.network.held.removeAll()
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .diskless)
+    let tickets = [pair.alpha.write(96, stamp: 2), pair.alpha.flush()]
+    pair.settle()
+    for ticket in tickets { #expect(pair.alpha.isAnswered(ticket) == consentsLast) }
+    pair.beta.stopHolding()
+    pair.wait(pair.alpha, tickets)
+    #expect(pair.beta.generations()[1] & ~1 == pair.alpha.generations()[0] & ~1)
+    pair.expectRest()
+  }
+
+  @Test("a disk that misses only writes that were answered with an error is not old")
+  func detachedAndLost() throws {
+    let pair = try pair()
+    pair.beta.holding = [.superblock]
+    _ = pair.alpha.order(.detach(.zero, force: false))
+    pair.settle()
+    let failed = pair.alpha.write(96, stamp: 2)
+    pair.settle()
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.isAnswered(failed) && !pair.alpha.isGood(failed))
+    pair.order(.secondary, on: pair.alpha)
+    pair.order(.attach(.zero), on: pair.alpha)
+    #expect(pair.alpha.volume().disk >= .consistent)
+  }
+
   @Test("with pass_on it is answered when its own metadata say Inconsistent")
   func passedOn() throws {
     let pair = try pair(.c, .passOn)

@@ -16,7 +16,6 @@ extension Engine {
       size = own > .zero ? own : peer
     }
     if limit > .zero, limit <= size { size = limit }
-    // Whole 4 KiB blocks only, where the device allows it.
     return size
   }
 
@@ -105,16 +104,8 @@ extension Engine {
     let size = agreedSize(own: usable, peer: SectorCount(peer.backing), last: last, limit: limit)
     let old = volumes[v].size
     if size < old, !shrinksForPeer(v, to: size, peer) { return }
-    if size != old {
-      let block = volumes[v].backing.facts.logicalBlock
-      guard size.bytes % UInt64(max(block, 512)) == 0 else {
-        giveUpLink(
-          "\(name(v)) would have \(size.value) sectors, and the disk here has blocks of \(block) bytes: set `disk { size }` "
-            + "to a multiple of them on both nodes")
-        return
-      }
-      adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0)
-    }
+    // Parts of a block are read, changed and written by the disk, also at the end of the volume.
+    if size != old { adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0) }
     if first {
       volumes[v].grewApart = size.value > min(old.value, peer.current)
       return

@@ -54,6 +54,9 @@ struct Resync {
   var patience: Instant?
   /// Source: bits of blocks that were sent and not acknowledged.
   var unconfirmed: UInt64 = 0
+  /// Blocks that ended resyncs of this connection asked for or sent, and that nobody has answered. An answer to them must not count
+  /// for a block of this resync: until a ping has gone round, nothing is asked for and no ack is taken.
+  var stragglers: UInt64 = 0
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?
   /// Sectors that may still be asked for in this step (only with a configured rate); negative: asked for in advance.
@@ -83,6 +86,7 @@ extension Engine {
     }
     resyncNumber &+= 1
     volumes[v].resync.number = resyncNumber
+    if volumes[v].resync.stragglers > 0 { sendPing(.stragglers, v) }
     volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)
     volumes[v].resync.started = now
     volumes[v].resync.lazyWrite = now + .seconds(2)
@@ -106,9 +110,21 @@ extension Engine {
           + (resync.usesChecksums ? ", \(resync.same * 4) KiB of them were equal" : ""))
     }
     volumes[v].resync = Resync()
+    if volumes[v].state.conn >= .connected {
+      volumes[v].resync.stragglers = resync.stragglers + resync.unconfirmed + UInt64(resync.asked.count)
+    }
     dropReceiver(v)
     volumes[v].exchange = Exchange()
     lookAgain = true
+  }
+
+  /// What answers an earlier resync of this connection has come: the peer handled it before the ping.
+  mutating func stragglersHaveCome(_ v: Int) {
+    // An earlier ping: another resync has ended since.
+    if waits.all.contains(where: { $0.then == .stragglers && $0.volume == v }) { return }
+    volumes[v].resync.stragglers = 0
+    sourceReady(v)
+    askForBlocks(v)
   }
 
   /// A bit was cleared or a block failed: is this the end?

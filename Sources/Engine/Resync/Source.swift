@@ -23,7 +23,9 @@ extension Engine {
   }
 
   mutating func sourceReady(_ v: Int) {
-    guard let (sync, write) = volumes[v].resync.announces, volumes[v].superblock.durable >= write else { return }
+    guard let (sync, write) = volumes[v].resync.announces, volumes[v].superblock.durable >= write,
+      volumes[v].resync.stragglers == 0
+    else { return }
     volumes[v].resync.announces = nil
     sendData(.syncUUID(sync), volumes[v].number)
   }
@@ -38,7 +40,7 @@ extension Engine {
     let id = peerRequests.insert(
       PeerRequest(
         kind: kind, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
-        connection: link.generation))
+        connection: link.generation, resync: volumes[v].resync.number))
     if !digest.isEmpty { digests[id.raw] = digest }
     volumes[v].unacked += 1
     volumes[v].resync.patience = nil
@@ -66,6 +68,10 @@ extension Engine {
 
   mutating func startResyncRead(_ v: Int, _ id: SlotID) {
     let request = peerRequests[id]
+    guard isOfRunningResync(request) else {
+      abandonResyncRead(v, id)
+      return
+    }
     guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate else {
       refuseRead(v, id, { .negativeResyncReply($0) })
       return
@@ -83,13 +89,29 @@ extension Engine {
     }
   }
 
+  /// It belongs to the resync of now. One that ended is not answered any more: blocks may have been written since that the peer
+  /// did not get, and the answer would count for the next resync.
+  func isOfRunningResync(_ request: PeerRequest) -> Bool {
+    request.connection == link.generation && request.resync == volumes[request.volume].resync.number
+  }
+
+  /// Its resync has ended: the peer counts an answer only until the next one begins.
+  private mutating func abandonResyncRead(_ v: Int, _ id: SlotID) {
+    if volumes[v].resync.number == 0 {
+      refuseRead(v, id, { .negativeResyncReply($0) })
+    } else {
+      if peerRequests[id].connection == link.generation { volumes[v].unacked -= 1 }
+      releasePeerRequest(id)
+    }
+  }
+
   /// The block was read and looked at: equal, or nothing but zeroes, it need not travel.
   mutating func resyncExamined(_ id: SlotID, _ finding: Finding) {
     let request = peerRequests[id]
     let v = request.volume
     switch finding {
     case .fault(let fault): resyncReadDone(id, fault)
-    case .digest(let own) where own == digests[id.raw] && request.connection == link.generation:
+    case .digest(let own) where own == digests[id.raw] && isOfRunningResync(request):
       volumes[v].ioInFlight -= 1
       volumes[v].unacked -= 1
       clearBits(v, request.range)
@@ -97,7 +119,7 @@ extension Engine {
       releasePeerRequest(id)
       resyncProgressed(v)
       advanceDetach(v)
-    case .isZero(true) where request.connection == link.generation:
+    case .isZero(true) where isOfRunningResync(request):
       volumes[v].ioInFlight -= 1
       volumes[v].unacked -= 1
       volumes[v].resync.unconfirmed += request.range.count.bits
@@ -114,19 +136,20 @@ extension Engine {
     let v = peerRequests[id].volume
     volumes[v].ioInFlight -= 1
     let request = peerRequests[id]
-    if let fault {
+    if !isOfRunningResync(request) {
+      abandonResyncRead(v, id)
+      if let fault { diskFailed(v, fault, "read", request.range) }
+    } else if let fault {
       volumes[v].resync.failed += request.range.count.bits
       refuseRead(v, id, { .negativeResyncReply($0) })
       diskFailed(v, fault, "read", request.range)
       resyncProgressed(v)
-    } else if request.connection == link.generation {
+    } else {
       var head = DataHeader()
       head.sector = request.range.start.value
       head.blockID = request.blockID
       volumes[v].resync.unconfirmed += request.range.count.bits
       sendReply(v, id, .resyncReply(head), .resyncRead)
-    } else {
-      releasePeerRequest(id)
     }
     advanceDetach(v)
   }
@@ -137,7 +160,9 @@ extension Engine {
       v, "a resync ack", ack.sector, ack.size, longest: Self.longestDiscard, breaking: .networkFailure)
     guard let range else { return }
     // Of a resync that has ended: what was marked since is not what was written there.
-    guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS else { return }
+    guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS,
+      volumes[v].resync.stragglers == 0
+    else { return }
     clearBits(v, range)
     confirmed(v, range)
     resyncProgressed(v)
@@ -169,7 +194,7 @@ extension Engine {
     let range = named(
       v, "a negative resync ack", ack.sector, ack.size, longest: Self.longestDiscard, breaking: .networkFailure)
     guard let range else { return }
-    if !volumes[v].state.isSyncing { return }
+    if !volumes[v].state.isSyncing || volumes[v].resync.stragglers > 0 { return }
     volumes[v].resync.failed += range.count.bits
     confirmed(v, range)
     resyncProgressed(v)

@@ -55,7 +55,7 @@ extension Engine {
   /// Sends requests as far as window and pace allow.
   mutating func askForBlocks(_ v: Int) {
     guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ready, volumes[v].resync.preparing == nil,
-      volumes[v].resync.ending == .none, volumes[v].hasDisk
+      volumes[v].resync.ending == .none, volumes[v].resync.stragglers == 0, volumes[v].hasDisk
     else { return }
     refillBudget(v)
     askForWanted(v)
@@ -202,7 +202,7 @@ extension Engine {
     let id = peerRequests.insert(
       PeerRequest(
         kind: payload == nil ? .resyncZero : .resyncWrite, volume: v, range: range, blockID: blockID, flags: [],
-        payload: payload, hold: asked.hold, connection: link.generation))
+        payload: payload, hold: asked.hold, connection: link.generation, resync: volumes[v].resync.number))
     keepDisk(v, id)
     parkOrStart(v, id)
   }
@@ -246,21 +246,21 @@ extension Engine {
 
   private mutating func finishResyncWrite(_ v: Int, _ id: SlotID, _ fault: DiskFault?) {
     let request = peerRequests[id]
-    let current = request.connection == link.generation
-    if fault == nil {
-      // Written whole, whatever became of the connection: the source's data were good when they were read. Only the
-      // running resync may say "equal": the source may have written since.
-      if current, !request.overtaken {
-        volumes[v].pages.cleared += 1
-        clearBits(v, request.range)
-      }
-    } else {
-      volumes[v].resync.failed += request.range.count.bits
+    // Written whole, whatever became of the resync: the source's data were good when they were read. Only the running resync may
+    // say "equal": the source may have written since.
+    let isRunning = isOfRunningResync(request)
+    let isEqual = isRunning && fault == nil
+    if isEqual, !request.overtaken {
+      volumes[v].pages.cleared += 1
+      clearBits(v, request.range)
     }
-    if current { sendAck(v, id, fault == nil ? { .resyncWriteAck($0) } : { .negativeAck($0) }) }
+    if request.connection == link.generation {
+      sendAck(v, id, isEqual ? { .resyncWriteAck($0) } : { .negativeAck($0) })
+    }
     releasePeerRequest(id)
-    if current {
-      if volumes[v].resync.writing > 0 { volumes[v].resync.writing -= 1 }
+    if isRunning {
+      if fault != nil { volumes[v].resync.failed += request.range.count.bits }
+      volumes[v].resync.writing -= 1
       askForBlocks(v)
       checkTargetEnd(v)
     }

@@ -48,7 +48,7 @@ enum Continuation: Equatable {
 
   // The peer has seen all that was sent before.
   case nothing
-  case resyncTarget, resyncSource, verify
+  case resyncTarget, resyncSource, stragglers, verify
 
   /// The operator who waits.
   var reply: ReplyTo? {
@@ -160,6 +160,7 @@ extension Engine {
     case .nothing: break
     case .resyncTarget: resyncTargetPinged(v)
     case .resyncSource: resyncSourcePinged(v)
+    case .stragglers: stragglersHaveCome(v)
     case .verify: verifyPinged(v)
     case .promote: preconditionFailure("a promotion waits for no disk")
     }
@@ -180,7 +181,7 @@ extension Engine {
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,
         .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
         break
-      case .nothing, .promote, .resyncTarget, .resyncSource, .verify:
+      case .nothing, .promote, .resyncTarget, .resyncSource, .stragglers, .verify:
         preconditionFailure("\(one.then) waits for the metadata of \(name(v))")
       }
     }

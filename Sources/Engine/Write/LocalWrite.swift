@@ -117,10 +117,7 @@ extension Engine {
       mark(v, id)
       if state.announcesOutOfSync { announceOutOfSync(v, write.range) }
     }
-    if !toDisk {
-      writes[id].missesDisk = true
-      volumes[v].missedWrites = true
-    }
+    if !toDisk { writes[id].missesDisk = true }
     if toDisk {
       legs.insert(.disk)
       volumes[v].backing.bitmap.noteChange(write.range.bitsTouched)

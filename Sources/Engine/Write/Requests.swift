@@ -108,6 +108,8 @@ struct PeerRequest {
   var hold: RangeHold?
   /// Connection it came over: an answer goes out only while that one lives.
   let connection: UInt32
+  /// A block of a resync: the one that it belongs to (`Resync.number`).
+  var resync: UInt64 = 0
   /// The only copy will be ours: the peer had no disk when it sent this.
   var isOnlyCopy = false
   /// Activity-log extents referenced (only for those).
