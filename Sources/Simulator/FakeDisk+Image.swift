@@ -41,12 +41,23 @@ extension FakeDisk {
   func generations(
     _ location: MetaLocation, _ peer: Int, durable: Bool = false
   ) -> (current: UInt64, bitmap: UInt64, flags: DeviceFlags)? {
+    superblock(location, durable: durable).map { found in
+      let slots = found.generations(peerNode: peer)
+      return (slots.current, slots.bitmap, found.flags)
+    }
+  }
+
+  /// It says, durably, that the peer is Outdated or worse.
+  func recordsOutdatedPeer(_ location: MetaLocation, _ peer: Int) -> Bool {
+    guard let found = superblock(location, durable: true) else { return false }
+    return found.format == .v08 ? found.flags.contains(.peerOutdated) : found.peers[peer].flags.contains(.outdated)
+  }
+
+  private func superblock(_ location: MetaLocation, durable: Bool) -> Superblock? {
     do throws(MetaFault) {
       let at = Int(try Placement.superblockOffset(location: location, deviceBytes: facts.metaBytes) - metaStart)
       let area = UnsafeRawBufferPointer(durable ? metaDurable : meta)
-      let superblock = try Superblock(reading: UnsafeRawBufferPointer(rebasing: area[at..<at + 4096]).bytes)
-      let found = superblock.generations(peerNode: peer)
-      return (found.current, found.bitmap, superblock.flags)
+      return try Superblock(reading: UnsafeRawBufferPointer(rebasing: area[at..<at + 4096]).bytes)
     } catch {
       return nil
     }

@@ -170,6 +170,7 @@ extension World {
       }
     }
     if cameBack { thirdNodeComesBy(n) }
+    remembersWord(n)
     say(n, "repladm up")
     node.start(SeededGenerator(seed: random.next()), at: Instant(nanoseconds: now))
     for volume in node.settings.volumes { command(n, .attach(volume.number)) }

@@ -19,6 +19,8 @@ struct Cluster {
   fileprivate var calls: [FenceCall?] = [nil, nil]
   /// By node: it was told, since it last saw its peer, that it may go on alone.
   fileprivate var hasWord = [false, false]
+  /// By node: word that the cluster stands to until the peer is good again, whatever the peer's metadata say.
+  fileprivate var standingWord = [false, false]
 
   /// By node: it had a power cut since it was last connected.
   fileprivate(set) var lostPower = [false, false]
@@ -57,6 +59,7 @@ extension World {
     let isGood = nodes[n].view.volumes.contains { $0.disk == .upToDate }
     if !call.isLate, [3, 4, 7].contains(exit) || (exit == 5 && isGood) {
       cluster.hasWord[n] = true
+      cluster.standingWord[n] = exit != 3 || nodes[1 - n].view.volumes.allSatisfy { $0.disk == .inconsistent }
       // From here on the peer is not the one to go on, whatever becomes of this node.
       for v in histories.indices { keeper.truth[1 - n][v] = false }
     }
@@ -132,6 +135,14 @@ extension World {
 
   // MARK: laws
 
+  /// It had word, met its peer, and died before it could record that the peer is Consistent: the word stands.
+  func remembersWord(_ n: Int) {
+    guard era >= .second, cluster.standingWord[n] else { return }
+    cluster.hasWord[n] = nodes[n].disks.indices.allSatisfy {
+      nodes[n].disks[$0].recordsOutdatedPeer(circumstances.volumes[$0].disk(of: n).location, 1 - n)
+    }
+  }
+
   func fencingStateChanged(_ n: Int, _ view: ResourceSnapshot) {
     if view.connection >= .connected {
       // Without a disk it cannot compare, and still knows what it was told; so it does before the peer has said the state of every
@@ -140,6 +151,7 @@ extension World {
         $0.disk > .negotiating && $0.peerDisk > .negotiating && $0.replication >= .connected
       }
       if era == .first || hasCompared { cluster.hasWord[n] = false }
+      if view.volumes.contains(where: { $0.peerDisk == .upToDate }) { cluster.standingWord[n] = false }
       cluster.lostPower[n] = false
       cluster.calls[n]?.isLate = true
     }

@@ -139,6 +139,8 @@ extension World {
     if nodes[n].troubles[work.disk]!.left <= 0 { nodes[n].troubles[work.disk] = nil }
     census.add("fault: \(what) error")
     say(n, "this \(what) of volume \(work.disk) fails")
+    // What the application writes into a running resync, and the target cannot write, is one block more.
+    keeper.resyncs[n][work.disk]?.hasMore = true
     return true
   }
 

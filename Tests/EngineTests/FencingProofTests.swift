@@ -235,4 +235,55 @@ struct FencingProofTests {
     pair.settle()
     #expect(pair.alpha.volume().peerDisk == .unknown)
   }
+
+  @Test(
+    "that a peer is worse than Outdated is not recorded on the word of fence-peer: it may have no disk",
+    arguments: [3, 4])
+  func wordAboutNoDisk(_ word: Int32) throws {
+    let pair = try pair(.resourceOnly)
+    pair.beta.disks[.zero]!.badForWriting = 0..<0
+    _ = pair.beta.order(.detach(.zero, force: true))
+    pair.settle()
+    pair.cutLink()
+    pair.settle()
+    pair.alpha.endHandler(.fencePeer, exit: word)
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 2)])
+    #expect(pair.alpha.volume().peerDisk == (word == 3 ? .inconsistent : .outdated))
+    pair.crash(pair.alpha)
+    pair.settle()
+    pair.restart(pair.alpha)
+    pair.settle()
+    // What the cluster stands to counts; a peer that attached its disk again is Consistent, and says nothing.
+    #expect(pair.alpha.volume().disk == (word == 3 ? .consistent : .upToDate))
+  }
+
+  @Test("a frozen Primary whose resync has just ended is the source, whether its peer has heard of that end or not")
+  func finishedAndFrozen() throws {
+    let pair = try pair()
+    _ = pair.alpha.order(.detach(.zero, force: false))
+    pair.settle()
+    pair.wait(pair.alpha, [pair.alpha.write(64, stamp: 1)])
+    pair.wait(pair.alpha, [pair.alpha.flush()])
+    pair.alpha.holding = [.resyncWrite]
+    _ = pair.alpha.order(.attach(.zero))
+    pair.settle()
+    #expect(pair.alpha.volume().replication == .syncTarget)
+    pair.alpha.holding = [.superblock]
+    pair.alpha.release(.resyncWrite)
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .upToDate && pair.beta.volume().replication == .syncSource)
+    pair.cutLink()
+    pair.settle()
+    pair.alpha.stopHolding()
+    pair.alpha.endHandler(.fencePeer, exit: 1)
+    pair.settle()
+    #expect(pair.alpha.engine.snapshot().isFrozen)
+    pair.mendLink()
+    pair.waitConnected()
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 3)])
+    pair.expectEqual()
+    pair.expectRest()
+  }
 }

@@ -126,6 +126,7 @@ extension Engine {
   private mutating func peerIsFenced(_ disk: DiskState, _ how: String) {
     log("\(settings.name): fence-peer: \(how)")
     for v in 0..<volumes.count where volumes[v].state.isUnfenced {
+      volumes[v].peerIsHearsay = disk == .inconsistent
       change(v) {
         $0.peerDisk = disk
         // The disk of this Primary was attached while the peer was away. The peer is fenced: it has no newer data.
@@ -170,9 +171,10 @@ extension Engine {
   }
 
   /// The generations are about to be told to the peer. If anything may differ already, or was begun, the histories have
-  /// parted: only then the marked blocks are copied.
+  /// parted: only then the marked blocks are copied. So have they if the peer may have missed the end of the resync that it was the
+  /// source of: by rule 35 it would be the source again, of a Primary.
   mutating func partIfNeeded(_ v: Int) {
-    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 { drawOwedGeneration(v) }
+    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 || volumes[v].finishedAsTarget { drawOwedGeneration(v) }
   }
 
   /// The peer is there again, and knows what it lacks: a target has called itself one before it sent its bitmap.

@@ -332,6 +332,7 @@ extension Engine {
     volumes[v].resync.ending = .recording
     volumes[v].generations.finishAsTarget(peer: peer, primary: role == .primary)
     rememberOwnAsPeers(v)
+    volumes[v].finishedAsTarget = true
     change(v) {
       $0.conn = .connected
       $0.disk = .upToDate

@@ -114,6 +114,8 @@ extension Engine {
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
+    if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].finishedAsTarget = false }
+    if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peerIsHearsay = false }
     if old.disk == .negotiating, new.disk != .negotiating { comparisonEnded(v, new.disk) }
     if old.conn >= .connected, new.conn < .connected {
       volumes[v].compareAgain = false

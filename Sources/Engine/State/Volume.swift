@@ -78,6 +78,11 @@ struct Volume: ~Copyable {
   var missedWrites = false
   /// A generation ended while I/O was frozen: the next one is drawn when it goes on.
   var owesGeneration = false
+  /// A resync of this disk has ended on the running connection or the last one, and its source need not have heard of the end.
+  var finishedAsTarget = false
+  /// That the lost peer is Inconsistent is the word of `fence-peer` (3). It may have no disk: one that is attached there later has
+  /// recorded nothing.
+  var peerIsHearsay = false
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
   var owesFlushFailure = false
