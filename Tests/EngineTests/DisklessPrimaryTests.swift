@@ -113,6 +113,21 @@ struct DisklessPrimaryTests {
     #expect(pair.alpha.volume().disk >= .consistent)
   }
 
+  @Test("a write that only the lost peer may have is an error, also when a disk was attached after it")
+  func attachedAfterTheWrite() throws {
+    let pair = try pair()
+    for kind in [SocketKind.data, .meta] { pair.network.held.insert(.init(to: 0, kind: kind)) }
+    _ = pair.alpha.order(.detach(.zero, force: true))
+    pair.settle()
+    let write = pair.alpha.write(96, stamp: 2)
+    _ = pair.alpha.order(.attach(.zero))
+    pair.settle()
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .upToDate)
+    #expect(pair.alpha.isAnswered(write) && !pair.alpha.isGood(write))
+  }
+
   @Test("with pass_on it is answered when its own metadata say Inconsistent")
   func passedOn() throws {
     let pair = try pair(.c, .passOn)

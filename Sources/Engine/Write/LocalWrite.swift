@@ -325,8 +325,8 @@ extension Engine {
       // The disk stays, and a read of it shows what was there before.
       fault = refused
     } else if !write.peerHasIt {
-      // A disk that is not good (any more) keeps no promise.
-      let isSafe = volumes[v].state.disk == .upToDate && !fencing.isGivenUp
+      // A disk that is not good (any more) keeps no promise; one that was attached after the write does not have it.
+      let isSafe = volumes[v].state.disk == .upToDate && !write.missesDisk && !fencing.isGivenUp
       fault = write.diskFault ?? (isSafe ? nil : Errno.io)
     } else if write.missesDisk, volumes[v].state.peerDisk != .upToDate {
       // Only the peer's disk has the block, and that disk is not UpToDate or not in reach: the application could not read it there.
