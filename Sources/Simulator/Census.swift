@@ -46,7 +46,7 @@ extension Faults {
     (.kill, "process killed"), (.powerCut, "power cut"), (.linkCut, "link cut"), (.reset, "connection reset"),
     (.slowDisk, "slow disks"), (.diskError, "disk fails for a while"), (.singleErrors, "single errors are due"),
     (.stuckDisk, "stuck disks"), (.stall, "process without time"), (.oneWayCut, "one-way cut"),
-    (.packetLoss, "packets sent again"), (.slowLink, "slow link"),
+    (.packetLoss, "packets sent again"), (.slowLink, "slow link"), (.damagedPayload, "a damaged payload"),
   ]
 }
 

@@ -32,6 +32,8 @@ public struct Faults: OptionSet, Hashable, Sendable {
   /// Lost packets of one direction of one connection are sent again: the other connection overtakes it.
   public static let packetLoss = Faults(rawValue: 1024)
   public static let slowLink = Faults(rawValue: 2048)
+  /// Since the third era: a payload is damaged on its way. Only where payloads carry digests.
+  public static let damagedPayload = Faults(rawValue: 4096)
   public static let all: Faults = [
     .everything, .singleErrors, .stuckDisk, .stall, .oneWayCut, .packetLoss, .slowLink,
   ]
@@ -162,6 +164,8 @@ public struct Circumstances: Sendable {
   public var faultsWanted = 0
   /// The node whose packets are changed, repeated, reordered and left out on their way; nil: both are polite.
   public var rude: Int?
+  /// In every round a person replaces a disk.
+  public var replacesDisks = false
   /// Deaths wait for a moment that matters, and follow each other.
   public var isDeadly = false
   /// Half of them wait for this one.

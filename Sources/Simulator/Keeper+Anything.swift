@@ -81,7 +81,7 @@ extension World {
     // Of the Secondary: without the disk of a Primary its peer has the only copy.
     let n = q
     let number = nodes[n].settings.volumes[v].number
-    if images[n][v] == nil || random.oneIn(8) {
+    if era < .third, images[n][v] == nil || random.oneIn(8) {
       images[n][v] = nodes[n].disks[v].image()
       return
     }
@@ -90,7 +90,10 @@ extension World {
     keeper.procedure = [
       .command(n, .detach(number, force: false)), .replaceDisk(n, v, what), .command(n, .attach(number)),
     ]
-    if random.oneIn(2) {
+    if era >= .third, random.oneIn(4) {
+      // While the node is down.
+      keeper.procedure = [.command(n, .down), .leave(n), .replaceDisk(n, v, what)]
+    } else if random.oneIn(2) {
       keeper.procedure.insert(.command(n, .disconnect(force: false)), at: 0)
       keeper.procedure.append(.command(n, .connect(discardMyData: false)))
     }
@@ -110,6 +113,7 @@ extension World {
     if nodes[n].openDisks.contains(v) || !keeper.truth[1 - n][v] { return keeper.procedure.removeAll() }
     say(n, "volume \(v) gets another disk: \(what)")
     census.add("disk replaced: \(what)")
+    keeper.replacementDue = .max
     let before = nodes[n].disks[v]
     if what == .oldImage, let image = images[n][v] {
       keeper.excusesSplitBrain = true

@@ -45,6 +45,8 @@ struct Keeper {
   var mustStepDown: Int?
   /// The nodes refuse each other for an option: a person has to make the files count on both.
   var mustAdjust = false
+  /// Number of the event after which a person replaces a disk.
+  var replacementDue = Int.max
   /// When a person last looked after a disk that does not come back by itself.
   var lookedAfterDisk: UInt64 = 0
   /// Counts changes of state: a reason to look again.
@@ -199,6 +201,7 @@ extension World {
       } else if client.node == primary, client.isStopping, !keeper.isHealing {
         openClient(on: primary)
       }
+      if !keeper.isHealing, replaceWhenDue(primary) { return }
       if now >= keeper.nextAction, !keeper.isHealing {
         keeper.nextAction = now + circumstances.actionEvery / 2 + random.below(circumstances.actionEvery)
         actAtRandom(primary)

@@ -19,6 +19,7 @@ extension World {
       faultsMet = 0
       if !faults.isEmpty { scheduleFault() }
       keeper.nextAction = now + random.below(circumstances.actionEvery)
+      planReplacement()
       let target = events + steps / rounds
       let end = now + 300 * World.second
       let wanted = circumstances.faultsWanted

@@ -70,6 +70,8 @@ final class Node {
   /// When the last of them ended.
   var handlerEnded: UInt64 = 0
 
+  /// The next payload that arrives is a damaged one.
+  var awaitsDamage = false
   /// Dies at the moment that this names.
   var strike: Strike?
   /// Everything takes so many times longer.

@@ -78,6 +78,7 @@ extension World {
       nodes[n].stalledUntil = max(
         nodes[n].stalledUntil, now + World.millisecond * (10 + random.below(random.oneIn(3) ? 20_000 : 2_000)))
     case .singleErrors: return beginTrouble(n)
+    case .damagedPayload: return damageNextPayload(n)
     default:
       let v = Int(random.below(UInt64(histories.count)))
       guard otherIsGood(n, v) else { return false }

@@ -248,6 +248,7 @@ extension World {
   private func arrive(_ c: Int, _ n: Int, _ moving: consuming Moving) {
     if circumstances.encodesPackets { return arriveAsBytes(c, n, moving.encoded, pauses: World.pauses(moving.packet)) }
     if World.pauses(moving.packet) { connections[c]!.withLane(1 - n) { $0.isPaused = true } }
+    if isDamaged(n, connections[c]!.ends[n].socket, moving.packet, moving.payload) { return }
     if let payload = moving.payload { pool.hand(payload, to: .engine(n)) }
     receive(n, connections[c]!.ends[n].socket, moving.volume, moving.packet, moving.payload)
   }

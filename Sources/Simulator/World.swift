@@ -92,6 +92,7 @@ public final class World {
     if era >= .second, given == nil, planting == nil {
       circumstances.drawUnequal(seed)
       circumstances.drawFocus(seed)
+      if era >= .third { circumstances.drawThird(seed) }
       if !drawsFencing { circumstances.net.fencing = .dontCare }
     }
     // Skipping the first resync needs version 90.

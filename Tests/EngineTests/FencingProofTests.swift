@@ -286,4 +286,30 @@ struct FencingProofTests {
     pair.expectEqual()
     pair.expectRest()
   }
+
+  @Test("a target may have all when only writes are left that it acknowledged and the source's disk did not")
+  func writtenThereOnly() throws {
+    let pair = try pair()
+    pair.cutLink()
+    pair.settle()
+    pair.alpha.endHandler(.fencePeer, exit: 4)
+    pair.wait(pair.alpha, [pair.alpha.write(64, stamp: 1), pair.alpha.write(160, stamp: 1)])
+    // Block 8 is copied; block 20 is written by the application, in time at the target, not in time at the source.
+    _ = pair.beta.order(.pauseSync(.zero))
+    pair.mendLink()
+    pair.waitConnected()
+    pair.settle()
+    #expect(pair.beta.volume().replication == .pausedSyncT)
+    pair.alpha.holding = [.appWrite]
+    _ = pair.alpha.write(160, stamp: 2)
+    _ = pair.beta.order(.resumeSync(.zero))
+    pair.settle()
+    #expect(pair.beta.volume().outOfSync == .zero && pair.alpha.isOutOfSync(20))
+    #expect(pair.alpha.volume().replication == .syncSource)
+    pair.cutLink()
+    pair.settle()
+    #expect(pair.alpha.volume().peerDisk == .unknown)
+    pair.alpha.stopHolding()
+    pair.settle()
+  }
 }

@@ -179,7 +179,7 @@ extension Engine {
     switch state.conn {
     case .syncSource, .pausedSyncS:
       return !volumes[v].resync.targetHasRecorded || volumes[v].resync.noticed
-        || volumes[v].outOfSync <= volumes[v].resync.unconfirmed
+        || volumes[v].outOfSync <= volumes[v].resync.unconfirmed + bitsBeingWritten(v)
     // The target sends its bitmap when it has recorded that it is Inconsistent: the bitmap has not come.
     case .startingSyncS, .wfBitMapS: return state.peerDisk == .inconsistent
     // Its disk has failed to write something (`on-io-error pass_on`), or a resync ended with the source's disk: a target that has
@@ -187,6 +187,18 @@ extension Engine {
     case .connected: return state.disk != .inconsistent && state.peerDisk == .inconsistent
     default: return false
     }
+  }
+
+  /// Bits of writes of the application that the target may have, and has cleared then: here they are cleared when the own disk has
+  /// written them, too.
+  private func bitsBeingWritten(_ v: Int) -> UInt64 {
+    var bits: UInt64 = 0
+    var at = 0
+    while let id = writes.next(from: at) {
+      at = id.index + 1
+      if writes[id].volume == v { bits += UInt64(writes[id].range.bitsTouched.count) }
+    }
+    return bits
   }
 
   /// P_NEG_ACK of a resync block: the target could not write it.
