@@ -87,6 +87,10 @@ extension World {
       census.add("state that needs a person: `disk { size }` is too small")
       keeper.mustAdjust = true
     }
+    if text.contains("and the volume in use has"), era >= .second {
+      census.add("state that needs a person: a disk with more data than the volume in use")
+      keeper.mustGrow = n
+    }
     if text.contains("make the files of both nodes equal") {
       census.add("state that needs a person: a protocol that was announced to one node only")
       keeper.mustAdjust = true
@@ -108,6 +112,15 @@ extension World {
       for v in histories.indices where !keeper.truth[x][v] && text.contains("r0/\(v):") {
         keeper.isReplaced[x][v] = true
       }
+    }
+  }
+
+  /// `resize` on the peer of a node whose disk has more data than the volume in use.
+  func growForPeer() {
+    guard let n = keeper.mustGrow, nodes.allSatisfy({ $0.isRunning }), !commands.isBusy(1 - n) else { return }
+    keeper.mustGrow = nil
+    for volume in nodes[n].view.volumes where volume.disk == .diskless {
+      command(1 - n, .resize(volume.number, limit: nil, assumeClean: false, assumePeerHasSpace: true))
     }
   }
 

@@ -45,6 +45,8 @@ struct Keeper {
   var mustStepDown: Int?
   /// The nodes refuse each other for an option: a person has to make the files count on both.
   var mustAdjust = false
+  /// The disk of this node is refused: the volume in use is smaller.
+  var mustGrow: Int?
   /// Number of the event after which a person replaces a disk.
   var replacementDue = Int.max
   /// When a person last looked after a disk that does not come back by itself.
@@ -230,6 +232,7 @@ extension World {
       for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
     }
     if keeper.mustAdjust, keeper.isHealing || random.oneIn(8) { adjustBoth() }
+    if keeper.mustGrow != nil, keeper.isHealing || random.oneIn(8) { growForPeer() }
     for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) {
       let view = nodes[n].view
       let eager = keeper.isHealing || random.oneIn(8)

@@ -138,9 +138,10 @@ extension World {
   /// It had word, met its peer, and died before it could record that the peer is Consistent: the word stands.
   func remembersWord(_ n: Int) {
     guard era >= .second, cluster.standingWord[n] else { return }
-    cluster.hasWord[n] = nodes[n].disks.indices.allSatisfy {
+    let isRecorded = nodes[n].disks.indices.allSatisfy {
       nodes[n].disks[$0].recordsOutdatedPeer(circumstances.volumes[$0].disk(of: n).location, 1 - n)
     }
+    if isRecorded { cluster.hasWord[n] = true }
   }
 
   func fencingStateChanged(_ n: Int, _ view: ResourceSnapshot) {

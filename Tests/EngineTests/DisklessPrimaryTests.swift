@@ -128,6 +128,54 @@ struct DisklessPrimaryTests {
     #expect(pair.alpha.isAnswered(write) && !pair.alpha.isGood(write))
   }
 
+  @Test("a node that has detached newer data does not let its peer be promoted to old ones", arguments: [false, true])
+  func detachedNewerData(_ comesBack: Bool) throws {
+    let pair = try pair()
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.cutLink()
+    pair.settle()
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 2)])
+    pair.order(.secondary, on: pair.alpha)
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.mendLink()
+    pair.waitConnected()
+    guard case .refused(let refusal)? = pair.run(.primary(force: false), on: pair.beta) else {
+      Issue.record("old data were promoted")
+      return
+    }
+    #expect(refusal.next.contains("repladm attach"), "\(refusal)")
+    if comesBack {
+      pair.order(.attach(.zero), on: pair.alpha)
+      pair.waitSync()
+      pair.order(.primary(force: false), on: pair.beta)
+      #expect(pair.beta.disks[.zero]![8] == 2)
+    } else {
+      pair.order(.disconnect(force: true), on: pair.beta)
+      pair.order(.primary(force: true), on: pair.beta)
+    }
+  }
+
+  @Test("while its peer goes on with the data that it detached it has no objection")
+  func detachedAndFollowed() throws {
+    let pair = try pair()
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.order(.secondary, on: pair.alpha)
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    for round in 1...5 {
+      pair.order(.primary(force: false), on: pair.beta)
+      pair.wait(pair.beta, [pair.beta.write(8, stamp: UInt64(round))])
+      pair.cutLink()
+      pair.settle()
+      pair.wait(pair.beta, [pair.beta.write(16, stamp: UInt64(round))])
+      pair.order(.secondary, on: pair.beta)
+      pair.mendLink()
+      pair.waitConnected()
+    }
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.expectEqual()
+  }
+
   @Test("with pass_on it is answered when its own metadata say Inconsistent")
   func passedOn() throws {
     let pair = try pair(.c, .passOn)

@@ -188,6 +188,44 @@ struct ResizeAnswerTests {
     pair.expectEqual()
   }
 
+  @Test("a Primary that came back smaller than its peer's data grows beside the diskless peer, when its person says so")
+  func grownForTheNextDisk() throws {
+    let pair = try pair()
+    pair.cutLink()
+    pair.settle()
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 2)])
+    for node in pair.both {
+      pair.order(.detach(.zero, force: true), on: node)
+      grow(node)
+      pair.attach([node])
+    }
+    // Both grow in the handshake; the power of the Primary goes before that is recorded there.
+    pair.alpha.holding = [.superblock, .bitmapPage]
+    pair.mendLink()
+    pair.waitConnected()
+    pair.settle()
+    #expect(pair.beta.volume().size == SectorCount(bytes: Self.large))
+    pair.crash(pair.alpha)
+    pair.settle()
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.alpha.stopHolding()
+    pair.restart(pair.alpha)
+    pair.waitConnected()
+    pair.order(.primary(force: false), on: pair.alpha)
+    #expect(pair.alpha.volume().size == SectorCount(bytes: Self.small))
+    guard case .refused(let refusal)? = pair.run(.attach(.zero), on: pair.beta) else {
+      Issue.record("a disk with more data than the volume was attached")
+      return
+    }
+    #expect(refusal.why.contains("would be cut off") && refusal.next.contains("resize --assume-peer-has-space r0/0"))
+    pair.run(assuming, on: pair.alpha)
+    #expect(pair.alpha.volume().size == SectorCount(bytes: Self.large))
+    pair.order(.attach(.zero), on: pair.beta)
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
+
   @Test("both devices have grown while one was Diskless: its attach brings the size, and the new blocks are equal")
   func grownWhileDiskless() throws {
     let pair = try pair()

@@ -53,7 +53,14 @@ extension Engine {
         promotionGranted(force: force, next: v + 1)
       } else {
         pending = .none
-        refusePromotion(takeChange(), code == -1 ? -1 : -10, why: "\(settings.peerName) answered \(code)")
+        refusePromotion(
+          takeChange(), code == -1 ? -1 : -10,
+          why: code == -2
+            ? "the disk that \(settings.peerName) has detached from \(name(v)) may have newer data"
+            : "\(settings.peerName) answered \(code)",
+          next: code == -2
+            ? "attach it there (repladm attach \(name(v))); if it is lost: repladm disconnect \(settings.name), then repladm "
+              + "primary --force \(settings.name)" : "")
       }
     case .detach(let v):
       pending = .none
@@ -175,6 +182,10 @@ extension Engine {
       if role == .primary { return -1 }
       if case .promoting = pending { return -1 }
       if case .promote = pending { return -1 }
+      if doubtsPeersData(v) {
+        warn("\(name(v)): \(settings.peerName) is not promoted: its data are not those on the disk that was detached here")
+        return -2
+      }
     }
     if mask & PackedState.diskMask != 0, request.value.disk <= .failed {
       // The peer wants to let its disk go.

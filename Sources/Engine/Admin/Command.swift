@@ -19,8 +19,8 @@ public enum Command: Equatable, Sendable {
   case resumeSync(VolumeNumber)
   /// Compares the data of both nodes, from where the last one was broken off, or as said.
   case verify(VolumeNumber, start: Sector?, stop: Sector?)
-  /// Adopts the new size of grown devices; `limit`: not more than this. `assumePeerHasSpace`: without a connection the peer's
-  /// device is taken to be as large as the own one.
+  /// Adopts the new size of grown devices; `limit`: not more than this. `assumePeerHasSpace`: without a connection, or while the peer
+  /// has no disk, the peer's device is taken to be as large as the own one.
   case resize(VolumeNumber, limit: SectorCount?, assumeClean: Bool, assumePeerHasSpace: Bool = false)
   /// Holds back the requests of the application, of all volumes.
   case suspendIO

@@ -42,10 +42,28 @@ extension Engine {
     // A disk that is still being compared has shown nothing.
     if volumes[v].state.disk < .inconsistent { return }
     let own = volumes[v].generations.current
+    volumes[v].letGo = volumes[v].state.disk == .upToDate ? own : 0
     volumes[v].exposed = own
     if volumes[v].state.conn >= .connected, let peer = volumes[v].peerGenerations, peer.bitmap & ~1 == own & ~1 {
       volumes[v].exposed = peer.current
     }
+  }
+
+  /// The peer's data are not those that this node let go with its disk, nor did they come out of them. With the disk here again the
+  /// comparison would tell who has the newer ones.
+  func doubtsPeersData(_ v: Int) -> Bool {
+    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peerGenerations else { return false }
+    return !descends(peer, from: volumes[v].letGo)
+  }
+
+  private func descends(_ peer: GenerationIdentifiers, from generation: UInt64) -> Bool {
+    [peer.current, peer.bitmap, peer.history0, peer.history1].contains { $0 & ~1 == generation & ~1 }
+  }
+
+  /// The peer goes on with the data that were let go here.
+  mutating func followLetGo(_ v: Int, _ peer: GenerationIdentifiers) {
+    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, descends(peer, from: volumes[v].letGo) else { return }
+    volumes[v].letGo = peer.current
   }
 
   /// This disk does not have the data that a Primary has shown without it.

@@ -59,8 +59,8 @@ extension Engine {
     promotionGranted(force: force, next: 0)
   }
 
-  mutating func refusePromotion(_ reply: ReplyTo?, _ code: Int32, why: String = "") {
-    refuse(reply, .stateChange(code, resource: settings.name, peer: settings.peerName, why: why))
+  mutating func refusePromotion(_ reply: ReplyTo?, _ code: Int32, why: String = "", next: String = "") {
+    refuse(reply, .stateChange(code, resource: settings.name, peer: settings.peerName, why: why, next: next))
   }
 
   /// Asks for the next connected volume; when all have been granted, goes on.

@@ -181,8 +181,8 @@ extension Engine {
     var peer = SectorCount.zero
     if asksPeer {
       peer = SectorCount(volumes[v].peerSizes?.backing ?? 0)
-    } else if conn < .connected, order.assumePeerHasSpace {
-      warn("\(name(v)): Resize while not connected was forced by the user!")
+    } else if order.assumePeerHasSpace {
+      warn("\(name(v)): Resize while \(conn < .connected ? "not connected" : "the peer has no disk") was forced by the user!")
       peer = volumes[v].backing.usable
     }
     let old = volumes[v].size
@@ -247,7 +247,9 @@ extension Engine {
         + "--assume-peer-has-space if its device is as large as the one here"
     }
     if state.peerDisk < .inconsistent {
-      return "\(settings.peerName) has no disk, and the next one may be smaller; attach it there, \(again)"
+      return
+        "\(settings.peerName) has no disk, and the next one may be smaller; attach it there, \(again), or say resize "
+        + "--assume-peer-has-space if that disk is as large as the one here"
     }
     if let peer = volumes[v].peerSizes, peer.userLimit == size.value {
       return "`disk { size }` or `resize --size` allows no more on \(settings.peerName)"

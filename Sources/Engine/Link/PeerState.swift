@@ -8,6 +8,7 @@ extension Engine {
   mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
     volumes[v].peerGenerations = peer
     volumes[v].attach.awaitsPeer = false
+    followLetGo(v, peer)
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
       volumes[v].generations.current == justCreated, volumes[v].isAttached
     {

@@ -115,6 +115,7 @@ extension Engine {
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
     if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].finishedAsTarget = false }
+    if new.disk >= .inconsistent { volumes[v].letGo = 0 }
     if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peerIsHearsay = false }
     if old.disk == .negotiating, new.disk != .negotiating { comparisonEnded(v, new.disk) }
     if old.conn >= .connected, new.conn < .connected {
