@@ -89,7 +89,9 @@ extension World {
     }
     if text.contains("and the volume in use has"), era >= .second {
       census.add("state that needs a person: a disk with more data than the volume in use")
-      keeper.mustGrow = n
+      // "this disk has N KiB of data"
+      let kibibytes = text.split(separator: " ").compactMap { UInt64($0) }.first
+      keeper.mustGrow = kibibytes.map { (n, SectorCount($0 * 2)) }
     }
     if text.contains("make the files of both nodes equal") {
       census.add("state that needs a person: a protocol that was announced to one node only")
@@ -117,10 +119,11 @@ extension World {
 
   /// `resize` on the peer of a node whose disk has more data than the volume in use.
   func growForPeer() {
-    guard let n = keeper.mustGrow, nodes.allSatisfy({ $0.isRunning }), !commands.isBusy(1 - n) else { return }
+    guard let (n, size) = keeper.mustGrow, nodes.allSatisfy({ $0.isRunning }), !commands.isBusy(1 - n) else { return }
     keeper.mustGrow = nil
     for volume in nodes[n].view.volumes where volume.disk == .diskless {
-      command(1 - n, .resize(volume.number, limit: nil, assumeClean: false, assumePeerHasSpace: true))
+      command(1 - n, .resize(volume.number, limit: size, assumeClean: false, assumePeerHasSpace: true))
+      keeper.mustAdjust = true
     }
   }
 

@@ -80,6 +80,25 @@ struct ShrinkTests {
     pair.expect("Connected Primary/Secondary UpToDate/Diskless")
   }
 
+  @Test("a good disk is attached beside a blank one that is too small: the blank one is refused")
+  func goodBesideTooSmall() throws {
+    let pair = try pair()
+    pair.order(.secondary, on: pair.alpha)
+    for node in pair.both { pair.order(.disconnect(force: true), on: node) }
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.beta.disks[.zero] = try FakeDisk.created(bytes: (8 << 20) - 65536)
+    pair.attach([pair.beta])
+    for node in pair.both { pair.order(.connect(discardMyData: false), on: node) }
+    pair.pass(.seconds(2))
+    #expect(pair.alpha.volume().replication == .connected && pair.beta.volume().disk == .inconsistent)
+    pair.order(.attach(.zero), on: pair.alpha)
+    #expect(pair.alpha.volume().disk == .upToDate)
+    #expect(pair.alpha.engine.connectionRefusal?.contains("give the peer a disk of at least this size") == true)
+    pair.order(.primary(force: false), on: pair.alpha)
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 3)])
+  }
+
   @Test("a smaller disk that is being attached while the nodes meet: whatever comes first, nothing shrinks")
   func attachedWhileMeeting() throws {
     for steps in 0..<60 {

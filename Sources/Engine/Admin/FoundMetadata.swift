@@ -101,8 +101,9 @@ extension Engine {
       170,
       "this disk has \(data.bytes >> 10) KiB of data, and the volume in use has \(size.bytes >> 10) KiB: they would be cut "
         + "off",
-      "grow the volume in use (on \(settings.peerName): repladm resize --assume-peer-has-space \(name(v))); or, if the data of "
-        + "this disk need not be kept, write new metadata by repladm create-md --force \(name(v)), which brings a full resync"
+      "grow the volume in use (on \(settings.peerName): repladm resize --assume-peer-has-space --size=\(data.value)s "
+        + "\(name(v))); or, if the data of this disk need not be kept, write new metadata by repladm create-md --force "
+        + "\(name(v)), which brings a full resync"
     )
   }
 

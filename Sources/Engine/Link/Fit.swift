@@ -115,7 +115,8 @@ extension Engine {
       let what = byLimit ? "`disk { size }` of the peer" : "the peer's disk"
       let sizes = "\(size.bytes >> 10) KiB there, \(old.bytes >> 10) KiB in use here"
       let next = byLimit ? "raise size there, or leave it out" : "give the peer a disk of at least this size"
-      if volumes[v].state.disk == .negotiating, !isInUse {
+      // Of a disk that is being attached and a peer without good data it is the peer's that has to be replaced.
+      if volumes[v].state.disk == .negotiating, !isInUse, hasGoodPeer(v) {
         volumes[v].attach.refusal = .request(
           170, "attach of \(name(v)) failed",
           why: "this disk has \(old.bytes >> 10) KiB of data, and the volume on \(settings.peerName) has "
