@@ -25,16 +25,21 @@ extension World {
   func resolveByVolume() {
     keeper.hasSplitBrain = false
     for v in keeper.splitVolumes {
-      // The good disk was let go after the histories had parted: it is the good one still.
-      if !keeper.truth[0][v], !keeper.truth[1][v], let good = (0...1).first(where: { holdsAll($0, v) }) {
-        keeper.truth[good][v] = true
-      }
+      trustTheBetter(v)
       let loser = keeper.truth[0][v] ? 1 : 0
       if !keeper.truth[1 - loser][v] { continue }
       keeper.truth[loser][v] = false
       keeper.isReplaced[loser][v] = true
     }
     keeper.splitVolumes = []
+  }
+
+  /// The good disk was let go after the histories had parted: it is the good one still.
+  private func trustTheBetter(_ v: Int) {
+    if keeper.truth[0][v] || keeper.truth[1][v] { return }
+    func state(_ n: Int) -> DiskState { nodes[n].isRunning ? nodes[n].view.volumes[v].disk : .diskless }
+    let good = (0...1).filter { holdsAll($0, v) }.max { state($0) < state($1) }
+    if let good { keeper.truth[good][v] = true }
   }
 
   func holdsAll(_ n: Int, _ v: Int) -> Bool {
@@ -91,7 +96,9 @@ extension World {
       census.add("state that needs a person: a disk with more data than the volume in use")
       // "this disk has N KiB of data"
       let kibibytes = text.split(separator: " ").compactMap { UInt64($0) }.first
-      keeper.mustGrow = kibibytes.map { (n, SectorCount($0 * 2)) }
+      for v in histories.indices where text.contains("r0/\(v)") {
+        keeper.mustGrow = kibibytes.map { (n, v, SectorCount($0 * 2)) }
+      }
     }
     if text.contains("make the files of both nodes equal") {
       census.add("state that needs a person: a protocol that was announced to one node only")
@@ -110,6 +117,7 @@ extension World {
     }
     guard text.contains("Unrelated data") else { return }
     census.add("state that needs a person: unrelated data")
+    if era >= .second { for v in histories.indices where text.contains("r0/\(v):") { trustTheBetter(v) } }
     for x in 0...1 {
       for v in histories.indices where !keeper.truth[x][v] && text.contains("r0/\(v):") {
         keeper.isReplaced[x][v] = true
@@ -119,12 +127,14 @@ extension World {
 
   /// `resize` on the peer of a node whose disk has more data than the volume in use.
   func growForPeer() {
-    guard let (n, size) = keeper.mustGrow, nodes.allSatisfy({ $0.isRunning }), !commands.isBusy(1 - n) else { return }
-    keeper.mustGrow = nil
-    for volume in nodes[n].view.volumes where volume.disk == .diskless {
-      command(1 - n, .resize(volume.number, limit: size, assumeClean: false, assumePeerHasSpace: true))
-      keeper.mustAdjust = true
+    guard let (n, v, size) = keeper.mustGrow, nodes.allSatisfy({ $0.isRunning }), !commands.isBusy(1 - n) else {
+      return
     }
+    keeper.mustGrow = nil
+    let number = nodes[n].settings.volumes[v].number
+    guard nodes[n].view.volumes[v].disk == .diskless else { return }
+    command(1 - n, .resize(number, limit: size, assumeClean: false, assumePeerHasSpace: true))
+    keeper.mustAdjust = true
   }
 
   /// `adjust`, on both nodes: what a `resize --size` has said, or a peer has announced, does not count any more.

@@ -46,7 +46,7 @@ struct Keeper {
   /// The nodes refuse each other for an option: a person has to make the files count on both.
   var mustAdjust = false
   /// The disk of this node is refused: the volume in use is smaller.
-  var mustGrow: (node: Int, to: SectorCount)?
+  var mustGrow: (node: Int, volume: Int, to: SectorCount)?
   /// Number of the event after which a person replaces a disk.
   var replacementDue = Int.max
   /// When a person last looked after a disk that does not come back by itself.

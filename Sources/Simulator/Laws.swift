@@ -145,6 +145,12 @@ extension World {
       }
       // Protocols A and B promise nothing about what was on its way when the only disk is the peer's.
       let wasPrimary = view.role == .primary || era >= .second && keeper.roles[n] == .primary
+      // Demoted in the moment of the loss: what was on its way is here only.
+      if era >= .second, circumstances.wireProtocol != .c, wasPrimary, view.role != .primary,
+        view.connection < .connected, volume.disk == .upToDate, keeper.truth[1 - n][v], !holdsAll(1 - n, v)
+      {
+        keeper.truth[1 - n][v] = false
+      }
       if circumstances.wireProtocol != .c, wasPrimary, view.connection < .connected, volume.disk < .consistent {
         histories[v].loseUnflushed(applicationGoesOnWith: client.node == n ? nodes[1 - n].disks[v] : nil)
       }

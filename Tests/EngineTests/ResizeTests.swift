@@ -217,13 +217,43 @@ struct ResizeAnswerTests {
       Issue.record("a disk with more data than the volume was attached")
       return
     }
-    #expect(refusal.why.contains("would be cut off") && refusal.next.contains("resize --assume-peer-has-space --size=32768s r0/0"))
+    #expect(refusal.why.contains("would be cut off"))
+    #expect(refusal.next.contains("resize --assume-peer-has-space --size=32768s r0/0"))
     pair.run(.resize(.zero, limit: SectorCount(32768), assumeClean: false, assumePeerHasSpace: true), on: pair.alpha)
     #expect(pair.alpha.volume().size == SectorCount(bytes: Self.large))
     pair.order(.attach(.zero), on: pair.beta)
     pair.waitSync()
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
     pair.expectEqual()
+  }
+
+  @Test("the source of the new blocks fails before it has the peer's answer: the peer stays good")
+  func sourceFailsInTime() throws {
+    let pair = try Pair(diskBytes: [Self.small]) { settings, _ in
+      settings.volumes[0].metaLocation = .external
+      settings.volumes[0].onIOError = .passOn
+    }
+    for node in pair.both { node.disks[.zero] = try FakeDisk.external(bytes: Self.small, metaBytes: 1 << 20) }
+    pair.synced()
+    for node in pair.both { grow(node) }
+    pair.network.held.insert(.init(to: 0, kind: .data))
+    _ = pair.alpha.order(resize)
+    pair.settle()
+    #expect(pair.beta.volume().disk == .inconsistent)
+    pair.alpha.disks[.zero]!.badForReading = 0..<8
+    let (read, _) = pair.alpha.read(0)
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .inconsistent && pair.beta.volume().disk == .upToDate)
+    pair.network.held.removeAll()
+    pair.wait(pair.alpha, [read])
+    pair.alpha.disks[.zero]!.badForReading = 0..<0
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    for node in pair.both { #expect(node.volume().size == SectorCount(bytes: Self.large)) }
+    pair.expectEqual()
+    pair.expectRest()
   }
 
   @Test("both devices have grown while one was Diskless: its attach brings the size, and the new blocks are equal")

@@ -183,7 +183,8 @@ extension Engine {
       if case .promoting = pending { return -1 }
       if case .promote = pending { return -1 }
       if doubtsPeersData(v) {
-        warn("\(name(v)): \(settings.peerName) is not promoted: its data are not those on the disk that was detached here")
+        warn(
+          "\(name(v)): \(settings.peerName) is not promoted: its data are not those on the disk that was detached here")
         return -2
       }
     }

@@ -52,18 +52,10 @@ extension Engine {
   /// The peer's data are not those that this node let go with its disk, nor did they come out of them. With the disk here again the
   /// comparison would tell who has the newer ones.
   func doubtsPeersData(_ v: Int) -> Bool {
-    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peerGenerations else { return false }
-    return !descends(peer, from: volumes[v].letGo)
-  }
-
-  private func descends(_ peer: GenerationIdentifiers, from generation: UInt64) -> Bool {
-    [peer.current, peer.bitmap, peer.history0, peer.history1].contains { $0 & ~1 == generation & ~1 }
-  }
-
-  /// The peer goes on with the data that were let go here.
-  mutating func followLetGo(_ v: Int, _ peer: GenerationIdentifiers) {
-    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, descends(peer, from: volumes[v].letGo) else { return }
-    volumes[v].letGo = peer.current
+    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peerGenerations else {
+      return false
+    }
+    return ![peer.current, peer.bitmap, peer.history0, peer.history1].contains { $0 & ~1 == volumes[v].letGo & ~1 }
   }
 
   /// This disk does not have the data that a Primary has shown without it.

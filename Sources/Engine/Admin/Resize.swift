@@ -182,7 +182,8 @@ extension Engine {
     if asksPeer {
       peer = SectorCount(volumes[v].peerSizes?.backing ?? 0)
     } else if order.assumePeerHasSpace {
-      warn("\(name(v)): Resize while \(conn < .connected ? "not connected" : "the peer has no disk") was forced by the user!")
+      let how = conn < .connected ? "not connected" : "the peer has no disk"
+      warn("\(name(v)): Resize while \(how) was forced by the user!")
       peer = volumes[v].backing.usable
     }
     let old = volumes[v].size

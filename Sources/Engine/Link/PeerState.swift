@@ -8,7 +8,6 @@ extension Engine {
   mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
     volumes[v].peerGenerations = peer
     volumes[v].attach.awaitsPeer = false
-    followLetGo(v, peer)
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
       volumes[v].generations.current == justCreated, volumes[v].isAttached
     {
@@ -95,6 +94,10 @@ extension Engine {
     var conn = old.conn == .wfReportParams ? ConnectionState.connected : old.conn
     if theirConn == .ahead, conn >= .connected { conn = .behind }
     if old.isVerifying, disk < .upToDate { conn = .connected }
+    // It was to be the source, and its disk has failed something meanwhile: nothing has been overwritten here.
+    if volumes[v].invalidateCanBeUndone, old.conn == .wfSyncUUID, theirConn == .connected, disk == .inconsistent {
+      conn = .connected
+    }
     var verdict: GenerationVerdict?
     let compared = volumes[v].generations
     if comparisonIsDue(v, packed, theirConn) {

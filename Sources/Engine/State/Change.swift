@@ -96,7 +96,7 @@ extension Engine {
     if new == old { return }
     if volumes[v].invalidateCanBeUndone, new.conn != .wfSyncUUID {
       volumes[v].invalidateCanBeUndone = false
-      if new.conn == .connected, new.disk == .inconsistent, new.peerDisk <= .failed { new.disk = .upToDate }
+      if new.conn == .connected, new.disk == .inconsistent, new.peerDisk <= .inconsistent { new.disk = .upToDate }
     }
     volumes[v].state = new
     logChange(v, old, new)

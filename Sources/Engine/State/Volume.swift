@@ -71,7 +71,7 @@ struct Volume: ~Copyable {
   var earlySync: UInt64?
   /// Generation of the data a diskless Primary exposed last.
   var exposed: UInt64 = 0
-  /// Generation of the UpToDate data on the disk that this node let go, or that came out of them since; 0: they were not UpToDate.
+  /// Generation of the UpToDate data on the disk that this node let go; 0: they were not UpToDate.
   var letGo: UInt64 = 0
   /// The own disk failed under a Primary. What that disk does not have is answered when the peer has recorded the generation that
   /// tells the disk to be old (its next P_UUIDS).

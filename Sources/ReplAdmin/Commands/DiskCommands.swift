@@ -168,7 +168,7 @@ struct Resize: AdminCommand {
       """)
   @Option(help: ArgumentHelp("The size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
   @Flag(help: "Do not resync the part that is new.") var assumeClean = false
-  @Flag(help: "Without a connection, or while the peer has no disk: take the peer's device to be as large as the one here.")
+  @Flag(help: "Without a connection, or while the peer has no disk: take its device to be as large as the one here.")
   var assumePeerHasSpace = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
