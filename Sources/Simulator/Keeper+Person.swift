@@ -82,6 +82,9 @@ extension World {
         keeper.isReplaced[n][v] = true
       }
     }
+    if era >= .second, text.contains("are not related to those of") {
+      for v in histories.indices where text.contains("r0/\(v)") { trustTheBetter(v) }
+    }
     if text.contains("Split-Brain detected") {
       for v in histories.indices where text.contains("r0/\(v):") { keeper.splitVolumes.insert(v) }
     }
@@ -146,7 +149,9 @@ extension World {
   /// A person's answer to a new disk that the nodes do not accept: an empty one that is large enough.
   func repairReplaced(_ n: Int) -> Bool {
     if now - keeper.lookedAfterDisk < 5 * World.second { return false }
-    for v in histories.indices where keeper.isReplaced[n][v] {
+    // The log does not say of every refusal which volume is meant.
+    let first = era >= .third ? Int(random.below(UInt64(histories.count))) : 0
+    for v in histories.indices.map({ ($0 + first) % histories.count }) where keeper.isReplaced[n][v] {
       if keeper.truth[n][v] {
         keeper.isReplaced[n][v] = false
         continue
@@ -154,7 +159,10 @@ extension World {
       let view = nodes[n].view
       let peer = nodes[1 - n]
       let isRefused = view.connection == .standAlone || (peer.isRunning && peer.view.connection == .standAlone)
-      guard isRefused || view.volumes[v].disk == .diskless else { continue }
+      // The good disk of the peer is refused for this one, which came first.
+      let isInTheWay =
+        era >= .second && peer.isRunning && keeper.truth[1 - n][v] && peer.view.volumes[v].disk == .diskless
+      guard isRefused || isInTheWay || view.volumes[v].disk == .diskless else { continue }
       let number = view.volumes[v].number
       keeper.lookedAfterDisk = now
       keeper.procedure = [
