@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything a clean machine can run, one step after the other: packages, format and build, unit and golden tests, the
-# tests with real daemons, a minute of simulated lives of both eras. A failed step does not stop the next; the last line counts.
-#   test.sh            REPL_TEST_SIM_LIVES: how many lives of the first era, default 140, and twice as many of the second;
+# tests with real daemons, a minute of simulated lives of every era. A failed step does not stop the next; the last line counts.
+#   test.sh            REPL_TEST_SIM_LIVES: how many lives of the first era, default 140, twice as many of the second, as
+#                      many of the third;
 #                      REPL_TEST_SIM_SEED: the first seed
 #                      REPL_NO_SKIPS=1: a skipped test is a failed one, unless its reason matches REPL_MAY_SKIP (a pattern
 #                      of grep -E)
@@ -84,6 +85,10 @@ simulate() {
   seed=${REPL_TEST_SIM_SEED:-60000}
   echo "$((lives * 2)) lives of the second era from seed $seed on"
   .build/release/replsim --all --era 2 --lives "$((lives * 2))" --first-seed "$seed" || return 1
+  echo
+  seed=${REPL_TEST_SIM_SEED:-70000}
+  echo "$lives lives of the third era from seed $seed on"
+  .build/release/replsim --all --era 3 --lives "$lives" --first-seed "$seed" || return 1
 }
 
 step "packages" packages

@@ -9,7 +9,7 @@ extension Circumstances {
   mutating func drawThird(_ seed: UInt64) {
     var apart = SeededGenerator(seed: seed &* 0x9e37_79b9_7f4a_7c15 &+ 0x74_68_69_72_64)
     if rude != nil || maximumVersion.min()! < 91 { return }
-    replacesDisks = !apart.oneIn(8)
+    replacesDisks = true
     if !encodesPackets, maximumVersion.min()! >= 87, apart.oneIn(2) { net.integrityAlgorithm = "crc32c" }
     if !net.integrityAlgorithm.isEmpty { faults.insert(.damagedPayload) }
   }
@@ -19,7 +19,7 @@ extension World {
   /// In a round of a life that replaces disks: after so many events, as soon as both nodes are good.
   func planReplacement() {
     guard circumstances.replacesDisks else { return }
-    keeper.replacementDue = events + 50 + Int(random.below(random.oneIn(2) ? 400 : 3_000))
+    keeper.replacementDue = events + Int(random.below(random.oneIn(2) ? 60 : 1_000))
     // An old image is of this moment.
     let n = Int(random.below(2))
     for v in histories.indices where random.oneIn(2) && nodes[n].isRunning { images[n][v] = nodes[n].disks[v].image() }
@@ -32,7 +32,7 @@ extension World {
       nodes[p].view.connection >= .connected, keeper.truth[p].allSatisfy({ $0 }), keeper.truth[q].allSatisfy({ $0 })
     else { return false }
     // Once more later, if the disk does not come out.
-    keeper.replacementDue = events + 1_000
+    keeper.replacementDue = events + 200
     replaceADisk(p, Int(random.below(UInt64(histories.count))))
     return !keeper.procedure.isEmpty
   }

@@ -113,6 +113,7 @@ extension World {
     if nodes[n].openDisks.contains(v) || !keeper.truth[1 - n][v] { return keeper.procedure.removeAll() }
     say(n, "volume \(v) gets another disk: \(what)")
     census.add("disk replaced: \(what)")
+    census.add("disk replaced: any")
     keeper.replacementDue = .max
     let before = nodes[n].disks[v]
     if what == .oldImage, let image = images[n][v] {

@@ -11,7 +11,7 @@ struct ResizeOrder: Equatable {
   /// Not more than this.
   var limit: SectorCount?
   var assumeClean = false
-  /// Without a connection: the peer's device is taken to be as large as the own one.
+  /// Without a connection, or while the peer has no disk: the peer's device is taken to be as large as the own one.
   var assumePeerHasSpace = false
 }
 
