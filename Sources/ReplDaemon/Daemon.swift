@@ -109,9 +109,13 @@ enum Daemon {
     var control: ControlServer
     do throws(SocketRefusal) {
       for volume in hosted.volumes {
-        try exports.listen(unix: files.exportSocket(hosted.name, volume.number), volume.number, &ring)
+        try exports.entrances.listen(unix: files.exportSocket(hosted.name, volume.number), volume.number, &ring)
       }
-      for one in overTCP { try exports.listen(tcp: one.address, one.volume, &ring) }
+      for one in overTCP {
+        try exports.entrances.listen(tcp: one.address, one.volume, at: Clock.now(), &ring) {
+          journal.warning("\(hosted.name): \($0)")
+        }
+      }
       control = try ControlServer(path: files.controlSocket(hosted.name))
     } catch {
       throw StartRefusal(error.text, exitCode: 20)

@@ -103,6 +103,14 @@ struct GenerationsTests {
     let atSource = decideGenerations(Self.input(source, target))
     #expect(atSource.rule == 71 && atSource.action == .source(full: false))
     #expect(atSource.own == Self.slots(0x20, 0x10, 0x40, 0x40))
+    // A torn superblock: the bitmap UUID is the new one, the history the old one. Only two nodes of `repl` agree on what that means.
+    var torn = Self.input(target, Self.slots(0x20, 0x10 + Self.step, 0x40, 0x50))
+    check(torn, 100, -100)
+    torn.features.insert(.resyncsGrown)
+    let afterTear = decideGenerations(torn)
+    #expect(afterTear.rule == 51 && afterTear.action == .target(full: false))
+    #expect(afterTear.peer == Self.slots(0x20, 0x10, 0x40, 0x50))
+    check(torn, 51, -1, mirror: 71)
     // Below 96 the history tells.
     var old = Self.input(target, Self.slots(0x20, 0x99, 0x10, 0x40))
     old.version = 95

@@ -35,6 +35,9 @@ extension GenerationIdentifiers {
     bitmap = history0
     history0 = history1
   }
+
+  /// As `undoResync`, where the history was never written.
+  fileprivate mutating func takeBackSyncUUID() { bitmap &-= Self.syncStep }
 }
 
 enum GenerationResult: Equatable {
@@ -137,12 +140,14 @@ extension GenerationInput {
     if mine.current == theirs.history0, lostSyncUUID(of: theirs, other: mine) {
       return corrected(51, .target(full: false)) { $0.peer.undoResync() }
     }
+    if tookSyncUUID(theirs, from: mine) { return corrected(51, .target(full: false)) { $0.peer.takeBackSyncUUID() } }
     if theirs.remembers(mine.current) { return verdict(60, .target(full: true)) }
 
     if mine.bitmap == theirs.current { return verdict(70, .source(full: false)) }
     if mine.history0 == theirs.current, lostSyncUUID(of: mine, other: theirs) {
       return corrected(71, .source(full: false)) { $0.own.undoResync() }
     }
+    if tookSyncUUID(mine, from: theirs) { return corrected(71, .source(full: false)) { $0.own.takeBackSyncUUID() } }
     if mine.remembers(theirs.current) { return verdict(80, .source(full: true)) }
 
     if mine.bitmap == theirs.bitmap, mine.bitmap != 0 { return verdict(90, .splitBrain(commonAncestor: true)) }
@@ -151,6 +156,12 @@ extension GenerationInput {
       return verdict(100, .splitBrain(commonAncestor: false))
     }
     return verdict(100, .unrelated)
+  }
+
+  /// As `lostSyncUUID`, and the source's history does not say so: of its superblock a power cut has left the first sectors, which hold the
+  /// bitmap UUID, as they were to be, and the history, behind them, as it was (v09, metadata spec 4).
+  private func tookSyncUUID(_ source: GenerationIdentifiers, from other: GenerationIdentifiers) -> Bool {
+    features.contains(.resyncsGrown) && source.bitmap == other.current &+ GenerationIdentifiers.syncStep
   }
 
   /// The source of a resync made its sync UUID, but the target never got it.

@@ -35,8 +35,7 @@ struct ExportServer: ~Copyable {
   var connections: Places<ExportConnection>
   private var local: FrontEnd
   private var tcp: FrontEnd
-  private var acceptors: Places<Acceptor>
-  private var entrances: [(volume: VolumeNumber, isTCP: Bool)] = []
+  var entrances: Entrances
   /// Clients that found no place.
   private var turnedAway = 0
   private var isClosing = false
@@ -59,7 +58,7 @@ struct ExportServer: ~Copyable {
           volume: number, name: "\(resource)/\(number.value)", size: 0,
           refusal: ClientExport.secondaryRefusal(resource: resource, volume: number)))
     }
-    acceptors = Places(capacity: numbers.count + overTCP)
+    entrances = Entrances(capacity: numbers.count + overTCP)
     (local, tcp) = FrontEnd.both(volumes: numbers.count, overTCP: overTCP > 0, requests: requests)
     connections = Places(capacity: tcp.places.upperBound)
     works = Slots(capacity: requests)
@@ -73,34 +72,15 @@ struct ExportServer: ~Copyable {
     preconditionFailure("volume \(number.value) is not exported")
   }
 
-  // MARK: Listening
-
-  mutating func listen(unix path: String, _ number: VolumeNumber, _ ring: inout Ring) throws(SocketRefusal) {
-    add(try Listener(unix: path), number, isTCP: false, &ring)
-  }
-
-  mutating func listen(tcp address: SocketAddress, _ number: VolumeNumber, _ ring: inout Ring) throws(SocketRefusal) {
-    add(try Listener(tcp: address), number, isTCP: true, &ring)
-  }
-
-  private mutating func add(
-    _ listener: consuming Listener, _ number: VolumeNumber, isTCP: Bool, _ ring: inout Ring
-  ) {
-    let place = acceptors.free
-    acceptors.put(Acceptor(listener, tag: Tag(kind: Kind.clientAccept, UInt64(place))), at: place)
-    entrances.append((number, isTCP))
-    acceptors[place].accept(&ring)
-  }
+  // MARK: Clients come
 
   mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
-    let which = Int(completion.tag.payload)
     guard !isClosing else {
       if completion.fault == nil { _ = Socket(accepted: completion.result) }
       return
     }
-    let arrival = acceptors[which].accepted(completion, at: now)
-    if acceptors[which].pausedUntil == nil { acceptors[which].accept(&ring) }
-    let (number, isTCP) = entrances[which]
+    let arrival = entrances.accepted(completion, at: now, &ring)
+    let (number, isTCP) = entrances.volume(of: completion)
     let socket: Socket
     switch consume arrival {
     case .nobody: return
@@ -152,10 +132,6 @@ struct ExportServer: ~Copyable {
 
   private func isClient(_ place: Int, of number: VolumeNumber) -> Bool {
     connections.contains(place) && connections[place].volume == number
-  }
-
-  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
-    for i in 0..<acceptors.capacity where acceptors.contains(i) { acceptors[i].resume(at: now, &ring) }
   }
 
   mutating func drop(_ place: Int, _ ring: inout Ring) {
@@ -223,16 +199,13 @@ struct ExportServer: ~Copyable {
   /// No more clients; those that are here are hung up on.
   mutating func close() {
     isClosing = true
-    for i in 0..<acceptors.capacity where acceptors.contains(i) { _ = acceptors.remove(i) }
+    entrances.close()
     hangUpAll()
   }
 
   /// The next moment at which a client in negotiation has to be hung up on, or clients are accepted again.
   var deadline: Instant? {
-    var next: Instant?
-    for i in 0..<acceptors.capacity where acceptors.contains(i) {
-      if let until = acceptors[i].pausedUntil, next == nil || until < next! { next = until }
-    }
+    var next = entrances.deadline
     for i in 0..<connections.capacity
     where connections.contains(i) && connections[i].session.volume == nil && !connections[i].isEnding {
       if next == nil || connections[i].patience < next! { next = connections[i].patience }

@@ -126,6 +126,21 @@ import Testing
     for port in ports { #expect(try Wire(port: port).receive(8) == Array("NBDMAGIC".utf8)) }
   }
 
+  @Test func anAddressForClientsThatIsTakenIsTriedAgain() throws {
+    let bench = try Bench()
+    let port = try freePort()
+    do {
+      let holder = try Listener(tcp: try #require(SocketAddress("127.0.0.1:\(port)")))
+      try bench.a.start(["--nbd-tcp", "0=127.0.0.1:\(port)", "r0"])
+      #expect(bench.a.log.contains("port \(port) on 127.0.0.1 is in use"), "\(bench.a.log)")
+      #expect(try Wire(unix: bench.a.exportPath).receive(8) == Array("NBDMAGIC".utf8))
+      withExtendedLifetime(holder) {}
+    }
+    try until("clients are let in there") { bench.a.log.contains("accepted on 127.0.0.1:\(port) now") }
+    #expect(try Wire(port: port).receive(8) == Array("NBDMAGIC".utf8))
+    #expect(bench.a.log.components(separatedBy: "tried again every second").count == 2, "\(bench.a.log)")
+  }
+
   // MARK: Death
 
   @Test(arguments: [SIGSEGV, SIGILL, SIGBUS, SIGABRT])
