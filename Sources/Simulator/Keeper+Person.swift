@@ -95,7 +95,7 @@ extension World {
       census.add("state that needs a person: `disk { size }` is too small")
       keeper.mustAdjust = true
     }
-    if text.contains("and the volume in use has"), era >= .second {
+    if text.contains("this disk has"), text.contains("and the volume in use has"), era >= .second {
       census.add("state that needs a person: a disk with more data than the volume in use")
       // "this disk has N KiB of data"
       let kibibytes = text.split(separator: " ").compactMap { UInt64($0) }.first
