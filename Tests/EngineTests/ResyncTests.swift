@@ -190,6 +190,44 @@ struct ResyncTests {
     #expect(bench.sent().filter { $0 == "P_RS_WRITE_ACK" }.count == 3)
   }
 
+  @Test("target: a flush at the end that fails on a disk that is kept (pass_on) is not the end")
+  func failedFlushAtTheEnd() throws {
+    let bench = try target([0]) { $0.volumes[0].onIOError = .passOn }
+    bench.say(.syncUUID(0x54))
+    bench.node.holding = [.bracket]
+    reply(bench, 0, 8)
+    bench.node.forgetTrace()
+    bench.node.release(.bracket, fault: Errno.io)
+    bench.settle()
+    #expect(!bench.node.sent.contains { $0.packet == .ping })
+    #expect(bench.node.volume().replication < .connected && bench.node.volume().disk == .inconsistent)
+    #expect(bench.node.isOutOfSync(0))
+  }
+
+  @Test("a read of the peer waits for its write to the same blocks")
+  func peerReadBehindWrite() throws {
+    let bench = try target([5])
+    bench.say(.syncUUID(0x54))
+    reply(bench, 40, 8)
+    bench.say(.pingAck)
+    bench.say(.state(bench.state(.primary, .connected, .upToDate, .upToDate)))
+    #expect(bench.node.volume().disk == .upToDate)
+    bench.node.holding = [.peerWrite]
+    bench.node.forgetTrace()
+    var head = DataHeader()
+    head.sector = 0
+    head.blockID = 3
+    bench.say(.data(head), payload: [UInt64](repeating: 2, count: 8))
+    bench.say(.dataRequest(BlockRequest(sector: 0, blockID: 4, size: 4096)))
+    bench.say(.dataRequest(BlockRequest(sector: 64, blockID: 5, size: 4096)))
+    func replies() -> [[UInt64]] { bench.node.sent.filter { $0.packet.name == "P_DATA_REPLY" }.map(\.payload) }
+    #expect(replies() == [[UInt64](repeating: 0, count: 8)], "the other block is read at once")
+    bench.node.stopHolding()
+    bench.settle()
+    #expect(replies().last == [UInt64](repeating: 2, count: 8))
+    #expect(replies().count == 2, "\(bench.node.sent.map(\.packet.name)) \(bench.node.log.suffix(3))")
+  }
+
   // MARK: Source
 
   private func source(_ blocks: [UInt64]) throws -> Bench {
