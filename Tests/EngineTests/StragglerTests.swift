@@ -122,4 +122,34 @@ struct StragglerTests {
     pair.expectEqual()
     pair.expectRest()
   }
+
+  @Test("a write that comes while the disk is compared is not for that disk: the resync that follows has newer data")
+  func writeWhileNegotiating() throws {
+    // With protocol A the write is answered when it is sent, and the block is free for the resync.
+    let pair = try Pair { settings, _ in settings.net.wireProtocol = .a }
+    pair.synced()
+    // The Primary's write is on its way, behind a barrier, while the other disk goes and comes.
+    pair.network.held.insert(.init(to: 1, kind: .data))
+    let before = pair.alpha.write(800, stamp: 1)
+    pair.settle()
+    let flush = pair.alpha.flush()
+    pair.settle()
+    let old = pair.alpha.write(80, stamp: 1)
+    pair.settle()
+    _ = pair.beta.order(.detach(.zero, force: true))
+    pair.settle()
+    _ = pair.beta.order(.attach(.zero))
+    pair.settle()
+    #expect(pair.beta.volume().disk == .negotiating)
+    let newer = pair.alpha.write(80, stamp: 2)
+    pair.beta.holding = [.epochFlush, .peerWrite]
+    pair.network.held.removeAll()
+    pair.settle()
+    pair.beta.stopHolding()
+    pair.waitSync()
+    pair.wait(pair.alpha, [before, flush, old, newer])
+    #expect(pair.beta.disks[.zero]![80] == 2)
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
 }

@@ -49,9 +49,10 @@ extension Engine {
     }
   }
 
-  /// What waits for its turn must never reach a disk that has been attached meanwhile: that may have newer data.
+  /// What waits for its turn must never reach a disk that has been attached meanwhile: that may have newer data. Nor is it for a disk
+  /// that is still being compared: it was sent before the peer knew of it, and the resync that follows may bring newer data.
   mutating func keepDisk(_ v: Int, _ id: SlotID) {
-    if !volumes[v].hasDisk { return }
+    if !volumes[v].hasDisk || volumes[v].state.disk == .negotiating { return }
     peerRequests[id].needsThisDisk = true
     volumes[v].writesForDisk += 1
   }
@@ -132,7 +133,7 @@ extension Engine {
   }
 
   private mutating func startPeerWrite(_ v: Int, _ id: SlotID) {
-    guard volumes[v].hasDisk else {
+    guard volumes[v].hasDisk, peerRequests[id].needsThisDisk else {
       finishPeerWrite(v, id, fault: Errno.io)
       return
     }
