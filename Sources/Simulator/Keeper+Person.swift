@@ -118,8 +118,10 @@ extension World {
         }
       }
     }
-    guard text.contains("Unrelated data") else { return }
-    census.add("state that needs a person: unrelated data")
+    // Of versions below 91 neither side says which packet of a resync was lost.
+    let isOld = era >= .second && text.contains("both sides have to support at least protocol")
+    guard text.contains("Unrelated data") || isOld else { return }
+    census.add("state that needs a person: \(isOld ? "a lost packet below version 91" : "unrelated data")")
     if era >= .second { for v in histories.indices where text.contains("r0/\(v):") { trustTheBetter(v) } }
     for x in 0...1 {
       for v in histories.indices where !keeper.truth[x][v] && text.contains("r0/\(v):") {
