@@ -108,9 +108,11 @@ struct Keeper {
         world.histories[v].loseUnflushed(applicationGoesOnWith: nil)
       }
     }
-    // Its disk had failed, and the peer has no generation that says so: the two equal, the crashed Primary's disk wins.
-    if powerCut, wasPrimary, world.era >= .second {
-      for v in truth[n].indices where !truth[n][v] && truth[other][v] {
+    // Its disk had failed, and the peer has no generation that says so: the two equal, the crashed Primary's disk wins. So does the one
+    // that a node had let go as Primary, and that says so still.
+    if powerCut, world.era >= .second {
+      for v in truth[n].indices
+      where !truth[n][v] && truth[other][v] && (wasPrimary || world.nodes[n].disks[v].isOfCrashedPrimary) {
         let current = (0...1).map { x in
           world.nodes[x].disks[v].generations(
             world.circumstances.volumes[v].disk(of: x).location, 1 - x, durable: true

@@ -73,6 +73,8 @@ extension World {
   private func checkDurable(_ v: Int, _ start: Int, _ count: Int, _ n: Int, _ what: @autoclosure () -> String) {
     let history = histories[v]
     for x in 0...1 where claims(x, seenBy: n, v, nodes[n].view) && circumstances.rude != x {
+      // The disk that claimed it is not there any more, and this node has not heard of that.
+      if era >= .third, x != n, keeper.isReplaced[x][v] { continue }
       let disk = nodes[x].disks[v]
       for sector in start..<start + count where !history.allowsDurably(disk.durable[sector], at: sector) {
         if !surelyClaims(x, seenBy: n, v) || (x != n && isMarked(n, v, sector)) { break }
