@@ -152,6 +152,8 @@ extension World {
     if era >= .second, circumstances.faultsWanted > 0, random.oneIn(3) {
       try proveByVerify()
       try settle()
+      // Cut short in the middle of the proof: what was planted is there still.
+      if isOver { return }
       checkRest()
       if let broken { throw broken }
     }

@@ -75,6 +75,15 @@ let failedSeeds = [
   FailedSeed(318_480, "a Primary waited for a generation that its peer had told before the detach", era: .second),
   FailedSeed(321_461, "a write of an ended connection marked its block after the next resync", era: .second),
   FailedSeed(327_860, "a demotion was answered when the first of three volumes had recorded it", era: .second),
+  FailedSeed(323_860, "a disk that missed only writes answered with an error was Inconsistent", era: .second),
+  FailedSeed(406_550, "blocks read for a resync that had ended were sent into the next one", era: .second),
+  FailedSeed(503_523, "fence-peer's word of a peer without disk was recorded", era: .second),
+  FailedSeed(504_759, "a frozen Primary was to be the target of a source that had missed the end", era: .second),
+  FailedSeed(511_417, "a write that only the lost peer had was success after an attach", era: .second),
+  FailedSeed(514_068, "attach said to grow the volume, resize said to attach the disk", era: .second),
+  FailedSeed(516_958, "a node was promoted to old data beside newer ones on a detached disk", era: .second),
+  FailedSeed(600_569, "a torn superblock at the beginning of a resync became a split brain", era: .third),
+  FailedSeed(628_545, "an old write reached a disk after the resync had brought newer data", era: .third),
 ]
 
 @Suite("Seeds that once broke a law")
