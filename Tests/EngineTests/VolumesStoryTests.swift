@@ -145,4 +145,25 @@ struct VolumesStoryTests {
     #expect(pair.alpha.replies[reply] == .done)
     pair.alpha.stopHolding()
   }
+
+  @Test("a peer is promoted when the demotion here is recorded: that makes durable what was written before")
+  func promotedAfterTheRecord() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 1)])
+    pair.alpha.holding = [.superblock]
+    let demoted = pair.alpha.order(.secondary)
+    pair.settle()
+    #expect(pair.alpha.engine.snapshot().role == .secondary && pair.alpha.replies[demoted] == nil)
+    guard case .refused(let refusal)? = pair.run(.primary(force: false), on: pair.beta) else {
+      Issue.record("promoted before the demotion was recorded")
+      return
+    }
+    #expect(refusal.why.contains("not recorded yet"), "\(refusal)")
+    pair.alpha.stopHolding()
+    pair.settle()
+    #expect(pair.alpha.replies[demoted] == .done)
+    pair.order(.primary(force: false), on: pair.beta)
+    pair.expectRest()
+  }
 }

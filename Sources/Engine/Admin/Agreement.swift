@@ -57,7 +57,9 @@ extension Engine {
           takeChange(), code == -1 ? -1 : -10,
           why: code == -2
             ? "the disk that \(settings.peerName) has detached from \(name(v)) may have newer data"
-            : "\(settings.peerName) answered \(code)",
+            : code == -18
+              ? "\(settings.peerName) is in the middle of another change, as a demotion that is not recorded yet"
+              : "\(settings.peerName) answered \(code)",
           next: code == -2
             ? "attach it there (repladm attach \(name(v))); if it is lost: repladm disconnect \(settings.name), then repladm "
               + "primary --force \(settings.name)" : "")
@@ -182,6 +184,7 @@ extension Engine {
       if role == .primary { return -1 }
       if case .promoting = pending { return -1 }
       if case .promote = pending { return -1 }
+      if isRecordingDemotion { return -18 }
       if doubtsPeersData(v) {
         warn(
           "\(name(v)): \(settings.peerName) is not promoted: its data are not those on the disk that was detached here")

@@ -194,6 +194,11 @@ extension Engine {
     fx.append(.reply(reply, .done))
   }
 
+  /// The role is Secondary, and what was written as Primary is not durable yet. A flush of the next Primary could not promise it.
+  var isRecordingDemotion: Bool {
+    waits.all.contains { if case .demotionReply = $0.then { true } else { false } }
+  }
+
   /// Nobody uses a node that is demoted, so nobody waits for the end of a fencing. What was written and not answered
   /// fails, and is a history of its own.
   private mutating func endFreeze() {
