@@ -177,10 +177,6 @@ extension Engine {
     }
     // Answered when the metadata of every volume with a disk say so: their barriers make this node's writes durable before the
     // other node may be promoted.
-    guard firstWithDisk() != nil else {
-      answer(.change, .done)
-      return
-    }
     guard let reply = takeChange() else { return }
     for v in 0..<volumes.count where volumes[v].recordsState {
       waits.add(.superblock(volumes[v].superblock.wanted), v, .demotionReply(reply))
@@ -228,11 +224,6 @@ extension Engine {
     }
     setRole(.secondary)
     for v in 0..<volumes.count where volumes[v].isAttached { writeSuperblock(v, then: .nothing) }
-  }
-
-  private func firstWithDisk() -> Int? {
-    for v in 0..<volumes.count where volumes[v].recordsState { return v }
-    return nil
   }
 
   /// Writes are accepted: the role is Primary, and the metadata say so.
