@@ -155,7 +155,7 @@ struct DisklessPrimaryTests {
     }
   }
 
-  @Test("while its peer goes on with the data that it detached it has no objection")
+  @Test("a Diskless node consents to the promotion of a peer whose generation follows the one on the detached disk")
   func detachedAndFollowed() throws {
     let pair = try pair()
     pair.alpha.disks[.zero]!.badForWriting = 0..<0

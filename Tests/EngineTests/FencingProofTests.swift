@@ -237,7 +237,7 @@ struct FencingProofTests {
   }
 
   @Test(
-    "that a peer is worse than Outdated is not recorded on the word of fence-peer: it may have no disk",
+    "exit code 3 of fence-peer is not recorded as peer Outdated: the peer may be Diskless",
     arguments: [3, 4])
   func wordAboutNoDisk(_ word: Int32) throws {
     let pair = try pair(.resourceOnly)

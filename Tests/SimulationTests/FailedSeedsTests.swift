@@ -77,7 +77,7 @@ let failedSeeds = [
   FailedSeed(327_860, "a demotion was answered when the first of three volumes had recorded it", era: .second),
   FailedSeed(323_860, "a disk that missed only writes answered with an error was Inconsistent", era: .second),
   FailedSeed(406_550, "blocks read for a resync that had ended were sent into the next one", era: .second),
-  FailedSeed(503_523, "fence-peer's word of a peer without disk was recorded", era: .second),
+  FailedSeed(503_523, "exit code 3 of fence-peer for a Diskless peer was recorded as peer Outdated", era: .second),
   FailedSeed(504_759, "a frozen Primary was to be the target of a source that had missed the end", era: .second),
   FailedSeed(511_417, "a write that only the lost peer had was success after an attach", era: .second),
   FailedSeed(514_068, "attach said to grow the volume, resize said to attach the disk", era: .second),

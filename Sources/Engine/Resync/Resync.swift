@@ -54,8 +54,8 @@ struct Resync {
   var patience: Instant?
   /// Source: bits of blocks that were sent and not acknowledged.
   var unconfirmed: UInt64 = 0
-  /// Blocks that ended resyncs of this connection asked for or sent, and that nobody has answered. An answer to them must not count
-  /// for a block of this resync: until a ping has gone round, nothing is asked for and no ack is taken.
+  /// Requests and blocks of earlier resyncs on this connection that the peer has not answered. Such an answer must not count for
+  /// a block of this resync: before the P_PING_ACK of its first ping the target requests no block, and the source accepts no ack.
   var stragglers: UInt64 = 0
   /// Next look for work: the pace, or a block that was in use.
   var nextStep: Instant?

@@ -82,8 +82,8 @@ struct Volume: ~Copyable {
   var owesGeneration = false
   /// A resync of this disk has ended on the running connection or the last one, and its source need not have heard of the end.
   var finishedAsTarget = false
-  /// That the lost peer is Inconsistent is the word of `fence-peer` (3). It may have no disk: one that is attached there later has
-  /// recorded nothing.
+  /// `fence-peer` returned 3 (Inconsistent or worse) for the lost peer. The peer may be Diskless; a disk that it attaches later has not
+  /// recorded that it is Outdated.
   var peerIsHearsay = false
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
