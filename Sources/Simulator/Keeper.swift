@@ -136,6 +136,8 @@ extension World {
     say(n, "repladm \(Trace.command(command))")
     let reply = commands.add(n, command, at: now)
     if era >= .second, case .primary = command, nodes[n].isPrimary { keeper.asWasPrimary.insert(reply.raw) }
+    // What waits for the fencing fails, and may be on this disk only: a history of its own.
+    if era >= .second, case .secondary = command, nodes[n].view.isFrozen { keeper.excusesSplitBrain = true }
     feed(n, .command(command, reply))
     return reply
   }

@@ -155,6 +155,33 @@ struct DisklessPrimaryTests {
     }
   }
 
+  @Test("nor is it promoted itself to its peer's old data", arguments: [false, true])
+  func promotedWithoutNewerData(_ isConsistent: Bool) throws {
+    let pair = try pair(.c, .detach, isConsistent ? .resourceOnly : .dontCare)
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.cutLink()
+    pair.settle()
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 2)])
+    pair.order(.secondary, on: pair.alpha)
+    if isConsistent {
+      pair.crash(pair.alpha)
+      pair.restart(pair.alpha)
+      #expect(pair.alpha.volume().disk == .consistent)
+    }
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.mendLink()
+    pair.waitConnected()
+    guard case .refused(let refusal)? = pair.run(.primary(force: false), on: pair.alpha) else {
+      Issue.record("promoted to old data")
+      return
+    }
+    #expect(refusal.next == "repladm attach r0/0", "\(refusal)")
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.order(.primary(force: false), on: pair.alpha)
+    #expect(pair.beta.disks[.zero]![8] == 2)
+  }
+
   @Test("a Diskless node consents to the promotion of a peer whose generation follows the one on the detached disk")
   func detachedAndFollowed() throws {
     let pair = try pair()

@@ -55,6 +55,29 @@ struct ResizeTests {
     pair.expectEqual()
   }
 
+  @Test("a peer that took the size of an attached disk has that size: the disk fits when it comes back")
+  func sizeTakenFromAttach() throws {
+    let pair = try pair()
+    pair.order(.secondary, on: pair.alpha)
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.crash(pair.beta)
+    pair.beta.disks[.zero] = try FakeDisk.external(bytes: Self.large, metaBytes: 1 << 20)
+    pair.restart(pair.beta)
+    pair.waitConnected()
+    #expect(pair.beta.volume().size == SectorCount(bytes: Self.large))
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.order(.primary(force: false), on: pair.alpha)
+    for _ in 1...2 {
+      #expect(pair.alpha.volume().size == SectorCount(bytes: Self.small))
+      pair.order(.detach(.zero, force: false), on: pair.alpha)
+      #expect(pair.alpha.sizes[.zero] == SectorCount(bytes: Self.small))
+      pair.order(.attach(.zero), on: pair.alpha)
+      pair.waitSync()
+    }
+    pair.expectEqual()
+  }
+
   @Test("the smaller node decides: grown on one only, nothing changes until the other grows, too")
   func oneSide() throws {
     let pair = try pair()

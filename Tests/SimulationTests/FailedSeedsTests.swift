@@ -84,6 +84,9 @@ let failedSeeds = [
   FailedSeed(516_958, "a node was promoted to old data beside newer ones on a detached disk", era: .second),
   FailedSeed(600_569, "a torn superblock at the beginning of a resync became a split brain", era: .third),
   FailedSeed(628_545, "an old write reached a disk after the resync had brought newer data", era: .third),
+  FailedSeed(
+    663_069, "a detached disk did not fit any more: the peer's size before it shrank was kept", era: .third),
+  FailedSeed(664_325, "a node that had detached newer data was promoted to its peer's old data", era: .third),
 ]
 
 @Suite("Seeds that once broke a law")

@@ -6,7 +6,9 @@ extension Engine {
   /// The disk is Negotiating no longer. One that is being let go answers when it is closed.
   mutating func comparisonEnded(_ v: Int, _ disk: DiskState) {
     volumes[v].attach.deadline = nil
-    if disk >= .inconsistent { answer(.attach, on: v, .done) }
+    if disk < .inconsistent { return }
+    noteAgreedSize(v)
+    answer(.attach, on: v, .done)
   }
 
   /// A peer that says nothing to the disk: it is let go, and what the application uses stays as it was.

@@ -42,15 +42,15 @@ extension Engine {
     // A disk that is still being compared has shown nothing.
     if volumes[v].state.disk < .inconsistent { return }
     let own = volumes[v].generations.current
-    volumes[v].letGo = volumes[v].state.disk == .upToDate ? own : 0
+    volumes[v].letGo = volumes[v].state.disk >= .consistent ? own : 0
     volumes[v].exposed = own
     if volumes[v].state.conn >= .connected, let peer = volumes[v].peerGenerations, peer.bitmap & ~1 == own & ~1 {
       volumes[v].exposed = peer.current
     }
   }
 
-  /// The peer's data are not those that this node let go with its disk, nor did they come out of them. With the disk here again the
-  /// comparison would tell who has the newer ones.
+  /// The peer's data are not those on the disk that this node detached, nor did they come out of them. With the disk attached again
+  /// the comparison would tell which of the two is newer. Neither node is promoted to the peer's data before that.
   func doubtsPeersData(_ v: Int) -> Bool {
     guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peerGenerations else {
       return false

@@ -35,6 +35,13 @@ extension Engine {
             + (afterFencing ? ", and fence-peer did not say that it is fenced" : ""))
         return
       }
+      if !force, doubtsPeersData(v) {
+        refusePromotion(
+          reply, -2,
+          why: "the data of \(settings.peerName) are not those on the disk of \(name(v)) that was detached here",
+          next: "repladm attach \(name(v))")
+        return
+      }
     }
     if needsFencing {
       if !afterFencing {
