@@ -132,6 +132,7 @@ import Testing
       #expect(source.code == 0)
       for word in words { #expect(source.out.contains(word)) }
     }
+    bench.environment["REPLD"] = try program("repld")
     #expect(bench.run("man", "--directory", bench.directory + "/man").code == 0)
     for word in words {
       let page = try String(contentsOfFile: "\(bench.directory)/man/repladm-\(word).8", encoding: .utf8)
