@@ -151,7 +151,7 @@ enum Daemon {
       journal: journal)
   }
 
-  private static func addresses(_ hosted: HostedResource) throws(StartRefusal) -> (SocketAddress, SocketAddress) {
+  static func addresses(_ hosted: HostedResource) throws(StartRefusal) -> (own: SocketAddress, peer: SocketAddress) {
     guard let peer = hosted.peers.first else {
       let nowhere = SocketAddress(host: .v4(0), port: 0)
       return (nowhere, nowhere)

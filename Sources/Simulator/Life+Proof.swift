@@ -11,7 +11,7 @@ extension World {
   func proveByVerify() throws(BrokenLaw) {
     // A fence-peer that runs still may shoot the other node in the middle of it.
     guard let p = (0...1).first(where: { nodes[$0].isPrimary }), isHealthy,
-      nodes.allSatisfy({ $0.handlersUnderWay == 0 })
+      nodes.allSatisfy({ $0.handlersUnderWay == 0 }), !commands.isBusy(p)
     else { return }
     // A peer that cannot be told where to stop compares all there is.
     let version = circumstances.maximumVersion.min()!

@@ -40,10 +40,13 @@ extension ManualText {
       command: "adjust",
       does: """
         Reads the configuration file and changes the running resource to it: options, disks that are configured and not attached, the \
-        connection. Options that were changed at run time go back to the file. A resource that is down is started.
+        connection. Another address or port costs a reconnect; a Primary stays in use. Options that were changed at run time go back to \
+        the file. A resource that is down is started.
         """,
       waits: "The command waits until the daemon has carried out each step (at most 30 seconds, or --timeout).",
-      refuses: "It fails for a file with an error; nothing has been changed then.",
+      refuses: """
+        It fails for a file with an error, and for volumes that were added or removed (use down and up); nothing has been changed then.
+        """,
       examples: [
         .init("repladm adjust r0", "Apply an edited file."),
         .init("repladm -d adjust r0", "Print what would be done."),

@@ -24,16 +24,17 @@ extension Reactor {
           exitCode: UInt8(clamping: error.exitCode)), place)
       return
     }
-    let name = setup.hosted.name
-    guard !needsRestart(from: setup.hosted, to: fresh) else {
-      refuse(
-        ControlRefusal(
-          "the change needs a restart of the resource",
-          why: "volumes, addresses or node ids of \(name) differ from what runs",
-          next: "repladm down \(name), then repladm up \(name)", exitCode: 10), place)
-      return
-    }
+    if let refusal = needsRestart(from: setup.hosted, to: fresh) { return refuse(refusal, place) }
     if let refusal = cutsOff(fresh) { return refuse(refusal, place) }
+    let addresses: (own: SocketAddress, peer: SocketAddress)
+    do throws(StartRefusal) {
+      addresses = try Daemon.addresses(fresh)
+    } catch {
+      return refuse(
+        ControlRefusal(
+          "configuration refused", details: [error.text], next: "correct the file and repeat the command",
+          exitCode: UInt8(clamping: error.exitCode)), place)
+    }
     setup.overrides = []
     let steps = steps(to: fresh).filter { step in
       switch step {
@@ -42,6 +43,7 @@ extension Reactor {
       default: true
       }
     }
+    if !skipNet { peers.move(own: addresses.own, peer: addresses.peer) }
     take(fresh, steps, job, place)
   }
 
@@ -96,8 +98,9 @@ extension Reactor {
   }
 
   func mustReconnect(to fresh: HostedResource) -> Bool {
-    engine.snapshot().connection != .standAlone
-      && mustAgreeAnew(setup.hosted.peers.first?.net, fresh.peers.first?.net)
+    let (old, new) = (setup.hosted.peers.first, fresh.peers.first)
+    if engine.snapshot().connection == .standAlone { return false }
+    return old?.ownAddress != new?.ownAddress || old?.address != new?.address || mustAgreeAnew(old?.net, new?.net)
   }
 
   /// Options that count from the next connection on: those of the sockets and of the handshake. The others that both
@@ -121,11 +124,27 @@ extension Reactor {
     control.finish(place)
   }
 
-  /// What lives as long as the process: exports, addresses, the node's place in the metadata.
-  private func needsRestart(from old: HostedResource, to new: HostedResource) -> Bool {
-    old.volumes.map(\.number) != new.volumes.map(\.number) || old.nodeID != new.nodeID
-      || old.peers.map(\.nodeID) != new.peers.map(\.nodeID)
-      || old.peers.first?.ownAddress != new.peers.first?.ownAddress
-      || old.peers.first?.address != new.peers.first?.address
+  /// What lives as long as the process: exports, the node's place in the metadata.
+  private func needsRestart(from old: HostedResource, to new: HostedResource) -> ControlRefusal? {
+    let name = old.name
+    let restart = "repladm down \(name), then repladm up \(name)"
+    func refusal(_ why: String, _ next: String) -> ControlRefusal {
+      ControlRefusal("the change needs a restart of the resource", why: why, next: next, exitCode: 10)
+    }
+    let (volumes, wanted) = (old.volumes.map(\.number.value), new.volumes.map(\.number.value))
+    if volumes != wanted {
+      let added = wanted.filter { !volumes.contains($0) }.map { "volume \($0) is new" }
+      let removed = volumes.filter { !wanted.contains($0) }.map { "volume \($0) is gone" }
+      return refusal("\((added + removed).joined(separator: ", ")) in the file", restart)
+    }
+    let ids = [old.nodeID] + old.peers.map(\.nodeID)
+    if ids == [new.nodeID] + new.peers.map(\.nodeID) { return nil }
+    guard let peer = old.peers.first, new.peers.count == old.peers.count else {
+      return refusal("the file has other hosts for \(name) than those that run", restart)
+    }
+    return refusal(
+      "the file gives this node another node id than \(old.nodeID); without node-id lines the ids follow from the addresses",
+      "to keep the ids: write 'node-id \(old.nodeID);' for \(old.host) and 'node-id \(peer.nodeID);' for \(peer.name), "
+        + "then repladm adjust \(name)")
   }
 }

@@ -5,8 +5,8 @@ import BlockIO
 import Engine
 
 struct PeerTable: ~Copyable {
-  let own: SocketAddress
-  let peer: SocketAddress
+  private(set) var own: SocketAddress
+  private(set) var peer: SocketAddress
   var options: SocketOptions
   /// How long an attempt to connect may take.
   var patience: Interval
@@ -21,6 +21,8 @@ struct PeerTable: ~Copyable {
   private var awake: UInt64 = 0
 
   private var acceptor = Places<Acceptor>(capacity: 1)
+  /// The address that the acceptor listens on: `own`, or the one before `adjust`.
+  private var listened: SocketAddress?
   private var wantsListener = false
 
   /// The attempt under way, and when it is given up.
@@ -73,10 +75,18 @@ struct PeerTable: ~Copyable {
     return place
   }
 
+  /// The addresses of the configuration have changed (`adjust`). They count from the next search for the peer on.
+  mutating func move(own: SocketAddress, peer: SocketAddress) {
+    self.own = own
+    self.peer = peer
+    silence = nil
+  }
+
   // MARK: Listening
 
   /// Nil, or why the address cannot be listened on now.
   mutating func listen(_ ring: inout Ring) -> String? {
+    if acceptor.contains(0), let listened, listened != own { return "the listener on \(listened) is being closed" }
     wantsListener = true
     guard !acceptor.contains(0) else { return nil }
     do throws(SocketRefusal) {
@@ -84,6 +94,7 @@ struct PeerTable: ~Copyable {
       let isNew = listenRefusal == nil
       let listener = try Listener(tcp: own, options: options, namesHolder: isNew)
       acceptor.put(Acceptor(listener, tag: Tag(kind: Kind.peerAccept)), at: 0)
+      listened = own
     } catch {
       wantsListener = false
       if case .portInUse(_, nil) = error, case .portInUse = listenRefusal {} else { listenRefusal = error }

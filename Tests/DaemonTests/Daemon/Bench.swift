@@ -42,7 +42,7 @@ final class Bench {
   let directory: String
   let a: Node
   let b: Node
-  private let ports: (UInt16, UInt16)
+  let ports: (UInt16, UInt16)
   private let volumes: Int
   private let hasExternalMetadata: Bool
 
