@@ -35,5 +35,7 @@ fi
 [ -z "$check" ] || die "missing packages: ${missing[*]}; as root: apt-get install --no-install-recommends ${missing[*]}"
 need_root "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-install() { apt-get install -y -q --no-install-recommends "${missing[@]}"; }
-install || { apt-get update -q && install; } || die "apt-get could not install ${missing[*]}: see above"
+# Without lists, as on a fresh machine, apt-get would say of every package that it cannot be located.
+apt-get update -q || echo "install-packages.sh: the package lists could not be updated; trying with the present ones" >&2
+apt-get install -y -q --no-install-recommends "${missing[@]}" ||
+  die "apt-get could not install ${missing[*]}: see above"
