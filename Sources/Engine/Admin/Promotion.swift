@@ -3,8 +3,18 @@
 import Base
 import Protocol
 
+/// What a promotion has already asked.
+enum PromotionStep: Equatable {
+  case begun
+  /// The peer that is Primary has answered a ping.
+  case peerAnswered
+  /// `fence-peer` has said what became of the peer.
+  case fenced
+}
+
 extension Engine {
-  mutating func promote(force: Bool, _ reply: ReplyTo?, afterFencing: Bool = false) {
+  mutating func promote(force: Bool, _ reply: ReplyTo?, _ step: PromotionStep = .begun) {
+    let afterFencing = step == .fenced
     if role == .primary {
       if let reply { fx.append(.reply(reply, .done)) }
       return
@@ -16,7 +26,12 @@ extension Engine {
     for v in 0..<volumes.count {
       let state = volumes[v].state
       if state.peerRole == .primary {
-        refusePromotion(reply, -1)
+        // It may be gone, and not be missed yet: its answer, or the end of the connection, decides.
+        if step == .begun, state.conn >= .connected {
+          sendPing(.promote(force: force, reply))
+        } else {
+          refusePromotion(reply, -1)
+        }
         return
       }
       if state.conn == .wfReportParams || volumes[v].attach.phase != .idle {

@@ -137,7 +137,7 @@ extension Engine {
 
   private mutating func promoteFenced() {
     for one in waits.take(.fencing) {
-      if case .promote(let force, let reply) = one.then { promote(force: force, reply, afterFencing: true) }
+      if case .promote(let force, let reply) = one.then { promote(force: force, reply, .fenced) }
     }
   }
 

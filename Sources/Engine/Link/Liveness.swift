@@ -26,7 +26,15 @@ extension Engine {
   mutating func pingAcked() {
     guard let one = waits.takeFirst(.ping) else { return }
     link.pingDeadline = waits.all.contains { $0.reason == .ping } ? now + settings.net.pingTimeout : nil
-    if let v = one.volume { goOn(v, one.then) }
+    pingAnswered(one.volume, one.then)
+  }
+
+  private mutating func pingAnswered(_ v: Int?, _ then: Continuation) {
+    if case .promote(let force, let reply) = then {
+      promote(force: force, reply, .peerAnswered)
+    } else if let v {
+      goOn(v, then)
+    }
   }
 
   /// Whether the peer owes an ack, and until when it is waited for.

@@ -190,9 +190,17 @@ extension Engine {
   /// The connection has ended: no ping is acknowledged any more, and the steps behind them are void. A change that waited for
   /// the peer's consent goes on without it, or has failed (`pendingLost`).
   mutating func answerLossOfPeer() {
-    _ = waits.take { $0.reason == .ping || $0.then == .answerBitmap }
+    let ended = waits.take { $0.reason == .ping || $0.then == .answerBitmap }
     link.pingDeadline = nil
     pendingLost()
+    for one in ended {
+      guard case .promote(let force, let reply) = one.then else { continue }
+      if waits.contains(.down) {
+        refusePromotion(reply, -18, why: "the resource is going down")
+      } else {
+        promote(force: force, reply)
+      }
+    }
   }
 
   /// Every wait has an owner that will answer it.
