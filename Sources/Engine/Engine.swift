@@ -132,7 +132,7 @@ public struct Engine: ~Copyable {
   }
 
   /// A node on its way down answers everybody.
-  private var isHeldBack: Bool { (isSuspended || fencing.isFrozen) && acceptsWrites }
+  private var isHeldBack: Bool { (isSuspended || fencing.isFrozen || link.reattach != nil) && acceptsWrites }
 
   private var hasRoom: Bool { writes.hasRoom && reads.hasRoom && flushes.hasRoom }
 
@@ -152,6 +152,7 @@ public struct Engine: ~Copyable {
 
   /// Requests that waited for something this event may have freed.
   private mutating func settleWaiting() {
+    advanceReattach()
     while hasRoom, !isHeldBack, let event = entrance.popFirst() { admit(event) }
     let goesDown = waits.contains(.down)
     if goesDown { lookAgain = true }
@@ -204,6 +205,7 @@ public struct Engine: ~Copyable {
     linkTick()
     livenessTick()
     fencingTick()
+    reattachTick()
     epochTick()
     for v in 0..<volumes.count {
       resyncTick(v)
@@ -222,6 +224,7 @@ public struct Engine: ~Copyable {
     sooner(livenessDeadline)
     sooner(fencingDeadline)
     sooner(epochDeadline)
+    sooner(link.reattach?.until)
     for v in 0..<volumes.count {
       sooner(volumes[v].resync.deadline)
       sooner(volumes[v].verify.nextStep)

@@ -64,7 +64,9 @@ struct RecordedPeerTests {
   // MARK: DRBD 9
 
   /// `alpha` runs DRBD 9.3, we take the place of the kernel 8.4 at `beta`.
-  static let withDRBD9 = Recording.all.filter { $0.isWithDRBD9 && $0.name != "08-auth-integrity-verify" }.map(\.name)
+  static let withDRBD9 = Recording.all.filter {
+    $0.isWithDRBD9 && $0.name < "09" && $0.name != "08-auth-integrity-verify"
+  }.map(\.name)
 
   @Test("towards DRBD 9 as well", arguments: withDRBD9)
   func towardsDRBD9(_ scenario: String) throws {
@@ -74,5 +76,51 @@ struct RecordedPeerTests {
     // The kernel drops the connection at packet 0x59, which we skip; it answers the requests in the next one.
     try replay.check(except: scenario == "02-sync-from-84" ? ["1 bulk", "slots"] : [])
     #expect(replay.node.lentPayloads == 0)
+  }
+
+  /// `alpha` runs DRBD 9.3, `beta` this project's daemon before it knew what these recordings show.
+  static let ofOwnDaemon = Recording.all.filter { $0.isWithDRBD9 && $0.name > "09" }.map(\.name)
+
+  /// How many connections are played. What the recorded kernel says behind these answers what this node does not say any more;
+  /// DRBD9RulesTests goes on with a scripted peer.
+  static let connectionsOfOwnDaemon: [String: Int] = [
+    // The recorded daemon broke the second connection for a ping whose ack had come with that of another.
+    "12-two-volumes-from-repl": 2,
+    // It began the resync of volume 0 only, and broke the first connection.
+    "13-three-volumes-forced-by-repl": 1,
+    // It broke the second connection: both were the source.
+    "15-crash-of-repl-primary": 2,
+  ]
+
+  /// What this node says otherwise now.
+  static let changesOfOwnDaemon: [String: Set<String>] = [
+    // The attach asks for a disconnect instead of saying Negotiating.
+    "09-attach-of-repl-after-sync-from-9": ["1 data"],
+    // And the kernel's new generation has been taken over by the second connection.
+    "10-attach-of-repl-made-equal-by-repl": ["1 data", "2 data"],
+    // Two resyncs end together: which volume says so first is chance.
+    "11-two-volumes-from-9": ["2 data"],
+    // The resyncs of volumes 1 and 2 begin here.
+    "13-three-volumes-forced-by-repl": ["1 data"],
+    // This node becomes the target.
+    "15-crash-of-repl-primary": ["2 data"],
+    // No metadata were kept. The disk does not grow here.
+    "16-resize-by-9": ["metadata"],
+    // The kernel's new generation has been taken over.
+    "18-day0-by-repl": ["2 data"],
+  ]
+
+  @Test("the daemon's own sessions with DRBD 9, as far as it says what it said then", arguments: ofOwnDaemon)
+  func ownSessions(_ scenario: String) throws {
+    let script = try Script(scenario, withDRBD9: true)
+    let replay = try Replay(script, as: "beta")
+    let links = Self.connectionsOfOwnDaemon[scenario] ?? .max
+    replay.run(links: links)
+    try replay.check(except: Self.changesOfOwnDaemon[scenario] ?? [], links: links)
+    #expect(replay.node.lentPayloads == 0)
+    if scenario == "15-crash-of-repl-primary" {
+      #expect(replay.node.volume().disk == .upToDate)
+      #expect(replay.node.volume().outOfSync == .zero)
+    }
   }
 }

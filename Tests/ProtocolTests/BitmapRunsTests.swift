@@ -143,7 +143,7 @@ struct BitmapRunsTests {
         }
       }
     }
-    #expect(transfers == 166)
+    #expect(transfers == 238)
   }
 
   @Test("random bitmaps survive the way, whatever the version and the mix")

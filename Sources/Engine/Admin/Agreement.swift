@@ -18,6 +18,8 @@ enum PendingChange {
   case invalidate(Int, remote: Bool)
   case verify(Int, start: UInt64, stop: UInt64)
   case disconnect(outdating: Outdating)
+  /// The connection ends to be made again with a disk (`Reattach`).
+  case reconnect(outdatingOwn: Bool)
 
   var isNone: Bool { if case .none = self { true } else { false } }
 }
@@ -100,6 +102,7 @@ extension Engine {
       } else {
         refuseChange(reply, -10, why: "\(settings.peerName) answered \(code)")
       }
+    case .reconnect(let outdatingOwn): leaveAnswered(granted: granted, outdatingOwn: outdatingOwn)
     case .disconnect(let outdating):
       if granted {
         pending = .none
@@ -127,8 +130,14 @@ extension Engine {
   }
 
   mutating func outdateSelf() {
-    for v in 0..<volumes.count where volumes[v].isAttached && volumes[v].state.disk > .outdated {
-      change(v) { $0.disk = .outdated }
+    for v in 0..<volumes.count where volumes[v].isAttached {
+      if volumes[v].state.disk > .outdated {
+        change(v) { $0.disk = .outdated }
+      } else if volumes[v].state.disk == .negotiating {
+        // It waits for a handshake (`Reattach`), and is what its metadata say until then.
+        volumes[v].backing.superblock.flags.remove(.wasUpToDate)
+        writeSuperblock(v, then: .nothing)
+      }
     }
   }
 
@@ -144,6 +153,10 @@ extension Engine {
   mutating func pendingLost() {
     switch pending {
     case .none, .promoting: break
+    case .reconnect(let outdatingOwn):
+      pending = .none
+      // The peer may have agreed to that.
+      if outdatingOwn { outdateSelf() }
     case .demoting: requestsDrained()
     case .promote(let force, _):
       pending = .none

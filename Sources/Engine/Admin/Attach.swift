@@ -14,6 +14,8 @@ enum AttachPhase: Equatable {
   case pages
   case emptyLog
   case final
+  /// The disk waits for the end of a connection with a DRBD 9 (`Reattach`).
+  case leaving
   /// A write has failed; the others that are under way have to end first.
   case failing(DiskFault)
 }
@@ -138,6 +140,10 @@ extension Engine {
         beginDetach(v, graceful: true, nil)
         return
       }
+      if link.peerIsDRBD9 {
+        attachByReconnect(v)
+        return
+      }
       volumes[v].attach.deadline = now + handshakeLimit
       let peerDisk = volumes[v].state.peerDisk
       volumes[v].attach.awaitsPeer =
@@ -147,6 +153,8 @@ extension Engine {
       sendSizes(v)
       sendGenerations(v)
       sendState(v)
+    } else if link.reattach?.step == .meeting {
+      change(v) { $0.disk = .negotiating }
     } else if isStale(v) {
       volumes[v].attach.refusal = tooOld(v)
       beginDetach(v, graceful: true, nil)

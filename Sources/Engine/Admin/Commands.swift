@@ -79,6 +79,12 @@ extension Engine {
         standAlone(reply)
         return
       }
+      if case .reconnect(let outdatingOwn) = pending {
+        // The peer has been asked already: what it answers ends this command as well.
+        pending = .disconnect(outdating: outdatingOwn ? .own : .nobody)
+        wait(for: .change, reply)
+        return
+      }
       guard pending.isNone else {
         refuseChange(reply, -18, why: "another state change is under way")
         return

@@ -125,6 +125,7 @@ extension Engine {
   mutating func diskClosed(_ number: VolumeNumber) {
     let v = index(number)
     let refusal = volumes[v].attach.refusal
+    if refusal != nil { link.reattach?.isRefused = true }
     volumes[v].attach = AttachStep()
     volumes[v].detach = .none
     takeSizeOfPeer(v)

@@ -150,7 +150,9 @@ extension Engine {
     }
     pending = .none
     for v in 0..<volumes.count where volumes[v].state.conn >= .connected {
-      if forced & 1 << UInt64(v) != 0 { sendGenerations(v) }
+      let isForced = forced & 1 << UInt64(v) != 0
+      if isForced { sendGenerations(v) }
+      if isForced, startsForcedResync(v) { continue }
       sendState(v)
     }
     answer(.change, .done)

@@ -61,12 +61,21 @@ extension Engine {
   mutating func watchForLoss(_ old: VolumeState, _ new: VolumeState) {
     let returns = old.disk < .consistent && new.disk >= .consistent
     guard fences, new.isUnfencedPrimary, !old.isUnfencedPrimary || returns else { return }
+    // The peer is to be back at once, and the application waits until then.
+    if link.reattach != nil { return }
     if case .demoting = pending {
       fencing.isGivenUp = settings.net.fencing == .resourceAndStonith
       return
     }
     fencing.isDue = true
     if settings.net.fencing == .resourceAndStonith, new.disk >= .consistent { freeze() }
+  }
+
+  /// The peer that was to be back at once (`Reattach`) is not: this is a loss like any other.
+  mutating func fenceAfterReattach() {
+    guard fences, (0..<volumes.count).contains(where: { volumes[$0].state.isUnfencedPrimary }) else { return }
+    fencing.isDue = true
+    if settings.net.fencing == .resourceAndStonith, bestDisk >= .consistent { freeze() }
   }
 
   /// The connection has ended: now is the time to ask, once for all volumes.

@@ -13,6 +13,8 @@ extension Engine {
     link.generation &+= 1
     link.version = 101
     link.features = []
+    link.peerMaximum = 0
+    link.began = now
     link.sendsDigest = nil
     link.receivesDigest = nil
     link.pingDeadline = nil
@@ -40,7 +42,12 @@ extension Engine {
     }
     let theirs = peer.maximum == 0 ? peer.minimum : peer.maximum
     let mine = settings.net.maximumVersion
+    link.peerMaximum = theirs
     guard mine >= peer.minimum, theirs >= 86 else {
+      if peer.minimum > 101 {
+        giveUpLink(withholdsItsDialect(peer))
+        return
+      }
       giveUpLink(
         "no common protocol version: this node speaks 86 to \(mine), the peer \(peer.minimum) to \(theirs); "
           + "upgrade the older node")
@@ -284,7 +291,7 @@ extension Engine {
     own.dirtyBits = volumes[v].outOfSync
     if link.discardMyData { own.flags.insert(.discardMyData) }
     if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
-    if volumes[v].state.disk == .negotiating,
+    if volumes[v].state.disk == .negotiating, link.reattach == nil,
       recordedDiskState(v) == .inconsistent
     {
       own.flags.insert(.inconsistent)
@@ -296,10 +303,12 @@ extension Engine {
   mutating func sendState(_ v: Int, conn: ConnectionState? = nil) {
     guard link.data != nil else { return }
     let state = volumes[v].state
+    // A DRBD 9 is told of a disk that waits for its handshake as of one that was there before.
+    let disk = state.disk == .negotiating && link.reattach != nil ? recordedDiskState(v) : state.disk
     sendData(
       .state(
         PackedState(
-          role: role, peer: state.peerRole, connection: conn ?? state.conn, disk: state.disk, peerDisk: state.peerDisk,
+          role: role, peer: state.peerRole, connection: conn ?? state.conn, disk: disk, peerDisk: state.peerDisk,
           suspended: isSuspended, dependencyPaused: state.dependencyPaused, peerPaused: state.peerPaused,
           userPaused: state.userPaused, frozen: fencing.isFrozen)),
       volumes[v].number)

@@ -64,6 +64,8 @@ struct Link {
   var resolveConflicts = false
   var version: UInt32 = 101
   var features: FeatureFlags = []
+  /// The highest version that the peer's P_CONNECTION_FEATURES names; 0 before that.
+  var peerMaximum: UInt32 = 0
   /// What new writes are sent under: a connected node may change it.
   var wireProtocol = WireProtocol.c
   /// Digests in front of payloads: of our direction, and of the peer's (wire spec 7.8).
@@ -74,6 +76,8 @@ struct Link {
   var checksumAlgorithm = ""
   /// The peer asked to become Primary and was allowed to: a P_STATE that was on its way may still call it Secondary.
   var mayWrite = false
+  /// The connection is made anew for a disk (DRBD 9).
+  var reattach: Reattach?
   /// Counts connections: what belongs to an earlier one is not answered.
   var generation: UInt32 = 0
   /// One-shot options of `connect`.
@@ -96,9 +100,18 @@ struct Link {
   /// The meta socket ended during the handshake, or the data socket after a request to disconnect: until then the other
   /// one may still tell why.
   var metaLost: Instant?
+  /// The same protocol error again and again (`Link/RepeatedFault`), and when the last connection began.
+  var fault: RepeatedFault?
+  var began = Instant(nanoseconds: 0)
 
   // Keepalive (wire spec 11.1).
   var pingTimer = Instant(nanoseconds: 0)
   var dataHeard = false
   var pingDeadline: Instant?
+  /// Towards a DRBD 9: how many entries of `waits` the ping under way was sent for.
+  var pingCovers = 0
+
+  /// DRBD 9, which speaks at most version 101 with this node and has rules of its own there (wire spec 14.2): the only kind of peer that
+  /// names a higher version.
+  var peerIsDRBD9: Bool { peerMaximum > 101 }
 }

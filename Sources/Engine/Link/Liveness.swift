@@ -18,12 +18,23 @@ extension Engine {
       breakLink(.networkFailure, "\(Self.maxPings) pings without an answer")
       return
     }
-    sendMeta(.ping)
     waits.add(.ping, v, then)
+    // A DRBD 9 acknowledges pings that arrive together once (14.2 number 21): the next ping goes out with the ack of this one.
+    if link.peerIsDRBD9, link.pingDeadline != nil { return }
+    sendOutPing()
+  }
+
+  private mutating func sendOutPing() {
+    sendMeta(.ping)
+    link.pingCovers = waits.all.count { $0.reason == .ping }
     if link.pingDeadline == nil { link.pingDeadline = now + settings.net.pingTimeout }
   }
 
   mutating func pingAcked() {
+    if link.peerIsDRBD9 {
+      singlePingAcked()
+      return
+    }
     guard let one = waits.takeFirst(.ping) else { return }
     link.pingDeadline = waits.all.contains { $0.reason == .ping } ? now + settings.net.pingTimeout : nil
     pingAnswered(one.volume, one.then)
@@ -34,6 +45,21 @@ extension Engine {
       promote(force: force, reply, .peerAnswered)
     } else if let v {
       goOn(v, then)
+    }
+  }
+
+  /// One ping is under way: its ack answers all that waited when it was sent, and the next one is for those that came later.
+  private mutating func singlePingAcked() {
+    guard link.pingDeadline != nil else { return }
+    link.pingDeadline = nil
+    var answered: [Wait] = []
+    for _ in 0..<link.pingCovers {
+      if let one = waits.takeFirst(.ping) { answered.append(one) }
+    }
+    if waits.all.contains(where: { $0.reason == .ping }) { sendOutPing() }
+    let connection = link.generation
+    for one in answered where link.generation == connection {
+      if let v = one.volume { goOn(v, one.then) }
     }
   }
 

@@ -14,8 +14,9 @@ extension Engine {
       standAlone(takeChange())
       return
     }
+    let pause = pauseForRepetition(reason, why)
     endLink(reason)
-    beginSearch(after: link.wasUp ? .milliseconds(100) : .seconds(1))
+    beginSearch(after: pause ?? (link.wasUp ? .milliseconds(100) : .seconds(1)))
   }
 
   /// A refusal: the connection ends, and an operator has to do something before it is tried again.
@@ -40,7 +41,8 @@ extension Engine {
         endLink(.tearDown)
         beginSearch()
       } else {
-        breakLink(reason, "the peer closed the connection")
+        let why = "the peer closed the connection"
+        breakLink(reason, refusesBehindFeatures ? why + whyRefusedBehindFeatures : why)
       }
     }
   }
@@ -57,7 +59,9 @@ extension Engine {
     link.phase = .down
     link.state = .standAlone
     link.refusedBecause = nil
+    link.fault = nil
     setConnection(.standAlone)
+    giveUpReattach()
     if let reply { fx.append(.reply(reply, .done)) }
   }
 
@@ -66,6 +70,7 @@ extension Engine {
     guard link.phase.isConnecting else { return }
     link.wasUp = link.state >= .connected
     link.lastLoss = reason
+    let keepsWaiting = keepsDisksWaiting(reason)
     let outdatesPeer = link.outdatesPeer
     let outdatesOwn = link.outdatesOwn
     link.outdatesPeer = false
@@ -96,16 +101,7 @@ extension Engine {
         if mayBeGood[v] { $0.peerDisk = .unknown }
         if outdatesPeer, $0.peerDisk > .outdated || $0.peerDisk < .inconsistent { $0.peerDisk = .outdated }
       }
-      if volumes[v].state.disk == .negotiating, volumes[v].isAttached {
-        if isStale(v) {
-          warn("\(name(v)): connection lost while the disk was being attached: it is older than the data in use")
-          volumes[v].attach.refusal = tooOld(v)
-          beginDetach(v, graceful: true, nil)
-        } else {
-          let recorded = recordedDiskState(v)
-          change(v) { $0.disk = recorded }
-        }
-      }
+      if volumes[v].state.disk == .negotiating, volumes[v].isAttached, !keepsWaiting { settleUncompared(v) }
     }
     if outdatesOwn { outdateSelf() }
     settleDropped()

@@ -25,6 +25,7 @@ extension Engine {
       writeSuperblock(v, then: .nothing)
       return
     }
+    followGeneration(v, peer)
     if volumes[v].state.disk < .inconsistent, role == .primary {
       if volumes[v].state.conn < .connected {
         if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
@@ -64,6 +65,8 @@ extension Engine {
 
     if old.disk <= .failed, disk == .consistent, holdsExposedData(v), !mayHoldNewerData(v) { disk = .upToDate }
 
+    if yieldsToSource(v, packed, theirConn) { return }
+
     // The end of a resync, said by the target.
     if old.disk == .upToDate, old.conn > .connected, old.peerDisk == .inconsistent || old.peerDisk == .consistent {
       if disk == .upToDate {
@@ -99,11 +102,14 @@ extension Engine {
       conn = .connected
     }
     var verdict: GenerationVerdict?
+    var heedsWord = false
     let compared = volumes[v].generations
     if comparisonIsDue(v, packed, theirConn) {
-      let input = comparison(v, packed)
+      let input = comparison(v, role: packed.role, disk: packed.disk)
       var decided = decideGenerations(input)
       resyncGrownApart(v, input, packed, &decided)
+      heedsWord = heedsSource(v, input, theirConn)
+      if heedsWord { decided.action = .target(full: false) }
       volumes[v].compareAgain = false
       report(v, decided)
       verdict = decided
@@ -148,6 +154,11 @@ extension Engine {
     // Without a disk it has nothing to compare.
     if disk <= .failed { volumes[v].attach.awaitsPeer = false }
     let wasNegotiating = old.disk == .negotiating && !volumes[v].attach.awaitsPeer
+    if wasNegotiating, verdict == nil, link.reattach != nil, isStale(v) {
+      volumes[v].attach.refusal = tooOld(v)
+      beginDetach(v, graceful: true, nil)
+      return
+    }
     let recorded = recordedDisk(v)
     change(v) {
       $0.conn = conn
@@ -171,6 +182,8 @@ extension Engine {
       || (old.conn > .wfReportParams && verdict != nil && conn > .connected && theirConn <= .connected)
     {
       if old.conn != .wfReportParams { sendGenerations(v, compared: verdict == nil ? nil : compared) }
+      sendState(v)
+    } else if heedsWord {
       sendState(v)
     }
     forgetDiscardMyData()
@@ -267,7 +280,8 @@ extension Engine {
       && peer.current & ~1 != volumes[v].generations.current & ~1
   }
 
-  private func comparison(_ v: Int, _ packed: PackedState) -> GenerationInput {
+  /// Of the peer: what it says, or has said, of its role and disk.
+  func comparison(_ v: Int, role peerRole: Role, disk saidDisk: DiskState) -> GenerationInput {
     var own = GenerationIdentifiers()
     own.current = volumes[v].generations.current
     own.bitmap = volumes[v].generations.bitmap
@@ -277,8 +291,9 @@ extension Engine {
     if volumes[v].backing.crashedPrimary { own.flags.insert(.crashedPrimary) }
     if link.discardMyData { own.flags.insert(.discardMyData) }
     var disk = volumes[v].state.disk
-    if disk == .negotiating { disk = recordedDiskState(v) }
-    var peerDisk = packed.disk
+    let isBeingAttached = disk == .negotiating || disk == .attaching
+    if isBeingAttached { disk = recordedDiskState(v) }
+    var peerDisk = saidDisk
     if peerDisk == .negotiating {
       peerDisk = volumes[v].peerGenerations!.flags.contains(.inconsistent) ? .inconsistent : .consistent
     }
@@ -286,10 +301,10 @@ extension Engine {
     input.own = own
     input.peer = volumes[v].peerGenerations!
     input.ownRole = role
-    input.peerRole = packed.role
+    input.peerRole = peerRole
     input.ownDisk = disk
     input.peerDisk = peerDisk
-    input.ownDiskNegotiating = volumes[v].state.disk == .negotiating
+    input.ownDiskNegotiating = isBeingAttached
     input.resolveConflicts = link.resolveConflicts
     input.version = link.version
     input.features = link.features
@@ -342,7 +357,7 @@ extension Engine {
       return
     }
     if reason == .dryRun {
-      var real = comparison(v, packed)
+      var real = comparison(v, role: packed.role, disk: packed.disk)
       real.dryRun = false
       endDryRun(v, decideGenerations(real).action)
       return

@@ -144,10 +144,12 @@ extension Engine {
 
   mutating func socketClosed(_ socket: SocketID) {
     if socket == link.data {
-      if case .disconnect = pending, link.meta != nil {
+      switch pending {
+      case .disconnect where link.meta != nil, .reconnect where link.meta != nil:
         // Whether the peer agreed, and to what, is said on the other socket.
         link.metaLost = now + .milliseconds(500)
         return
+      default: break
       }
       link.data = nil
       peerHungUp(.brokenPipe)

@@ -66,15 +66,26 @@ extension Engine {
   }
 
   mutating func sizesReceived(_ v: Int, _ peer: Sizes) {
-    if peer.current == 0, peer.backing > 0, diskCounts(v), volumes[v].state.conn == .connected,
-      volumes[v].resize.phase == .idle
-    {
-      // It has grown and asks for our size: our disk may have, too.
-      volumes[v].resize.phase = .answering(peer, connection: link.generation)
-      fx.append(.measureDisk(volumes[v].number))
-      return
+    if asksForMeasure(v, peer), diskCounts(v), volumes[v].state.conn == .connected {
+      switch volumes[v].resize.phase {
+      case .idle:
+        // It has grown and asks for our size: our disk may have, too.
+        volumes[v].resize.phase = .answering(peer, connection: link.generation)
+        fx.append(.measureDisk(volumes[v].number))
+        return
+      case .answering where link.peerIsDRBD9:
+        volumes[v].resize.phase = .answering(peer, connection: link.generation)
+        return
+      case .answering, .measuring: break
+      }
     }
     takeSizes(v, peer)
+  }
+
+  /// 8.4 says "please measure" by a current size of 0. A DRBD 9 tells what its disk holds, and keeps the agreed size (14.2 number 25).
+  private func asksForMeasure(_ v: Int, _ peer: Sizes) -> Bool {
+    if peer.current == 0, peer.backing > 0 { return true }
+    return link.peerIsDRBD9 && peer.backing > volumes[v].size.value
   }
 
   mutating func takeSizes(_ v: Int, _ peer: Sizes) {

@@ -10,6 +10,11 @@ struct Exchange {
   var receiver: BitmapReceiver?
   /// Packets handed over whose sending is awaited.
   var underWay = 0
+  /// Both nodes have begun as the source, and this one has become the target (`yieldsToSource`): its bitmap, sent as that of the
+  /// source, is its answer as well.
+  var isCrossed = false
+  /// Crossed: the source's bitmap is here, and the metadata say that these data are old.
+  var mayEnd = false
 }
 
 extension Engine {
@@ -62,9 +67,24 @@ extension Engine {
 
   private mutating func bitmapSent(_ v: Int) {
     volumes[v].exchange.sender = nil
-    if volumes[v].state.conn == .wfBitMapT {
+    if volumes[v].exchange.isCrossed {
+      endCrossedExchange(v)
+    } else if volumes[v].state.conn == .wfBitMapT {
       volumes[v].resync.patience = nil
       change(v) { $0.conn = .wfSyncUUID }
+    }
+  }
+
+  /// Both bitmaps have come to their ends, in either order. The source may have sent its P_SYNC_UUID behind its bitmap at once.
+  private mutating func endCrossedExchange(_ v: Int) {
+    guard volumes[v].state.conn == .wfBitMapT, volumes[v].exchange.mayEnd, volumes[v].exchange.sender == nil else {
+      return
+    }
+    volumes[v].resync.patience = nil
+    change(v) { $0.conn = .wfSyncUUID }
+    if let sync = volumes[v].earlySync {
+      volumes[v].earlySync = nil
+      syncUUIDReceived(v, sync)
     }
   }
 
@@ -117,6 +137,11 @@ extension Engine {
   /// Target: the union of both bitmaps goes back.
   mutating func answerBitmap(_ v: Int) {
     guard volumes[v].state.conn == .wfBitMapT else { return }
+    if volumes[v].exchange.isCrossed {
+      volumes[v].exchange.mayEnd = true
+      endCrossedExchange(v)
+      return
+    }
     volumes[v].exchange.sender = BitmapSender(bits: volumes[v].backing.bitmap.bits)
     sendBitmap(v)
   }

@@ -11,6 +11,10 @@ extension Engine {
       volumes[v].earlySync = sync
       return
     }
+    if volumes[v].exchange.isCrossed, volumes[v].state.conn == .wfBitMapT, volumes[v].earlySync == nil {
+      volumes[v].earlySync = sync
+      return
+    }
     guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk,
       volumes[v].peerGenerations != nil
     else {

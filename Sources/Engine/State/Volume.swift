@@ -140,7 +140,13 @@ struct Volume: ~Copyable {
     isAttached && (state.disk >= .inconsistent || state.disk == .negotiating)
   }
   /// What the metadata say follows the state: while a disk is being attached they are read, and put right, first.
-  var recordsState: Bool { isAttached && (attach.phase == .idle || attach.phase == .final) && detach.phase != .closing }
+  var recordsState: Bool {
+    guard isAttached, detach.phase != .closing else { return false }
+    switch attach.phase {
+    case .idle, .final, .leaving: return true
+    case .opening, .superblock, .log, .bitmap, .pages, .emptyLog, .failing: return false
+    }
+  }
   var outOfSync: UInt64 { isAttached ? backing.bitmap.setCount : 0 }
 
   var backing: Backing {

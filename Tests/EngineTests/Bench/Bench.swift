@@ -21,9 +21,12 @@ final class Bench {
       name: "r0", nodeID: 0, peerNodeID: 1, peerName: "beta", volumes: [VolumeSettings(number: .zero)])
     adjust(&settings)
     let location = settings.volumes[0].metaLocation
-    let disk = try FakeDisk.created(
-      bytes: diskBytes, metaBytes: location == .internal ? nil : 1 << 20, location: location)
-    node = Node("alpha", settings: settings, disks: [.zero: disk], seed: seed)
+    var disks: [VolumeNumber: FakeDisk] = [:]
+    for volume in settings.volumes {
+      disks[volume.number] = try FakeDisk.created(
+        bytes: diskBytes, metaBytes: location == .internal ? nil : 1 << 20, location: location)
+    }
+    node = Node("alpha", settings: settings, disks: disks, seed: seed)
     node.onNetwork = { [unowned self] effect in
       switch effect {
       case .connect: self.connects += 1
@@ -44,11 +47,11 @@ final class Bench {
     return to
   }
 
-  func say(_ packet: Packet, payload: [UInt64]? = nil) {
+  func say(_ packet: Packet, payload: [UInt64]? = nil, volume: VolumeNumber = .zero) {
     let isMeta = packet.isForMeta
     var ref = payload.map { node.allocate($0, lent: true) }
     if let size = packet.answerSize { ref = node.allocate([UInt64](repeating: 0, count: size / 512), lent: true) }
-    node.inbox.append(.event(.packet(isMeta ? meta : data, .zero, packet, ref)))
+    node.inbox.append(.event(.packet(isMeta ? meta : data, volume, packet, ref)))
     settle()
   }
 
@@ -64,8 +67,10 @@ final class Bench {
   // MARK: Set-up
 
   func attach() {
-    let to = order(.attach(.zero))
-    #expect(node.replies[to] == .done)
+    for volume in node.settings.volumes {
+      let to = order(.attach(volume.number))
+      #expect(node.replies[to] == .done)
+    }
   }
 
   /// Declares the fresh disk good.
@@ -75,8 +80,8 @@ final class Bench {
   }
 
   /// Both sockets stand; the peer has not spoken yet.
-  func meet() {
-    _ = order(.connect(discardMyData: false))
+  func meet(again: Bool = false) {
+    if again { pass(.seconds(2)) } else { _ = order(.connect(discardMyData: false)) }
     node.inbox.append(.event(.connected(data)))
     settle()
     node.inbox.append(.event(.accepted(meta)))
@@ -109,51 +114,67 @@ final class Bench {
   /// Both sockets stand, and the peer has said its parameters. Its slots are ours unless given.
   func handshake(
     role: Role = .secondary, disk: DiskState = .upToDate, slots: GenerationIdentifiers? = nil,
-    at location: SourceLocation = #_sourceLocation
+    features: Features = Features(), again: Bool = false, at location: SourceLocation = #_sourceLocation
   ) {
-    meet()
-    say(.features(Features()))
+    meet(again: again)
+    say(.features(features))
     say(.protocolOffer(node.settings.offer))
-    var parameters = SyncParameters()
-    parameters.verifyAlgorithm = node.settings.net.verifyAlgorithm
-    parameters.checksumAlgorithm = node.settings.net.checksumAlgorithm
-    say(.syncParameters(parameters))
-    var sizes = Sizes()
-    sizes.backing = node.volume().size.value
-    sizes.current = node.volume().size.value
-    say(.sizes(sizes))
-    let own = node.volume()
-    var peer = GenerationIdentifiers()
-    peer.current = own.current & ~1
-    peer.bitmap = own.bitmap
-    peer.history0 = own.history0
-    peer.history1 = own.history1
-    if disk > .diskless { say(.uuids(slots ?? peer)) }
-    say(.state(state(role, .wfConnection, disk, .unknown)))
-    say(.state(state(role, .connected, disk, own.disk)))
-    #expect(node.volume().replication >= .connected, sourceLocation: location)
+    for volume in node.settings.volumes.map(\.number) {
+      introduce(volume, role, disk, slots)
+      #expect(node.volume(volume).replication >= .connected, sourceLocation: location)
+    }
     node.forgetTrace()
   }
 
+  /// The peer's part of the handshake for one volume.
+  private func introduce(_ volume: VolumeNumber, _ role: Role, _ disk: DiskState, _ slots: GenerationIdentifiers?) {
+    var parameters = SyncParameters()
+    parameters.verifyAlgorithm = node.settings.net.verifyAlgorithm
+    parameters.checksumAlgorithm = node.settings.net.checksumAlgorithm
+    say(.syncParameters(parameters), volume: volume)
+    var sizes = Sizes()
+    sizes.backing = node.volume(volume).size.value
+    sizes.current = node.volume(volume).size.value
+    say(.sizes(sizes), volume: volume)
+    if disk > .diskless { say(.uuids(slots ?? ownSlots(volume)), volume: volume) }
+    say(.state(state(role, .wfConnection, disk, .unknown)), volume: volume)
+    say(.state(state(role, .connected, disk, node.volume(volume).disk)), volume: volume)
+  }
+
+  /// This node's generations, as an equal peer tells them.
+  func ownSlots(_ volume: VolumeNumber = .zero) -> GenerationIdentifiers {
+    let own = node.volume(volume)
+    var slots = GenerationIdentifiers()
+    slots.current = own.current & ~1
+    slots.bitmap = own.bitmap
+    slots.history0 = own.history0
+    slots.history1 = own.history1
+    return slots
+  }
+
   /// A good, connected Primary with an equal Secondary.
-  func primary(at location: SourceLocation = #_sourceLocation) {
+  func primary(features: Features = Features(), at location: SourceLocation = #_sourceLocation) {
     attach()
     makeGood()
     forgetPeer()
-    handshake(at: location)
+    handshake(features: features, at: location)
     promote(at: location)
   }
 
   /// The bitmap UUID of a lonely promotion would mean a resync.
   private func forgetPeer() {
-    node.engine.volumes[0].generations.bitmap = 0
-    node.engine.volumes[0].backing.bitmap.clearAll()
+    for v in node.settings.volumes.indices {
+      node.engine.volumes[v].generations.bitmap = 0
+      node.engine.volumes[v].backing.bitmap.clearAll()
+    }
   }
 
   func promote(at location: SourceLocation = #_sourceLocation) {
     let to = order(.primary(force: false))
-    say(.pingAck)
-    say(.stateChangeReply(1))
+    for _ in node.settings.volumes {
+      say(.pingAck)
+      say(.stateChangeReply(1))
+    }
     #expect(node.replies[to] == .done, sourceLocation: location)
     node.forgetTrace()
   }

@@ -23,7 +23,8 @@ extension RudePeer {
   func greet() {
     introduce()
     let version = node.settings.net.maximumVersion
-    send(.features(Features(minimum: 86, maximum: version, flags: .all)), on: .data, changed: false)
+    let announced = isDRBD9 ? 124 : version
+    send(.features(Features(minimum: 86, maximum: announced, flags: .all)), on: .data, changed: false)
     node.settle()
     if !node.settings.net.cramHMAC.isEmpty {
       send(.authChallenge([UInt8](repeating: 5, count: 64)), on: .data, changed: false)

@@ -21,6 +21,8 @@ final class RudePeer {
   var reads: [BlockRequest] = []
   /// Of hundred packets so many fit the state that the engine is in.
   let manners: UInt64
+  /// It announces versions above 101, and the engine follows the rules of DRBD 9.
+  let isDRBD9: Bool
   /// Handles of the engine that a peer has seen.
   var seen: [UInt64] = [syncerBlockID]
   var met: [String: Int] = [:]
@@ -37,6 +39,7 @@ final class RudePeer {
     if random.oneIn(8) { settings.net.cramHMAC = "sha1" }
     if random.oneIn(4) { settings.volumes[0].onIOError = .passOn }
     if random.oneIn(8) { settings.volumes[0].hasDisk = false }
+    isDRBD9 = seed % 3 == 0 && settings.net.maximumVersion >= 100
     manners = [0, 60, 90, 97, 97, 99][Int(random.below(6))]
     let bytes: UInt64 = [4 << 20, 8 << 20, 64 << 20][Int(random.below(3))]
     let disks = settings.volumes[0].hasDisk ? [VolumeNumber.zero: try FakeDisk.created(bytes: bytes)] : [:]

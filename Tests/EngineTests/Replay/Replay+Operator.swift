@@ -17,7 +17,13 @@ extension Replay {
       data = nil
       meta = nil
       node.crash(power: true)
-    } else if text.hasPrefix("host: power cut of \(peer)") || text.hasPrefix("host: cut") {
+    } else if text.hasPrefix("\(me): kill -9") {
+      data = nil
+      meta = nil
+      node.crash(power: false)
+    } else if text.hasPrefix("host: power cut of \(peer)") || text.hasPrefix("host: cut")
+      || text.hasPrefix("\(peer): power cut")
+    {
       isSilent = true
     } else if text.hasPrefix("\(me): ") {
       for (i, part) in text.dropFirst(me.count + 2).split(separator: ";").enumerated() {
@@ -32,7 +38,7 @@ extension Replay {
     let volume = text.contains("r0/1") ? VolumeNumber(1) : .zero
     if isSilent { pass(60, until: { data == nil && meta == nil }) }
     let words = text.split(separator: " ")
-    if words.count > 1, words[0] == "drbdadm" {
+    if words.count > 1, words[0] == "drbdadm" || words[0] == "repladm" {
       switch words[1] {
       case "up":
         // Some recordings leave out the line that says `down`.

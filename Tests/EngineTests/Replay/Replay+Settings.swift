@@ -53,11 +53,20 @@ extension Replay {
 extension Script {
   /// The disks of a node, by volume.
   var volumeBytes: [UInt64] {
+    if recording.isWithDRBD9 {
+      switch recording.name.prefix(2) {
+      case "09", "10", "14", "15": return [64 << 20]
+      case "11", "12": return [64 << 20, 16 << 20]
+      case "13": return [24 << 20, 16 << 20, 20 << 20]
+      case "16", "17", "18": return [32 << 20]
+      default: break
+      }
+    }
     switch recording.name.prefix(2) {
-    case "29", "30": [192 << 20]
-    case "36": [8 << 20, 4 << 20]
-    case "38": [4 << 20]
-    default: [8 << 20]
+    case "29", "30": return [192 << 20]
+    case "36": return [8 << 20, 4 << 20]
+    case "38": return [4 << 20]
+    default: return [8 << 20]
     }
   }
 

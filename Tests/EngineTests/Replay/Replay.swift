@@ -71,9 +71,11 @@ final class Replay {
 
   // MARK: Running
 
-  func run() {
+  /// `links`: what is played ends before the connection behind these.
+  func run(links: Int = .max) {
     for (i, entry) in script.entries.enumerated() {
       position = i + 1
+      if case .packet(let link, _, _, _, _) = entry, link >= links { return }
       switch entry {
       case .note(let text): step(text)
       case .packet(let link, let isMeta, let fromAlpha, let packet, let content):
