@@ -16,6 +16,7 @@ extension Engine {
     guard link.phase.isUp else { return }
     guard waits.all.count < Self.maxPings else {
       breakLink(.networkFailure, "\(Self.maxPings) pings without an answer")
+      pingLost(then)
       return
     }
     waits.add(.ping, v, then)
@@ -58,8 +59,18 @@ extension Engine {
     }
     if waits.all.contains(where: { $0.reason == .ping }) { sendOutPing() }
     let connection = link.generation
-    for one in answered where link.generation == connection {
-      if let v = one.volume { goOn(v, one.then) }
+    for one in answered {
+      if link.generation == connection { pingAnswered(one.volume, one.then) } else { pingLost(one.then) }
+    }
+  }
+
+  /// The connection has ended: of what waited for its peer's answer, a promotion is decided without the peer.
+  mutating func pingLost(_ then: Continuation) {
+    guard case .promote(let force, let reply) = then else { return }
+    if waits.contains(.down) {
+      refusePromotion(reply, -18, why: "the resource is going down")
+    } else {
+      promote(force: force, reply)
     }
   }
 

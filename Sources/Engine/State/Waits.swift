@@ -193,14 +193,7 @@ extension Engine {
     let ended = waits.take { $0.reason == .ping || $0.then == .answerBitmap }
     link.pingDeadline = nil
     pendingLost()
-    for one in ended {
-      guard case .promote(let force, let reply) = one.then else { continue }
-      if waits.contains(.down) {
-        refusePromotion(reply, -18, why: "the resource is going down")
-      } else {
-        promote(force: force, reply)
-      }
-    }
+    for one in ended { pingLost(one.then) }
   }
 
   /// Every wait has an owner that will answer it.
