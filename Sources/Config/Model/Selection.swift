@@ -73,12 +73,18 @@ extension Configuration {
     }
     switch name {
     case .peer(_, let peer), .peerVolume(_, let peer, _):
-      selection.peers = resource.peers.filter { $0.names.contains(peer) }
+      selection.peers = resource.peers(called: peer)
+      guard selection.peers.count <= 1 else {
+        throw ConfigurationError(
+          .unknownObject, at: resource.position,
+          "\(name) matches several peers: \(Words.list(selection.peers.map(\.name)))",
+          advice: "Write the name as its 'on' section does")
+      }
       if selection.peers.isEmpty {
         var error = ConfigurationError(
           .unknownObject, at: resource.position, "Not a valid connection (\(name)) for this host",
           advice: "The peers of '\(resourceName)' are \(Words.list(resource.peers.map(\.name)))")
-        error.suggestion = NearMiss.of(peer, among: resource.peers.flatMap(\.names))
+        error.suggestion = NearMiss.of(peer, among: resource.peers.flatMap(\.names).map(\.text))
         throw error
       }
     default: break

@@ -127,7 +127,7 @@ extension Reactor {
             .noNetConfig, why: "\(setup.hosted.name) has no peer in the configuration",
             next: "add the other host to the file, then: repladm adjust \(setup.hosted.name)", exitCode: 10))
       }
-      if let peer, !configured.names.contains(peer), configured.name != peer {
+      if let peer, setup.hosted.peers(called: peer).first?.name != configured.name {
         return .failure(
           ControlRefusal(
             .invalidRequest, why: "\(setup.hosted.name) has no peer '\(peer)'",
