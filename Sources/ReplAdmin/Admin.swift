@@ -55,9 +55,12 @@ final class Admin {
   private func select(_ names: [String], _ scope: CommandScope, _ check: AddressCheck) throws(ConfigurationError)
     -> [Selection]
   {
-    var objects: [ObjectName] = []
-    for name in names { objects.append(try ObjectName(name)) }
     let configuration = try configuration()
+    var objects: [ObjectName] = []
+    for name in names {
+      let object = try ObjectName(name)
+      objects += object == .all && options.stacked ? try stackedResources(configuration) : [object]
+    }
     var result: [Selection]
     do throws(ConfigurationError) {
       let addresses = check == .needed && !options.dryRun ? HostAddresses.own() : nil
@@ -69,6 +72,17 @@ final class Admin {
     }
     for selection in result { try selection.check(scope: scope, of: commandName) }
     return result
+  }
+
+  /// What `all` stands for with `--stacked`.
+  private func stackedResources(_ configuration: Configuration) throws(ConfigurationError) -> [ObjectName] {
+    let names = configuration.stackedResourceNames(onHost: nodeName, ownAddresses: HostAddresses.own())
+    guard !names.isEmpty else {
+      throw ConfigurationError(
+        .unknownObject, "nothing stacked for this host (\(nodeName)), nothing to do in stacked mode!",
+        advice: "Leave out --stacked")
+    }
+    return names.map { .resource($0) }
   }
 
   // MARK: Running
@@ -113,15 +127,25 @@ final class Admin {
     }
   }
 
-  /// With `--dry-run`: says the low-level command that stands for this step, and is true.
-  func instead(_ words: [String]) -> Bool {
-    let line = words.joined(separator: " ") + "\n"
-    if options.dryRun {
-      console.out(line)
-    } else if options.verbose {
-      console.err(line)
+  /// With `--dry-run`: says the low-level command that stands for this step, with all of its options, and is true.
+  func instead(_ words: [String]) -> Bool { instead([words]) }
+
+  func instead(_ steps: [[String]]) -> Bool {
+    for words in steps {
+      let line = "\(SetupStep(words))\n"
+      if options.dryRun {
+        console.out(line)
+      } else if options.verbose {
+        console.err(line)
+      }
     }
     return options.dryRun
+  }
+
+  /// A command about the whole resource was told one volume of several, as 9.22 and 8.4 take it.
+  func remarkOnWholeResource(_ target: Selection) {
+    guard target.namesExplicitVolume, target.resource.volumes.count > 1 else { return }
+    remark(target.resource, ["\(commandName) is about the whole resource, with all of its volumes"])
   }
 }
 

@@ -87,16 +87,16 @@ import Testing
   @Test func `a name that does not tell two hosts apart is refused`() throws {
     let error = #expect(throws: ConfigurationError.self) { try peers("r0:beta", Self.three) }
     #expect(error?.exitCode == 1)
-    #expect(error?.message == "r0:beta matches several peers: beta.x, beta.y")
+    #expect(error?.message == "r0:beta matches several peers: beta.x and beta.y")
     #expect(try peers("r0:BETA.Y", Self.three) == [2])
     // Exactly the name of one of them tells them apart.
     #expect(try peers("r0:beta", Self.three.replacing("beta.x", with: "beta")) == [1])
     let connection = Self.three.replacing(
       "connection-mesh { hosts alpha beta.x beta.y; }", with: "connection { host alpha; host beta; }")
-    #expect(loadError(connection)?.message.contains("matches several hosts: beta.x, beta.y") == true)
+    #expect(loadError(connection)?.message.contains("matches several hosts: beta.x and beta.y") == true)
     let discard = Self.three.replacing(
       "connection-mesh", with: "net { after-sb-0pri discard-node-beta; } connection-mesh")
-    #expect(loadError(discard)?.message.contains("matches several hosts: beta.x, beta.y") == true)
+    #expect(loadError(discard)?.message.contains("matches several hosts: beta.x and beta.y") == true)
   }
 
   @Test func `connections and meshes name hosts as well`() throws {

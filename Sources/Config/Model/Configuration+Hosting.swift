@@ -25,10 +25,8 @@ extension Configuration {
   /// Every resource that this host takes part in, in the order of the files. Stacked ones are left out.
   public func resources(onHost host: String, ownAddresses: [String]?) throws(ConfigurationError) -> [HostedResource] {
     var result: [HostedResource] = []
-    for resource in resources {
-      let matches = indices(of: host, ownAddresses, in: resource)
-      guard let index = matches.first, !resource.hosts[index].isStacked else { continue }
-      result.append(try self.resource(named: resource.name, onHost: host, ownAddresses: ownAddresses))
+    for name in resourceNames(onHost: host, ownAddresses: ownAddresses) {
+      result.append(try resource(named: name, onHost: host, ownAddresses: ownAddresses))
     }
     if result.isEmpty {
       let known = Set(resources.flatMap { $0.allNames }).sorted()
@@ -39,6 +37,23 @@ extension Configuration {
           : "The file knows the hosts \(Words.list(known)); set the host name, or correct the 'on' sections")
     }
     return result
+  }
+
+  /// The names of these, in the same order; none is no mistake.
+  public func resourceNames(onHost host: String, ownAddresses: [String]?) -> [String] {
+    names(onHost: host, ownAddresses, stacked: false)
+  }
+
+  /// The resources whose lower resource this host has.
+  public func stackedResourceNames(onHost host: String, ownAddresses: [String]?) -> [String] {
+    names(onHost: host, ownAddresses, stacked: true)
+  }
+
+  private func names(onHost host: String, _ ownAddresses: [String]?, stacked: Bool) -> [String] {
+    resources.filter { resource in
+      let own = indices(of: host, ownAddresses, in: resource).first
+      return own.map { resource.hosts[$0].isStacked == stacked } ?? false
+    }.map(\.name)
   }
 
   func unknownResource(_ name: String) -> ConfigurationError {

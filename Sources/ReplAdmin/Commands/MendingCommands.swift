@@ -22,7 +22,7 @@ struct CheckResize: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes where volume.disk != nil && volume.metaDisk == .internal {
-        if admin.instead(Admin.replmeta(volume) + ["check-resize"]) { continue }
+        if admin.instead(Admin.replmeta(volume) + ["check-resize"] + (from.map { ["--from=\($0)"] } ?? [])) { continue }
         // What is attached is resized by repladm resize.
         guard try !admin.isAttached(volume, of: target.resource) else { continue }
         try check(volume, of: target.resource, admin)
@@ -75,7 +75,7 @@ struct ConvertMD: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["convert-md", to.name]) { continue }
+        if admin.instead(Admin.replmeta(volume) + ["convert-md", to.name] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, peer: target.peers.first, for: .change)
         try disk.convert(to: to, admin.console, force: force)
@@ -97,7 +97,7 @@ struct RepairMD: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["repair-md"]) { continue }
+        if admin.instead(Admin.replmeta(volume) + ["repair-md"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).repair(admin.console, force: force)
       }

@@ -51,7 +51,12 @@ struct CreateMD: AdminCommand {
   }
 
   private func lowWords(_ volume: HostedVolume, _ peers: Int) -> [String] {
-    Admin.replmeta(volume, format) + ["create-md"] + (format == .v09 ? ["\(peers)"] : []) + (force ? ["--force"] : [])
+    var words = Admin.replmeta(volume, format) + ["create-md"] + (format == .v09 ? ["\(peers)"] : [])
+    if alStripes != 1 { words.append("--al-stripes=\(alStripes)") }
+    if alStripeSize != 32 { words.append("--al-stripe-size-kB=\(alStripeSize)") }
+    if peerMaxBioSize != 0 { words.append("--peer-max-bio-size=\(peerMaxBioSize)") }
+    if ignoreSanityChecks { words.append("--ignore-sanity-checks") }
+    return words + (force ? ["--force"] : [])
   }
 }
 
@@ -65,7 +70,7 @@ struct WipeMD: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["wipe-md"]) { continue }
+        if admin.instead(Admin.replmeta(volume) + ["wipe-md"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).wipe(admin.console, force: force)
         admin.sizeRecords.forget(minor: volume.minor)
@@ -84,7 +89,7 @@ struct ApplyAL: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["apply-al"]) { continue }
+        if admin.instead(Admin.replmeta(volume) + ["apply-al"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
         if let said = try disk.applyActivityLog() { admin.console.out(said + "\n") }
@@ -104,7 +109,7 @@ struct DumpMD: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes where volume.disk != nil {
-        let words = Admin.replmeta(volume) + ["dump-md"]
+        let words = Admin.replmeta(volume) + ["dump-md"] + (force ? ["--force"] : [])
         if admin.instead(words) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, for: .look)
@@ -131,7 +136,7 @@ struct RestoreMD: AdminCommand {
           exitCode: 1)
       }
       let volume = target.volumes[0]
-      if admin.instead(Admin.replmeta(volume) + ["restore-md", file]) { return }
+      if admin.instead(Admin.replmeta(volume) + ["restore-md", file] + (force ? ["--force"] : [])) { return }
       try admin.requireDetached(volume, of: target.resource)
       let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
       try disk.restore(from: file, admin.console, force: force)
@@ -174,7 +179,7 @@ struct NewCurrentUUID: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      let flags = clearBitmap ? ["--clear-bitmap"] : []
+      let flags = (clearBitmap ? ["--clear-bitmap"] : []) + (forceResync ? ["--force-resync"] : [])
       if admin.instead(Admin.onMinors("new-current-uuid", flags)(target)) { return }
       for volume in target.volumes {
         try admin.daemon(target.resource).ask(
@@ -197,7 +202,7 @@ extension Admin {
   static func replmeta(_ volume: HostedVolume, _ format: MetaFormat = .v09) -> [String] {
     [
       "replmeta", "\(volume.minor)", format.name, volume.metaDiskPath ?? "none",
-      MetaLocation(volume.metaDisk).modeWord,
+      volume.metaDisk.modeWord,
     ]
   }
 
@@ -226,7 +231,7 @@ extension Admin {
   func printGenerations(_ names: [String], _ word: String, _ text: (Superblock, Int) -> String) -> Int32 {
     forEach(names, .peerVolume) { target in
       for volume in target.volumes where volume.disk != nil {
-        if instead(Admin.replmeta(volume) + [word]) { continue }
+        if instead(target.peers.map { Admin.replmeta(volume) + ["--node-id=\($0.nodeID)", word] }) { continue }
         let superblock = try currentSuperblock(volume, of: target.resource)
         for peer in target.peers { console.out(text(superblock, peer.nodeID)) }
       }

@@ -7,11 +7,14 @@ import Control
 
 /// `--NAME=VALUE` of an option of the section becomes `--set NAME=VALUE`, which the argument parser knows.
 enum OptionWords {
-  static func rewritten(_ arguments: [String]) -> [String] {
+  /// The section whose options a command takes as its own.
+  static func section(of command: String) -> OptionSection? {
     let sections: [OptionSection] = [.disk, .peerDevice, .net, .resource]
-    guard let command = arguments.first,
-      let section = command == Syncer.name ? .peerDevice : sections.first(where: { $0.commandName == command })
-    else { return arguments }
+    return command == Syncer.name ? .peerDevice : sections.first { $0.commandName == command }
+  }
+
+  static func rewritten(_ arguments: [String]) -> [String] {
+    guard let command = arguments.first, let section = section(of: command) else { return arguments }
     var result: [String] = [command]
     var index = 1
     while index < arguments.count {

@@ -205,15 +205,6 @@ extension MetaLocation {
       case .indexed(_, let index): .indexed(index)
       }
   }
-
-  /// As the low-level tools spell it.
-  var modeWord: String {
-    switch self {
-    case .internal: "internal"
-    case .external: "flex-external"
-    case .indexed(let index): "\(index)"
-    }
-  }
 }
 
 extension Refusal {

@@ -28,7 +28,7 @@ extension Reactor {
     if ending == .goingDown, downIsDone, control.isQuiet { ending = .over }
   }
 
-  private mutating func reply(_ reply: ControlReply, _ place: Int) {
+  mutating func reply(_ reply: ControlReply, _ place: Int) {
     control.connections[place].put(ControlLines.line(reply))
     control.finish(place)
   }
@@ -60,6 +60,7 @@ extension Reactor {
     case .watch: beginWatching(job, place)
     case .adjust: adjust(job, place)
     case .adjustPart(let skipDisk, let skipNet): adjust(job, place, skipDisk: skipDisk, skipNet: skipNet)
+    case .adjustPlan(let skipDisk, let skipNet): planAdjust(place, skipDisk: skipDisk, skipNet: skipNet)
     case .changeOptions(let section, let volume, let settings, let setDefaults):
       changeOptions(section, volume, settings, setDefaults: setDefaults, job, place)
     case .show(let json, let defaults):
@@ -159,7 +160,7 @@ extension Reactor {
     case .suspendIO: return .success([.suspendIO])
     case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
-    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .metadata,
+    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .adjustPlan, .metadata,
       .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }

@@ -32,13 +32,13 @@ import Testing
     #expect(bench.run("prymary", "r0").err.contains("did you mean 'primary'"))
     #expect(bench.run("primary").code == 1)
     #expect(bench.run("primary", "--frobnicate", "r0").code == 1)
-    #expect(bench.run("role", "r0/0").code == 1)
+    #expect(bench.run("role", "r0/7").code == 1)
     #expect(bench.run("create-md", "r0/7").code == 1)
     #expect(bench.run("connect", "r0:nobody").code == 1)
     #expect(bench.run("--timeout", "-4", "role", "r0").code == 1)
     #expect(bench.run("create-md", "--format", "v10", "r0").code == 1)
     #expect(bench.run("resize", "--size", "10X", "r0").code == 1)
-    #expect(bench.run("--stacked", "primary", "r0").code == 1)
+    #expect(bench.run("--stacked", "primary", "all").code == 1)
   }
 
   @Test func whatTheFileDoesNotHaveIsExitOneAndSaysWhatItHas() throws {
@@ -48,7 +48,6 @@ import Testing
     #expect(outcome.code == 1 && outcome.err.contains("r0"))
     let elsewhere = bench.run("primary", "r0", node: "three")
     #expect(elsewhere.code == 1 && elsewhere.err.contains("one") && elsewhere.err.contains("two"))
-    #expect(bench.run("sh-resources", node: "three").code == 1)
   }
 
   @Test func aBrokenFileIsExitTenAndAMissingOneTwenty() throws {
