@@ -107,8 +107,31 @@ final class Admin {
       }
       return code
     } catch {
-      return report(error, about: names.first ?? "repladm")
+      let code = report(error, about: names.first ?? "repladm")
+      if (error as? ConfigurationError)?.kind == .unknownObject { pointAtRunning(names) }
+      return code
     }
+  }
+
+  /// A resource that was named, is not in the file, and runs: its daemon has to be ended without the file.
+  private func pointAtRunning(_ names: [String]) {
+    do throws(ConfigurationError) {
+      let known = try configuration().resourceNames(onHost: nodeName, ownAddresses: HostAddresses.own())
+      for name in names {
+        guard let resource = try ObjectName(name).resourceName, !known.contains(resource) else { continue }
+        remarkOnRunning(resource)
+      }
+    } catch {
+      // That it cannot be read, or that this is no name, was said.
+    }
+  }
+
+  /// Says so when the daemon of a resource runs that the file does not have.
+  func remarkOnRunning(_ resource: String) {
+    guard DaemonProcess(resource, files: files).isRunning else { return }
+    console.err(
+      "\(resource): repld runs for it, and \(configurationFile) does not have it for this host: put the resource back into"
+        + " the file, or end it with replsetup down \(resource).\n")
   }
 
   /// Says what went wrong; returns the exit code.

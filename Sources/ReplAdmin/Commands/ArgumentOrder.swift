@@ -23,7 +23,9 @@ enum ArgumentOrder {
     let command = words.first { index in
       let word = arguments[index]
       guard Repladm.knows(word) || RunHandler.knows(word) else { return false }
-      return index == 0 || isExplained(arguments[..<index], valued: valuedOptions(of: word))
+      // The options of the command are looked up only where the general ones do not explain it: that takes its time.
+      return isExplained(arguments[..<index], valued: GeneralOptions.valued)
+        || isExplained(arguments[..<index], valued: valuedOptions(of: word))
     }
     if let command { return command }
     return words.first { isExplained(arguments[..<$0], valued: GeneralOptions.valued) }
@@ -45,9 +47,9 @@ enum ArgumentOrder {
     for argument in describedArguments(of: command) where argument.kind == "option" {
       names.formUnion((argument.names ?? []).map(\.text))
     }
-    if let section = OptionWords.section(of: command) {
-      let rows = OptionTable.rows.filter { $0.section == section && $0.type != .boolean }
-      names.formUnion(rows.map { "--" + $0.name })
+    if OptionWords.section(of: command) != nil {
+      // Those of other sections as well: they are refused by their names.
+      names.formUnion(OptionTable.rows.filter { $0.type != .boolean }.map { "--" + $0.name })
     }
     return names
   }

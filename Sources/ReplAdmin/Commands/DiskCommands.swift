@@ -7,10 +7,12 @@ import Control
 extension Admin {
   /// Sends each object's command to its daemon. `low` is the low-level command that stands for it.
   func tell(
-    _ names: [String], _ scope: CommandScope, seconds: Double? = 30, low: (Selection) -> [[String]],
+    _ names: [String], _ scope: CommandScope, seconds: Double? = 30, needsDisk: Bool = false,
+    low: (Selection) -> [[String]],
     _ command: (Selection) throws -> Command
   ) -> Int32 {
     forEach(names, scope) { target in
+      if needsDisk { try requireAnyDisk(target) }
       if instead(low(target)) { return }
       try daemon(target.resource).ask(command(target), deadline: options.deadline(seconds))
     }
@@ -29,7 +31,8 @@ struct Attach: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(objects.names, .volume, low: { $0.volumes.compactMap { SetupStep.attach($0)?.words } }) {
+    admin.tell(objects.names, .volume, needsDisk: true, low: { $0.volumes.compactMap { SetupStep.attach($0)?.words } })
+    {
       try admin.followGrowth($0.volumes, of: $0.resource)
       return .attach(volume: $0.namedVolume)
     }
@@ -46,7 +49,7 @@ struct Detach: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.tell(
-      objects.names, .volume,
+      objects.names, .volume, needsDisk: true,
       low: Admin.onMinors("detach", (force ? ["--force"] : []) + (diskless ? ["--diskless"] : []))
     ) {
       .detach(volume: $0.namedVolume, force: force)
@@ -63,6 +66,7 @@ struct Invalidate: AdminCommand {
 
   func perform(_ admin: Admin) throws -> Int32 {
     admin.forEach(objects.names, .peerVolume) { target in
+      try admin.requireAnyDisk(target)
       if admin.instead(Admin.onMinors("invalidate", resetBitmap.flags("--reset-bitmap"))(target)) { return }
       guard admin.daemon(target.resource).isRunning else {
         return try admin.offline(target) { (disk) throws(Refusal) in try disk.invalidate() }
@@ -97,6 +101,7 @@ struct Outdate: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
+      try admin.requireAnyDisk(target)
       if admin.instead(Admin.onMinors("outdate")(target)) { return }
       guard admin.daemon(target.resource).isRunning else {
         return try admin.offline(target) { (disk) throws(Refusal) in try disk.outdate() }
@@ -190,6 +195,7 @@ struct Resize: AdminCommand {
       let flags =
         (size.map { ["--size=\($0)"] } ?? []) + (assumeClean ? ["--assume-clean"] : [])
         + (assumePeerHasSpace ? ["--assume-peer-has-space"] : [])
+      try admin.requireAnyDisk(target)
       if admin.instead(Admin.onMinors("resize", flags)(target)) { return }
       let deadline = general.deadline(60)
       let reply = try admin.daemon(target.resource).ask(

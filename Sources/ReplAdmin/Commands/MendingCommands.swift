@@ -21,7 +21,9 @@ struct CheckResize: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil && volume.metaDisk == .internal {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        guard volume.metaDisk == .internal else { continue }
         if admin.instead(Admin.replmeta(volume) + ["check-resize"] + (from.map { ["--from=\($0)"] } ?? [])) { continue }
         // What is attached is resized by repladm resize.
         guard try !admin.isAttached(volume, of: target.resource) else { continue }
@@ -49,13 +51,15 @@ struct CheckResize: AdminCommand {
         "no suitable meta data found :(",
         why: "\(device) has \(disk.disk.bytes) bytes and no metadata at its end, and "
           + (known == nil ? "it is not on record how large it was" : "it was not smaller before"),
-        next: "say how large it was with --from SIZE; if it never had metadata, type repladm create-md", exitCode: 1)
+        next:
+          "say how large it was with repladm check-resize --from SIZE \(Refusal.object); if it never had metadata, type "
+          + "repladm create-md \(Refusal.object)", exitCode: 1)
     }
     disk.metaBytes = bytes
     guard disk.areInPlace else {
       throw Refusal(
         "no suitable meta data found :(", why: "there are none at the end of the first \(bytes) bytes of \(device)",
-        next: "say how large it was with --from SIZE", exitCode: 1)
+        next: "say how large it was with repladm check-resize --from SIZE \(Refusal.object)", exitCode: 1)
     }
     try disk.move(fromEndOf: bytes, admin.console)
     admin.rememberSize(of: disk, volume)
@@ -74,7 +78,8 @@ struct ConvertMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         if admin.instead(Admin.replmeta(volume) + ["convert-md", to.name] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, peer: target.peers.first, for: .change)
@@ -96,7 +101,8 @@ struct RepairMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         if admin.instead(Admin.replmeta(volume) + ["repair-md"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).repair(admin.console, force: force)

@@ -31,7 +31,8 @@ struct CreateMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         let peers = maxPeers ?? (format == .v08 ? 1 : volume.bitmapSlots)
         if admin.instead(lowWords(volume, peers)) { continue }
         guard (1...31).contains(peers) else {
@@ -69,7 +70,8 @@ struct WipeMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         if admin.instead(Admin.replmeta(volume) + ["wipe-md"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).wipe(admin.console, force: force)
@@ -88,7 +90,8 @@ struct ApplyAL: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         if admin.instead(Admin.replmeta(volume) + ["apply-al"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
@@ -108,7 +111,8 @@ struct DumpMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         let words = Admin.replmeta(volume) + ["dump-md"] + (force ? ["--force"] : [])
         if admin.instead(words) { continue }
         try admin.requireDetached(volume, of: target.resource)
@@ -136,6 +140,7 @@ struct RestoreMD: AdminCommand {
           exitCode: 1)
       }
       let volume = target.volumes[0]
+      try admin.requireDisk(volume, of: target.resource)
       if admin.instead(Admin.replmeta(volume) + ["restore-md", file] + (force ? ["--force"] : [])) { return }
       try admin.requireDetached(volume, of: target.resource)
       let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
@@ -208,9 +213,20 @@ extension Admin {
 
   /// Changes every volume named on its disk.
   func offline(_ target: Selection, _ body: (borrowing OfflineMetadata) throws(Refusal) -> Void) throws(Refusal) {
-    for volume in target.volumes {
+    for volume in target.volumes where volume.disk != nil {
       try body(OfflineMetadata(volume, of: target.resource, for: .change))
     }
+  }
+
+  /// A volume with `disk none` ends the steps of its resource, as in DRBD.
+  func requireDisk(_ volume: HostedVolume, of resource: HostedResource) throws(ConfigurationError) {
+    if volume.disk == nil { throw volume.needsDisk(commandName, resource) }
+  }
+
+  /// For commands that one request brings to all volumes: at least one of them has a disk.
+  func requireAnyDisk(_ target: Selection) throws(ConfigurationError) {
+    guard target.volumes.allSatisfy({ $0.disk == nil }), let volume = target.volumes.first else { return }
+    throw volume.needsDisk(commandName, target.resource)
   }
 
   /// Only a daemon that has it attached may touch the metadata of a volume.
@@ -230,7 +246,8 @@ extension Admin {
   /// One line or picture for each volume and peer, from the daemon or else from the disk.
   func printGenerations(_ names: [String], _ word: String, _ text: (Superblock, Int) -> String) -> Int32 {
     forEach(names, .peerVolume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try requireDisk(volume, of: target.resource)
         if instead(target.peers.map { Admin.replmeta(volume) + ["--node-id=\($0.nodeID)", word] }) { continue }
         let superblock = try currentSuperblock(volume, of: target.resource)
         for peer in target.peers { console.out(text(superblock, peer.nodeID)) }

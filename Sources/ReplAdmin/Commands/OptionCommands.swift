@@ -34,6 +34,27 @@ enum OptionWords {
     return result
   }
 
+  /// An option that another section has, such as 8.4's `disk-options --resync-rate`: what to type instead. Nil: there is none.
+  static func misplaced(_ arguments: [String]) -> String? {
+    guard let command = arguments.first, let own = section(of: command) else { return nil }
+    var words = Array(arguments.dropFirst())
+    for index in words.indices where words[index] == "--set" && index + 1 < words.count {
+      words[index + 1] = "--" + words[index + 1]
+    }
+    for (index, word) in words.enumerated() where word.hasPrefix("--") {
+      guard row(word, in: own) == nil, !GeneralOptions.valued.contains(word) else { continue }
+      let others: [OptionSection] = [.disk, .peerDevice, .net, .resource]
+      guard let place = others.first(where: { $0 != own && row(word, in: $0) != nil }), let row = row(word, in: place)
+      else { continue }
+      let next = word.contains("=") || row.type == .boolean ? nil : words.dropFirst(index + 1).first
+      let value = next.map { "=\($0)" } ?? ""
+      let object = words.enumerated().first { !$0.element.hasPrefix("-") && (next == nil || $0.offset != index + 1) }
+      return "repladm: \(row.name) is no option of \(command): type repladm \(place.commandName) \(word)\(value)"
+        + " \(object?.element ?? "RES").\n"
+    }
+    return nil
+  }
+
   private static func row(_ word: String, in section: OptionSection) -> OptionDefinition? {
     let name = String(word.dropFirst(2).prefix { $0 != "=" })
     return OptionTable.rows.first {

@@ -43,6 +43,7 @@ struct Status: AdminCommand {
     }
     // Nothing of this host in the file is nothing configured, when nothing was named.
     if code == 1, !named { code = 0 }
+    if code == 0, !named { addUnknown(to: &snapshots, admin) }
     // A file that cannot be read says nothing about what is configured.
     guard code == 0 || absent || !snapshots.isEmpty else { return code }
     if json {
@@ -55,6 +56,22 @@ struct Status: AdminCommand {
       for snapshot in snapshots { admin.explainConnections(snapshot) }
     }
     return code
+  }
+}
+
+extension Status {
+  /// What runs and is not in the file is shown as well, and said to be so.
+  private func addUnknown(to snapshots: inout [StatusSnapshot], _ admin: Admin) {
+    let known = Set(snapshots.map(\.name))
+    for name in RunningResources.names(admin.files) where !known.contains(name) {
+      let daemon = DaemonProcess(name, files: admin.files)
+      guard daemon.isRunning else { continue }
+      do throws(Refusal) { snapshots.append(try daemon.status(deadline: general.deadline(10))) } catch {
+        admin.console.err(error.text(for: name))
+      }
+      admin.remarkOnRunning(name)
+    }
+    snapshots.sort { $0.name < $1.name }
   }
 }
 

@@ -44,14 +44,10 @@ import Testing
     }
   }
 
+  /// One for each kind of object that a command is about; all of them were compared once (admin spec 4).
   private static let commands = [
-    "attach", "detach", "connect", "disconnect", "up", "down", "adjust", "primary", "secondary", "role", "state",
-    "cstate",
-    "dstate", "status", "invalidate", "invalidate-remote", "outdate", "resize", "check-resize", "verify", "pause-sync",
-    "resume-sync", "suspend-io", "resume-io", "wait-connect", "wait-sync", "create-md", "dump-md", "wipe-md", "get-gi",
-    "show-gi", "apply-al", "disk-options", "net-options", "resource-options", "peer-device-options", "sh-dev",
-    "sh-minor",
-    "sh-ll-dev", "sh-md-dev", "sh-md-idx", "sh-ip", "sh-resource", "dump", "dump-xml", "fence-peer",
+    "attach", "connect", "up", "down", "adjust", "primary", "cstate", "status", "verify", "wait-connect", "create-md",
+    "net-options", "sh-dev", "sh-resource", "dump", "fence-peer",
   ]
 
   @Test(.enabled(if: Drbdadm.isInstalled, "drbd-utils is not installed"), arguments: [false, true])
@@ -61,8 +57,9 @@ import Testing
     for (_, name, ids) in files { try bench.write(name, Self.file(explicit: explicit, ids: ids, disk: bench.disk)) }
     try bench.write("repl.conf", Self.file(explicit: explicit, ids: true, disk: bench.disk))
     let volume = explicit ? 1 : 0
+    for wrong in ["r0/7", "r0:three", "minor-7"] { #expect(bench.run("-d", "attach", wrong).code == 1) }
     for command in Self.commands {
-      for name in ["r0", "r0/\(volume)", "r0:two", "r0:two/\(volume)", "minor-9\(volume)", "r0/7", "r0:three"] {
+      for name in ["r0", "r0/\(volume)", "r0:two", "r0:two/\(volume)", "minor-9\(volume)"] {
         let theirs = try files.contains { driver, file, _ in
           try Drbdadm.run(["-c", "\(bench.directory)/\(file)", "-d", command, name], driver: driver).code == 0
         }
