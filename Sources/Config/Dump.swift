@@ -124,11 +124,7 @@ public struct Dump {
 
   private mutating func resource(_ resource: ResourceDefinition) {
     let section = resource.section
-    let isOurs = resource.hosts.contains { candidate in
-      if candidate.names.contains(host) { return true }
-      guard case .floating = candidate.kind, let address = candidate.address else { return false }
-      return ownAddresses?.contains { HostAddress.sameHost($0, address.host) } ?? false
-    }
+    let isOurs = !configuration.indices(of: host, ownAddresses, in: resource).isEmpty
     let isStacked = resource.hosts.contains(where: \.isStacked)
     lines.append(
       "# resource \(Words.shown(resource.name)) on \(host): \(isOurs ? "not " : "")ignored,"

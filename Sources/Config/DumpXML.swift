@@ -97,7 +97,8 @@ public struct DumpXML {
 
   private mutating func host(_ host: HostDefinition, _ section: HostSection, of resource: ResourceDefinition) {
     let isFloating = if case .floating = host.kind { true } else { false }
-    element("host", isFloating ? [("floating", "1")] : [("name", host.names.joined(separator: " "))]) { dump in
+    element("host", isFloating ? [("floating", "1")] : [("name", host.names.map(\.text).joined(separator: " "))]) {
+      dump in
       dump.section("options", section.options.settings(of: .resource))
       for volume in host.volumes { dump.volume(volume, section, of: resource) }
       if let address = host.address { dump.text("address", DumpXML.attributes(of: address), address.host) }

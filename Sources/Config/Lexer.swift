@@ -26,6 +26,8 @@ struct Lexer {
   private let bytes: [UInt8]
   private var offset = 0
   private(set) var line = 1
+  /// The last token was none, or one behind which a keyword stands.
+  private var isStatementStart = true
 
   init(file: String, text: String) {
     self.file = file
@@ -36,6 +38,11 @@ struct Lexer {
     skipBlanksAndComments()
     guard offset < bytes.count else { return Token(kind: .end, text: "", line: line) }
     let byte = bytes[offset]
+    if bytes[offset...].starts(with: "/*".utf8) || startsWithSlashes {
+      throw fault(
+        "comments of C begin here, and this is no comment", advice: "Begin a comment with '#'; it ends with its line")
+    }
+    isStatementStart = ";{}".utf8.contains(byte)
     if Self.isWord(byte) { return try word() }
     switch byte {
     case UInt8(ascii: "\""): return try quoted()
@@ -43,12 +50,24 @@ struct Lexer {
       UInt8(ascii: ":"):
       offset += 1
       return Token(kind: .punctuation, text: String(UnicodeScalar(byte)), line: line)
+    case 0xef where bytes[offset...].starts(with: Self.byteOrderMark):
+      throw fault(
+        "a byte order mark (0xef 0xbb 0xbf) stands here, which some editors put in front of a text",
+        advice: "Save the file as UTF-8 without it; sed -i 's/\\xef\\xbb\\xbf//' FILE removes it")
     default:
       throw fault(
         "the character \(Self.shown(byte)) cannot stand here",
         advice: "Put text with such characters in double quotes, or begin a comment with '#'")
     }
   }
+
+  /// `//` where a keyword is due, or with a blank behind it. Elsewhere it begins a path, such as `//dev/sdb1`.
+  private var startsWithSlashes: Bool {
+    guard bytes[offset...].starts(with: "//".utf8) else { return false }
+    return isStatementStart || offset + 2 == bytes.count || " \t\r\n".utf8.contains(bytes[offset + 2])
+  }
+
+  private static let byteOrderMark: [UInt8] = [0xef, 0xbb, 0xbf]
 
   /// The inside of `[...]` behind an opening bracket: an IPv6 address, whose colons are not punctuation.
   mutating func bracketed() throws(ConfigurationError) -> Token {

@@ -69,8 +69,15 @@ public enum ShellValues {
   private static func needsDisk(
     _ command: String, _ selection: Selection, _ volume: HostedVolume
   ) -> ConfigurationError {
+    volume.needsDisk(command, selection.resource)
+  }
+}
+
+extension HostedVolume {
+  /// The refusal of a command that works on the backing device or its metadata, for a volume with `disk none`.
+  public func needsDisk(_ command: String, _ resource: HostedResource) -> ConfigurationError {
     ConfigurationError(
-      .unknownObject, "The \(command) command requires a local disk, but the configuration gives none",
-      advice: "Volume \(selection.resource.name)/\(volume.number.value) has 'disk none' on this host")
+      .invalid, "The \(command) command requires a local disk, but the configuration gives none",
+      advice: "Volume \(resource.name)/\(number.value) has 'disk none' on this host")
   }
 }

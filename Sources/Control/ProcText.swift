@@ -3,8 +3,10 @@
 import Base
 
 public enum ProcText {
-  /// The protocol versions this side speaks, as the first line tells them.
-  public static let firstLines = "version: \(Product.version) (api:1/proto:86-101)\nrepl: in user space\n"
+  /// The version of 8.4 whose text this is, because parsers refuse another major number, and the protocol versions this side
+  /// speaks; the second line is the one in which 8.4 tells of its build.
+  public static let firstLines = "version: \(version) (api:1/proto:86-101)\nrepl: \(Product.version), in user space\n"
+  private static let version = "8.4.11"
 
   public static func render(_ resources: [StatusSnapshot]) -> String {
     let volumes = resources.flatMap { resource in resource.devices.map { (resource, $0) } }

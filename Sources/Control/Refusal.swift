@@ -33,14 +33,18 @@ public struct Refusal: Error, Codable, Equatable, Sendable {
     self.exitCode = exitCode
   }
 
-  /// The lines for stderr, each with its line end. `object` is the resource, volume or minor the command named.
-  public func text(for object: String) -> String {
+  /// Stands in `next` for what the command named, where the one who refuses does not know it.
+  public static let object = "{object}"
+
+  /// The lines for stderr, each with its line end. `object` is the resource, volume or minor the command named; `hint` is how
+  /// `repladm` would be told of it, where that differs.
+  public func text(for object: String, hint: String? = nil) -> String {
     var lines = "\(object): \(headline)\n"
     if !details.isEmpty {
       if number != nil { lines += "additional info:\n" }
       for detail in details { lines += detail + "\n" }
     }
-    if let advice { lines += advice + "\n" }
+    if let advice { lines += advice.replacing(Refusal.object, with: hint ?? object) + "\n" }
     return lines
   }
 

@@ -58,6 +58,8 @@ public enum Command: Codable, Equatable, Sendable {
   case adjust
   /// The same, but leaves the disks or the connection as they are.
   case adjustPart(skipDisk: Bool, skipNet: Bool)
+  /// What `adjust` would do: `Reply.text` with the low-level commands, one a line, `Reply.done` when nothing differs, or the refusal.
+  case adjustPlan(skipDisk: Bool, skipNet: Bool)
   /// Answered by `Reply.superblock`: what would be on disk if the metadata were written now.
   case metadata(volume: VolumeNumber)
   /// Answered by `Reply.text`: the NBD URI of the volume's export.
@@ -95,7 +97,7 @@ extension Command {
     case .waitConnect: "wait-connect"
     case .waitSync: "wait-sync"
     case .watch: "events2"
-    case .adjust, .adjustPart: "adjust"
+    case .adjust, .adjustPart, .adjustPlan: "adjust"
     case .metadata: "get-gi"
     case .exportURI: "sh-nbd-uri"
     case .changeOptions(let section, _, _, _): section

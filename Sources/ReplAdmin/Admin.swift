@@ -55,9 +55,12 @@ final class Admin {
   private func select(_ names: [String], _ scope: CommandScope, _ check: AddressCheck) throws(ConfigurationError)
     -> [Selection]
   {
-    var objects: [ObjectName] = []
-    for name in names { objects.append(try ObjectName(name)) }
     let configuration = try configuration()
+    var objects: [ObjectName] = []
+    for name in names {
+      let object = try ObjectName(name)
+      objects += object == .all && options.stacked ? try stackedResources(configuration) : [object]
+    }
     var result: [Selection]
     do throws(ConfigurationError) {
       let addresses = check == .needed && !options.dryRun ? HostAddresses.own() : nil
@@ -69,6 +72,17 @@ final class Admin {
     }
     for selection in result { try selection.check(scope: scope, of: commandName) }
     return result
+  }
+
+  /// What `all` stands for with `--stacked`.
+  private func stackedResources(_ configuration: Configuration) throws(ConfigurationError) -> [ObjectName] {
+    let names = configuration.stackedResourceNames(onHost: nodeName, ownAddresses: HostAddresses.own())
+    guard !names.isEmpty else {
+      throw ConfigurationError(
+        .unknownObject, "nothing stacked for this host (\(nodeName)), nothing to do in stacked mode!",
+        advice: "Leave out --stacked")
+    }
+    return names.map { .resource($0) }
   }
 
   // MARK: Running
@@ -93,8 +107,31 @@ final class Admin {
       }
       return code
     } catch {
-      return report(error, about: names.first ?? "repladm")
+      let code = report(error, about: names.first ?? "repladm")
+      if (error as? ConfigurationError)?.kind == .unknownObject { pointAtRunning(names) }
+      return code
     }
+  }
+
+  /// A resource that was named, is not in the file, and runs: its daemon has to be ended without the file.
+  private func pointAtRunning(_ names: [String]) {
+    do throws(ConfigurationError) {
+      let known = try configuration().resourceNames(onHost: nodeName, ownAddresses: HostAddresses.own())
+      for name in names {
+        guard let resource = try ObjectName(name).resourceName, !known.contains(resource) else { continue }
+        remarkOnRunning(resource)
+      }
+    } catch {
+      // That it cannot be read, or that this is no name, was said.
+    }
+  }
+
+  /// Says so when the daemon of a resource runs that the file does not have.
+  func remarkOnRunning(_ resource: String) {
+    guard DaemonProcess(resource, files: files).isRunning else { return }
+    console.err(
+      "\(resource): repld runs for it, and \(configurationFile) does not have it for this host: put the resource back into"
+        + " the file, or end it with replsetup down \(resource).\n")
   }
 
   /// Says what went wrong; returns the exit code.
@@ -113,15 +150,25 @@ final class Admin {
     }
   }
 
-  /// With `--dry-run`: says the low-level command that stands for this step, and is true.
-  func instead(_ words: [String]) -> Bool {
-    let line = words.joined(separator: " ") + "\n"
-    if options.dryRun {
-      console.out(line)
-    } else if options.verbose {
-      console.err(line)
+  /// With `--dry-run`: says the low-level command that stands for this step, with all of its options, and is true.
+  func instead(_ words: [String]) -> Bool { instead([words]) }
+
+  func instead(_ steps: [[String]]) -> Bool {
+    for words in steps {
+      let line = "\(SetupStep(words))\n"
+      if options.dryRun {
+        console.out(line)
+      } else if options.verbose {
+        console.err(line)
+      }
     }
     return options.dryRun
+  }
+
+  /// A command about the whole resource was told one volume of several, as 9.22 and 8.4 take it.
+  func remarkOnWholeResource(_ target: Selection) {
+    guard target.namesExplicitVolume, target.resource.volumes.count > 1 else { return }
+    remark(target.resource, ["\(commandName) is about the whole resource, with all of its volumes"])
   }
 }
 

@@ -22,6 +22,12 @@ import Testing
   }
 
   static let mistakes = [
+    Mistake("\u{feff}resource r0 {\n}", line: 1, says: "byte order mark", "UTF-8 without it"),
+    Mistake("# first\n// second\nresource r0 {", line: 2, says: "comments of C begin here", "Begin a comment with '#'"),
+    Mistake("resource r0 {\ndevice minor 1; //second", line: 2, says: "comments of C begin here"),
+    Mistake("resource r0 {\ndevice minor 1; // second", line: 2, says: "comments of C begin here"),
+    Mistake("resource r0 { // second\n}", line: 1, says: "comments of C begin here"),
+    Mistake("resource r0 {\n  /* second */\n}", line: 2, says: "comments of C begin here"),
     Mistake("resorce r0 { }", line: 1, says: "Parse error: ", "'resorce'", "Did you mean 'resource'?"),
     Mistake("resource r0 {\n\(keys)\n\(hosts)\nnet {\nprotocoll C;\n}\n}", line: 8, says: "Did you mean 'protocol'?"),
     Mistake("resource r0 {\n\(keys)\ndik /dev/vda;\n}", line: 5, says: "Did you mean 'disk'?"),
@@ -105,7 +111,7 @@ import Testing
     #expect(resource?.text.contains("'dta' not defined in your config (for this host)") == true)
     #expect(resource?.text.contains("Did you mean 'data'?") == true)
     #expect(resource?.text.contains("t.res defines data") == true)
-    let host = error("data", "alpha.example.org")
+    let host = error("data", "alphax.example.org")
     #expect(host?.exitCode == 1)
     #expect(host?.text.contains("alpha and beta") == true)
     let none = #expect(throws: ConfigurationError.self) {

@@ -7,6 +7,12 @@ import Testing
   let hosts = "on alpha { address 10.77.0.1:7789; } on beta { address 10.77.0.2:7789; }"
   var plain: String { "device /dev/drbd0; disk /dev/vda; meta-disk internal; \(hosts)" }
 
+  @Test func `a path may begin with two slashes`() throws {
+    let text = "resource r0 { device /dev/drbd0; disk //dev/vda; meta-disk internal; \(hosts) }"
+    #expect(try load(text).resources[0].hosts[0].volumes[0].disk == "//dev/vda")
+    #expect(try load(text.replacing("disk //", with: "disk\n//")).resources[0].hosts[0].volumes[0].disk == "//dev/vda")
+  }
+
   @Test func `the founding resource file is understood`() throws {
     let text = """
       resource drbd0 {

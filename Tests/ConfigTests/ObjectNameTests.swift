@@ -63,7 +63,13 @@ import Testing
     #expect(error?.text.contains("up operates on whole resources, but you specified a specific volume!") == true)
     #expect(throws: Never.self) { try volume.check(scope: .volume, of: "attach") }
     let peer = try select("r1:beta")[0]
-    #expect(throws: ConfigurationError.self) { try peer.check(scope: .volume, of: "attach") }
+    // A peer may be named for everything: it is everything of the resource.
+    #expect(throws: Never.self) { try peer.check(scope: .volume, of: "attach") }
+    #expect(throws: Never.self) { try volume.check(scope: .resourceByAnyName, of: "primary") }
+    // A volume that stands directly in the resource is the resource.
+    for name in ["drbd0/0", "minor-0"] {
+      #expect(throws: Never.self) { try select(name)[0].check(scope: .resource, of: "down") }
+    }
     #expect(throws: Never.self) { try peer.check(scope: .connection, of: "connect") }
     #expect(throws: Never.self) { try select("r1:beta/1")[0].check(scope: .peerVolume, of: "invalidate") }
   }

@@ -62,6 +62,9 @@ import Testing
     #expect(
       Refusal(.unknownResource, next: "").text(for: "drbd0") == "drbd0: Failure: (158) Unknown resource\n")
     #expect(Refusal.notRunning("drbd0").exitCode == 10)
+    let hint = Refusal("no metadata", next: "type repladm create-md \(Refusal.object)", exitCode: 1)
+    #expect(hint.text(for: "drbd0/1").hasSuffix("type repladm create-md drbd0/1.\n"))
+    #expect(hint.text(for: "98", hint: "minor-98") == "98: no metadata\ntype repladm create-md minor-98.\n")
     #expect(Refusal.notRunning("drbd0").text(for: "drbd0").contains("start it with repladm up drbd0"))
   }
 

@@ -225,7 +225,14 @@ struct ReconnectStoryTests {
     #expect(pair.alpha.state == "StandAlone Primary/Unknown UpToDate/DUnknown")
     #expect(pair.beta.state.hasSuffix("Secondary/Unknown UpToDate/DUnknown"))
     #expect(pair.alpha.handlers.contains(.splitBrain) || pair.beta.handlers.contains(.splitBrain))
-    #expect(pair.alpha.engine.connectionRefusal != nil)
+    let text = pair.alpha.engine.connectionRefusal ?? ""
+    #expect(text.contains("Split-Brain detected but unresolved, dropping connection! Choose the node whose changes"))
+    let name = pair.alpha.engine.settings.name
+    #expect(
+      text.contains(
+        "repladm secondary \(name), repladm disconnect \(name), repladm connect --discard-my-data \(name); and on the other node"
+      ))
+    #expect(text.hasSuffix("repladm connect \(name)") && !text.contains("adjust"))
     pair.expectRest()
   }
 

@@ -4,9 +4,11 @@
 import Base
 
 extension Configuration {
-  private struct Claim: Hashable {
-    var host: String
-    var what: String
+  /// Something that a host has once, and who has it.
+  private struct Claim {
+    var host: HostName
+    var owner: String
+    var position: SourcePosition
   }
 
   /// A daemon has a bit for each volume.
@@ -23,7 +25,7 @@ extension Configuration {
   }
 
   func checkConflicts() throws(ConfigurationError) {
-    var claims: [Claim: (resource: String, position: SourcePosition)] = [:]
+    var claims: [String: [Claim]] = [:]
     for resource in resources {
       for host in resource.hosts {
         for name in host.names {
@@ -37,13 +39,13 @@ extension Configuration {
             default: break
             }
             for what in wanted {
-              try claim(Claim(host: name, what: what), for: place, at: host.position, in: &claims)
+              try claim(what, Claim(host: name, owner: place, position: host.position), in: &claims)
             }
           }
           for address in resource.addresses(of: host) {
             try claim(
-              Claim(host: name, what: "address \(Self.identity(address))"), for: resource.name, at: host.position,
-              in: &claims)
+              "address \(Self.identity(address))",
+              Claim(host: name, owner: resource.name, position: host.position), in: &claims)
           }
         }
       }
@@ -51,16 +53,16 @@ extension Configuration {
   }
 
   private func claim(
-    _ claim: Claim, for owner: String, at position: SourcePosition,
-    in claims: inout [Claim: (resource: String, position: SourcePosition)]
+    _ what: String, _ claim: Claim, in claims: inout [String: [Claim]]
   ) throws(ConfigurationError) {
-    if let first = claims[claim], first.resource != owner {
+    let earlier = claims[what, default: []].filter { $0.host.isSame(as: claim.host) }
+    if let first = earlier.first(where: { $0.owner != claim.owner }) {
       throw ConfigurationError(
-        .invalid, at: position,
-        "on host \(claim.host), \(claim.what) is used by '\(owner)' and by '\(first.resource)' (\(first.position))",
+        .invalid, at: claim.position,
+        "on host \(claim.host), \(what) is used by '\(claim.owner)' and by '\(first.owner)' (\(first.position))",
         advice: "Give each its own")
     }
-    claims[claim] = (owner, position)
+    if earlier.isEmpty { claims[what, default: []].append(claim) }
   }
 
   /// One spelling for all spellings of an address.
@@ -71,20 +73,37 @@ extension Configuration {
     return "\(address.family.rawValue) \(bytes.joined(separator: separator))\(scope):\(address.port)"
   }
 
-  /// Names inside options: the node of `discard-node-NAME`, the resource of `resync-after`.
+  /// Names inside options: the host of `discard-node-NAME`, the hosts of `become-primary-on`, the resource of `resync-after`.
   mutating func checkReferences(of resource: ResourceDefinition) throws(ConfigurationError) {
     let own = [resource.section.template?.settings ?? [], resource.section.options.settings]
     let settings = own.joined() + resource.connections.flatMap(\.settings)
     for setting in settings {
       if case .word(let word) = setting.value, setting.name == "after-sb-0pri", word.hasPrefix("discard-node-") {
         let node = String(word.dropFirst(13))
-        guard !resource.hosts.contains(where: { $0.names.contains(node) }) else { continue }
+        let hosts = resource.hosts(called: node)
+        if hosts.count == 1 { continue }
+        guard hosts.isEmpty else {
+          throw ConfigurationError(
+            .invalid, at: setting.position,
+            "in resource \(resource.name), after-sb-0pri: the name '\(Lexer.printable(node))' matches several hosts:"
+              + " \(Words.list(hosts.map { resource.hosts[$0].name }))",
+            advice: "Write the name as its 'on' section does")
+        }
         var error = ConfigurationError(
           .syntax, at: setting.position,
           "while parsing value ('\(word)')\nfor after-sb-0pri. The resource has no host"
             + " '\(Lexer.printable(node))'.", advice: "Its hosts are \(Words.list(resource.hostNames))")
-        error.suggestion = NearMiss.of(node, among: resource.hosts.flatMap(\.names)).map { "discard-node-" + $0 }
+        error.suggestion = NearMiss.of(node, among: resource.allNames).map { "discard-node-" + $0 }
         throw error
+      }
+      if case .words(let words) = setting.value, setting.name == "become-primary-on", words != ["both"] {
+        for name in words where resource.hosts(called: name).isEmpty {
+          notices.append(
+            ConfigurationNotice(
+              at: setting.position,
+              "in resource \(resource.name): become-primary-on names '\(Lexer.printable(name))', which is not a host of the"
+                + " resource; its hosts are \(Words.list(resource.hostNames))"))
+        }
       }
       if case .words(let words) = setting.value, setting.name == "resync-after", let name = words.first, name != "-1" {
         let target = String(name.split(separator: "/").first ?? "")

@@ -25,13 +25,11 @@ extension Configuration {
   /// Every resource that this host takes part in, in the order of the files. Stacked ones are left out.
   public func resources(onHost host: String, ownAddresses: [String]?) throws(ConfigurationError) -> [HostedResource] {
     var result: [HostedResource] = []
-    for resource in resources {
-      let matches = indices(of: host, ownAddresses, in: resource)
-      guard let index = matches.first, !resource.hosts[index].isStacked else { continue }
-      result.append(try self.resource(named: resource.name, onHost: host, ownAddresses: ownAddresses))
+    for name in resourceNames(onHost: host, ownAddresses: ownAddresses) {
+      result.append(try resource(named: name, onHost: host, ownAddresses: ownAddresses))
     }
     if result.isEmpty {
-      let known = Set(resources.flatMap { $0.hosts.flatMap(\.names) }).sorted()
+      let known = Set(resources.flatMap { $0.allNames }).sorted()
       throw ConfigurationError(
         .unknownObject, "no resources defined for this host ('\(Lexer.printable(host))') in \(mainFile)",
         advice: resources.isEmpty
@@ -39,6 +37,23 @@ extension Configuration {
           : "The file knows the hosts \(Words.list(known)); set the host name, or correct the 'on' sections")
     }
     return result
+  }
+
+  /// The names of these, in the same order; none is no mistake.
+  public func resourceNames(onHost host: String, ownAddresses: [String]?) -> [String] {
+    names(onHost: host, ownAddresses, stacked: false)
+  }
+
+  /// The resources whose lower resource this host has.
+  public func stackedResourceNames(onHost host: String, ownAddresses: [String]?) -> [String] {
+    names(onHost: host, ownAddresses, stacked: true)
+  }
+
+  private func names(onHost host: String, _ ownAddresses: [String]?, stacked: Bool) -> [String] {
+    resources.filter { resource in
+      let own = indices(of: host, ownAddresses, in: resource).first
+      return own.map { resource.hosts[$0].isStacked == stacked } ?? false
+    }.map(\.name)
   }
 
   func unknownResource(_ name: String) -> ConfigurationError {
@@ -53,17 +68,19 @@ extension Configuration {
 
   // MARK: which host is ours
 
-  private func indices(of host: String, _ ownAddresses: [String]?, in resource: ResourceDefinition) -> [Int] {
-    resource.hosts.indices.filter { index in
+  /// Every section that is this host's by name or, `floating`, by address. None is preferred: two of them are a mistake.
+  func indices(of host: String, _ ownAddresses: [String]?, in resource: ResourceDefinition) -> [Int] {
+    let own = HostName(host)
+    return resource.hosts.indices.filter { index in
       let candidate = resource.hosts[index]
       switch candidate.kind {
-      case .on: return candidate.names.contains(host)
+      case .on: return candidate.names.mean(own)
       case .floating:
-        if candidate.names.contains(host) { return true }
+        if candidate.names.mean(own) { return true }
         guard let ownAddresses, let address = candidate.address else { return false }
         return ownAddresses.contains { HostAddress.sameHost($0, address.host) }
       case .stacked(let lower):
-        return resources.first { $0.name == lower }?.hosts.contains { $0.names.contains(host) } ?? false
+        return resources.first { $0.name == lower }?.hosts.contains { $0.names.mean(own) } ?? false
       }
     }
   }
@@ -83,7 +100,7 @@ extension Configuration {
       .unknownObject, at: resource.position,
       "'\(resource.name)' not defined in your config (for this host): it has no section for '\(Lexer.printable(host))'",
       advice: "Its hosts are \(Words.list(resource.hostNames)); set the host name to one of them, or correct the file")
-    error.suggestion = NearMiss.of(host, among: resource.hosts.flatMap(\.names))
+    error.suggestion = NearMiss.of(host, among: resource.allNames)
     throw error
   }
 
@@ -185,11 +202,11 @@ extension Configuration {
     }
     for path in paths { promises.judge(path.own, at: resource.hosts[index].position) }
     // A host of several names is called by all of them, as DRBD does.
-    let name = other.names.joined(separator: "_")
+    let name = HostName(other.names.map(\.text).joined(separator: "_"))
     return HostedPeer(
-      name: name, names: other.names.contains(name) ? other.names : other.names + [name], nodeID: other.nodeID,
+      name: name.text, names: other.names.contains(name) ? other.names : other.names + [name], nodeID: other.nodeID,
       paths: paths,
-      net: NetOptions(net, ownNames: resource.hosts[index].names), effective: net,
+      net: NetOptions(net) { resource.hosts(called: $0) == [index] }, effective: net,
       effectiveResync: effectiveResync, resync: resync,
       diskful: Set(other.volumes.filter { $0.disk != nil }.map(\.number)))
   }

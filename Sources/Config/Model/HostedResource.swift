@@ -26,6 +26,10 @@ public struct HostedResource: Sendable, Equatable {
 
   public func volume(_ number: VolumeNumber) -> HostedVolume? { volumes.first { $0.number == number } }
   public func peer(named name: String) -> HostedPeer? { peers.first { $0.name == name } }
+  /// The peers that a name on a command line means; more than one: it does not tell them apart.
+  public func peers(called name: String) -> [HostedPeer] {
+    peers.map(\.names).indices(called: HostName(name)).map { peers[$0] }
+  }
   /// The address of this host, towards the first peer.
   public var ownAddress: HostAddress? { peers.first?.paths.first?.own }
 }
@@ -62,7 +66,7 @@ public struct HostedPeer: Sendable, Equatable {
   /// The peer's host name, and the connection's.
   public var name: String
   /// Everything it may be called on a command line.
-  public var names: [String]
+  public var names: [HostName]
   public var nodeID: Int
   /// Never empty.
   public var paths: [Path]

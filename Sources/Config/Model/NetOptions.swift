@@ -85,8 +85,8 @@ public struct NetOptions: Sendable, Equatable {
   public var transport: String
   public var tls: Bool
 
-  /// `ownNames` decide what `discard-node-NAME` means here.
-  init(_ options: EffectiveOptions, ownNames: [String]) {
+  /// `isOwn` says whether a name means this host, and so what `discard-node-NAME` means here.
+  init(_ options: EffectiveOptions, isOwn: (String) -> Bool) {
     wireProtocol = options.choice("protocol")
     timeout = .deciseconds(options.number("timeout"))
     connectInt = .seconds(options.number("connect-int"))
@@ -102,7 +102,7 @@ public struct NetOptions: Sendable, Equatable {
     allowTwoPrimaries = options.flag("allow-two-primaries")
     cramHmacAlg = options.word("cram-hmac-alg")
     sharedSecret = options.word("shared-secret")
-    afterSb0 = Self.afterSb0(options.word("after-sb-0pri") ?? "disconnect", ownNames: ownNames)
+    afterSb0 = Self.afterSb0(options.word("after-sb-0pri") ?? "disconnect", isOwn)
     afterSb1 = options.choice("after-sb-1pri")
     afterSb2 = options.choice("after-sb-2pri")
     alwaysAsbp = options.flag("always-asbp")
@@ -122,7 +122,7 @@ public struct NetOptions: Sendable, Equatable {
   }
 
   /// `discard-node-NAME` throws away the data of the node called NAME, so each node reads it differently.
-  private static func afterSb0(_ word: String, ownNames: [String]) -> AfterSplitBrain0 {
+  private static func afterSb0(_ word: String, _ isOwn: (String) -> Bool) -> AfterSplitBrain0 {
     switch word {
     case "disconnect": return .disconnect
     case "discard-younger-primary": return .discardYoungerPrimary
@@ -133,7 +133,7 @@ public struct NetOptions: Sendable, Equatable {
     case "discard-remote": return .discardRemote
     default:
       precondition(word.hasPrefix("discard-node-"), "after-sb-0pri has a word that its type does not know")
-      return ownNames.contains(String(word.dropFirst(13))) ? .discardLocal : .discardRemote
+      return isOwn(String(word.dropFirst(13))) ? .discardLocal : .discardRemote
     }
   }
 }

@@ -62,8 +62,7 @@ extension ResourceDefinition {
 
   private func joins(_ section: ConnectionSection, _ first: Int, _ second: Int) -> Bool {
     let ends = section.ends.isEmpty ? section.paths.first?.ends ?? [] : section.ends
-    return ends.contains { hosts[first].names.contains($0.host) }
-      && ends.contains { hosts[second].names.contains($0.host) }
+    return ends.contains { hosts(called: $0.host) == [first] } && ends.contains { hosts(called: $0.host) == [second] }
   }
 
   private func definition(of section: ConnectionSection) throws(ConfigurationError) -> ConnectionDefinition {
@@ -100,11 +99,19 @@ extension ResourceDefinition {
   }
 
   private func hostIndex(_ name: String, at position: SourcePosition) throws(ConfigurationError) -> Int {
-    if let index = hosts.firstIndex(where: { $0.names.contains(name) }) { return index }
+    let matching = hosts(called: name)
+    if matching.count == 1 { return matching[0] }
+    guard matching.isEmpty else {
+      throw ConfigurationError(
+        .invalid, at: position,
+        "in resource \(self.name) the name '\(Lexer.printable(name))' matches several hosts:"
+          + " \(Words.list(matching.map { hosts[$0].name }))",
+        advice: "Write the name as its 'on' section does")
+    }
     var error = ConfigurationError(
       .invalid, at: position, "in resource \(self.name) the host '\(Lexer.printable(name))' has no 'on' section",
       advice: "Its hosts are \(Words.list(hostNames))")
-    error.suggestion = NearMiss.of(name, among: hosts.flatMap(\.names))
+    error.suggestion = NearMiss.of(name, among: allNames)
     throw error
   }
 

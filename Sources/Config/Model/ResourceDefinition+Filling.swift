@@ -26,9 +26,9 @@ extension ResourceDefinition {
     connections = try connections(notices: &notices)
   }
 
-  private static func names(of host: HostSection) -> [String] {
-    if case .on(let names) = host.kind { return names }
-    return [host.name]
+  private static func names(of host: HostSection) -> [HostName] {
+    if case .on(let names) = host.kind { return names.map(HostName.init) }
+    return [HostName(host.name)]
   }
 
   static func missing(_ keyword: String, in section: ResourceSection, _ host: HostSection) -> ConfigurationError {

@@ -12,13 +12,17 @@ public struct ResourceDefinition: Sendable, Equatable {
   public var section: ResourceSection
 
   public var hostNames: [String] { hosts.map(\.name) }
+  /// Everything that any of the hosts is called, as the file writes it.
+  var allNames: [String] { hosts.flatMap(\.names).map(\.text) }
+  /// Indices of the hosts that a name in the file or on a command line means; more than one: it does not tell them apart.
+  func hosts(called name: String) -> [Int] { hosts.map(\.names).indices(called: HostName(name)) }
 }
 
 public struct HostDefinition: Sendable, Equatable {
   public var kind: HostSection.Kind
   /// The first name is the one that status and connections show.
   public var name: String
-  public var names: [String]
+  public var names: [HostName]
   public var position: SourcePosition
   public var nodeID: Int
   public var address: HostAddress?

@@ -11,6 +11,10 @@ public struct Selection: Sendable, Equatable {
   /// The peer named, or all of them.
   public var peers: [HostedPeer]
 
+  /// The name says one volume of those that the file writes out. A volume that stands directly in the resource is the resource,
+  /// under any of its names.
+  public var namesExplicitVolume: Bool { namesVolume && volumes.contains(where: \.isExplicit) }
+
   public var namesVolume: Bool {
     switch name {
     case .volume, .peerVolume, .minor: true
@@ -25,8 +29,18 @@ public struct Selection: Sendable, Equatable {
   }
 }
 
-/// What a command is about. Naming something narrower is a mistake (exit 1), not a wish to be guessed.
-public enum CommandScope: Sendable { case resource, volume, connection, peerVolume }
+/// What a command is about, and which names it takes (admin spec 4). Every command takes RES and RES:PEER.
+public enum CommandScope: Sendable {
+  /// The whole resource: one volume of several is a mistake (exit 1), not a wish to be guessed.
+  case resource
+  case connection
+  /// The whole resource, by the name of one of its volumes as well, as 8.4 takes it for roles.
+  case resourceOrVolume
+  /// The whole resource, by the name of any part of it, as 9.22 takes it for `adjust`.
+  case resourceByAnyName
+  case volume
+  case peerVolume
+}
 
 extension Configuration {
   /// Resolves names; `all` and several names give several selections, in order.
@@ -73,12 +87,18 @@ extension Configuration {
     }
     switch name {
     case .peer(_, let peer), .peerVolume(_, let peer, _):
-      selection.peers = resource.peers.filter { $0.names.contains(peer) }
+      selection.peers = resource.peers(called: peer)
+      guard selection.peers.count <= 1 else {
+        throw ConfigurationError(
+          .unknownObject, at: resource.position,
+          "\(name) matches several peers: \(Words.list(selection.peers.map(\.name)))",
+          advice: "Write the name as its 'on' section does")
+      }
       if selection.peers.isEmpty {
         var error = ConfigurationError(
           .unknownObject, at: resource.position, "Not a valid connection (\(name)) for this host",
           advice: "The peers of '\(resourceName)' are \(Words.list(resource.peers.map(\.name)))")
-        error.suggestion = NearMiss.of(peer, among: resource.peers.flatMap(\.names))
+        error.suggestion = NearMiss.of(peer, among: resource.peers.flatMap(\.names).map(\.text))
         throw error
       }
     default: break
@@ -90,16 +110,14 @@ extension Configuration {
 extension Selection {
   /// Refuses a name that is narrower than what `command` works on.
   public func check(scope: CommandScope, of command: String) throws(ConfigurationError) {
-    let whole = scope == .resource ? "whole resources" : scope == .connection ? "connections" : "volumes"
-    if namesVolume, scope == .resource || scope == .connection {
-      throw ConfigurationError(
-        .unknownObject, "\(command) operates on \(whole), but you specified a specific volume!",
-        advice: "Write \(command) \(resource.name)")
+    guard namesExplicitVolume else { return }
+    switch scope {
+    case .volume, .peerVolume, .resourceByAnyName: return
+    case .resourceOrVolume where !namesPeer: return
+    case .resource, .connection, .resourceOrVolume: break
     }
-    if namesPeer, scope == .resource || scope == .volume {
-      throw ConfigurationError(
-        .unknownObject, "\(command) operates on \(whole), but you specified a specific connection!",
-        advice: "Write \(command) \(resource.name)")
-    }
+    throw ConfigurationError(
+      .unknownObject, "\(command) operates on whole resources, but you specified a specific volume!",
+      advice: "Write \(command) \(resource.name)")
   }
 }

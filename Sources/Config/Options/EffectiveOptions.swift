@@ -23,6 +23,11 @@ public struct EffectiveOptions: Sendable, Equatable {
     OptionTable.rows.compactMap { $0.section == section ? settings[$0.name] : nil }
   }
 
+  /// The same in force: what is not set counts with its default.
+  func hasValues(of other: EffectiveOptions) -> Bool {
+    OptionTable.rows.allSatisfy { $0.section != section || value($0.name) == other.value($0.name) }
+  }
+
   public func flag(_ name: String) -> Bool {
     guard case .flag(let value) = value(name) else { preconditionFailure("\(name) is not yes or no") }
     return value

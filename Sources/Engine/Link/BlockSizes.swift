@@ -69,7 +69,8 @@ extension Engine {
     let whose = ownBlock(v) == disks ? "the disk here" : "the disk of \(settings.peerName)"
     warn(
       "\(name(v)): \(whose) has blocks of \(disks) bytes, and the volume is in use with \(volumes[v].traits.blockBytes): "
-        + "a smaller write costs a read and a write there until the next repladm secondary and primary")
+        + "a smaller write costs a read and a write there until the next repladm secondary \(settings.name) "
+        + "and repladm primary \(settings.name)")
   }
 
   /// Whether this node can live with the blocks of the peer's disk; if not, the connection has been given up.

@@ -104,6 +104,32 @@ public enum GenerationRefusal: Equatable, Sendable {
     case .dryRun: "dry-run connect, dropping connection"
     }
   }
+
+  /// The same with what to type on which node, for the operators of both; they read the same on their nodes.
+  func advised(resource: String, volume: String) -> String {
+    let other = "and on the other node, if its connection is StandAlone: repladm connect \(resource)"
+    let discard = "repladm disconnect \(resource), repladm connect --discard-my-data \(resource)"
+    let next: String
+    switch self {
+    case .splitBrain:
+      next =
+        "choose the node whose changes are thrown away, and type there: repladm secondary \(resource), \(discard); \(other)"
+    case .unrelated, .contradictory:
+      next =
+        "if the disks are the right ones, choose the node whose data are replaced, and type there: repladm down \(resource), "
+        + "repladm create-md --force \(volume), repladm up \(resource); \(other)"
+    case .inconsistentSource: next = "type on this node: \(discard); \(other)"
+    case .primaryWouldLose:
+      next =
+        "its data are older than the peer's: end what uses them, and type on this node: repladm secondary \(resource), "
+        + "repladm connect \(resource); \(other)"
+    case .needsVersion, .needsFeatures:
+      next = "upgrade the older node, and type on both nodes: repladm connect \(resource)"
+    case .dryRun: return sentence
+    }
+    return sentence.hasSuffix("!")
+      ? "\(sentence) \(next.prefix(1).uppercased())\(next.dropFirst())" : "\(sentence); \(next)"
+  }
 }
 
 public struct GenerationVerdict: Equatable, Sendable {

@@ -367,7 +367,7 @@ extension Engine {
       fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
       call(.splitBrain, v)
     }
-    giveUpLink("\(name(v)): \(reason.sentence)")
+    giveUpLink("\(name(v)): \(reason.advised(resource: settings.name, volume: name(v)))")
   }
 
   /// The node that was told `--tentative` stays StandAlone; the other one waits for the real connection.

@@ -3,9 +3,10 @@
 
 enum AbsentCommands {
   /// Nil: nothing of DRBD's either, as far as this program knows.
-  static func refusal(of word: String) -> String? {
+  /// `object` is what the command line named, if it did.
+  static func refusal(of word: String, object: String?) -> String? {
     guard let instead = instead[word] else { return nil }
-    return "repladm: '\(word)' does not exist here: \(instead).\n"
+    return "repladm: '\(word)' does not exist here: \(object.map { instead.replacing("RES", with: $0) } ?? instead).\n"
   }
 
   private static let oneStep = "a resource is set up in one step; use repladm up RES, or repladm adjust RES"
@@ -16,10 +17,12 @@ enum AbsentCommands {
     "new-resource": oneStep, "new-minor": oneStep, "new-peer": oneStep, "new-path": oneStep,
     "del-minor": oneEnd, "del-peer": oneEnd, "del-path": oneEnd,
     "forget-peer":
-      "a resource has one peer, and its slot in the metadata is used again by the next one; create-md begins anew",
+      "a resource has one peer; replmeta forget-peer frees the slot of another node in the metadata",
     "dump-superblock": "use repladm dump-md RES",
     "proxy-up": noProxy, "proxy-down": noProxy,
-    "set-gi": "generations are not made up; use repladm new-current-uuid RES, or connect --discard-my-data",
+    "set-gi":
+      "it is a command of replmeta; repladm new-current-uuid RES begins a generation, and after a split brain "
+      + "repladm connect --discard-my-data RES throws one away",
     "sh-list-adjustable": "use repladm sh-resources; adjust also starts a resource that is down",
     "sh-list-config-file": "use repladm dump, which begins with the name of the file",
   ]

@@ -55,11 +55,7 @@ struct Repladm: ParsableCommand {
 
   func run() throws { throw CleanExit.helpRequest(self) }
 
-  private static var words: [String] {
-    configuration.subcommands.flatMap { command in
-      (command.configuration.commandName.map { [$0] } ?? []) + command.configuration.aliases
-    } + ["help"]
-  }
+  private static var words: [String] { names(of: configuration.subcommands) }
 
   static func knows(_ word: String) -> Bool { words.contains(word) }
 
@@ -69,9 +65,20 @@ struct Repladm: ParsableCommand {
     return type(of: command).configuration.commandName ?? "repladm"
   }
 
-  /// `, did you mean 'primary'?`, or nothing.
+  /// What `help` lists.
+  private static var shownWords: [String] {
+    names(of: configuration.subcommands.filter { $0.configuration.shouldDisplay })
+  }
+
+  private static func names(of commands: [any ParsableCommand.Type]) -> [String] {
+    commands.flatMap { command in
+      (command.configuration.commandName.map { [$0] } ?? []) + command.configuration.aliases
+    } + ["help"]
+  }
+
+  /// `, did you mean 'primary'`, or nothing. A command that `help` does not list is never meant.
   static func nearest(to word: String) -> String {
-    let known = words.filter { $0.first == word.first || $0.last == word.last }
+    let known = shownWords.filter { $0.first == word.first || $0.last == word.last }
     let best = known.min { editDistance($0, word) < editDistance($1, word) }
     guard let best, editDistance(best, word) <= 2 else { return "" }
     return ", did you mean '\(best)'"
@@ -112,7 +119,18 @@ public enum CommandLineRun {
     if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {
       let unknown = "repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n"
-      console.err(AbsentCommands.refusal(of: word) ?? unknown)
+      let object = ordered.dropFirst().first { !$0.hasPrefix("-") }
+      console.err(AbsentCommands.refusal(of: word, object: object) ?? unknown)
+      return 1
+    }
+    if let misplaced = OptionWords.misplaced(ordered) {
+      console.err(misplaced)
+      return 1
+    }
+    if ordered.first == "help", let word = ordered.dropFirst().first(where: { !$0.hasPrefix("-") }),
+      !Repladm.knows(word)
+    {
+      console.err("repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n")
       return 1
     }
     do {

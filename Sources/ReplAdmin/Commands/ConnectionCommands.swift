@@ -15,7 +15,9 @@ struct Connect: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .connection, .needed) { target in
       let flags = (discardMyData ? ["--discard-my-data"] : []) + (tentative ? ["--tentative"] : [])
-      if admin.instead(["replsetup", "connect", target.resource.name] + flags) { return }
+      if admin.instead(target.peers.map { ["replsetup", "connect", target.resource.name, "\($0.nodeID)"] + flags }) {
+        return
+      }
       let reply = try admin.daemon(target.resource).ask(
         .connect(peer: target.namedPeer, discardMyData: discardMyData, tentative: tentative),
         deadline: general.deadline(30))
@@ -34,7 +36,11 @@ struct Disconnect: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.tell(
       objects.names, .connection,
-      low: { ["replsetup", "disconnect", $0.resource.name] + (force ? ["--force"] : []) }
+      low: { target in
+        target.peers.map {
+          ["replsetup", "disconnect", target.resource.name, "\($0.nodeID)"] + (force ? ["--force"] : [])
+        }
+      }
     ) { .disconnect(peer: $0.namedPeer, force: force) }
   }
 }
@@ -50,6 +56,27 @@ struct WaitTimeouts: ParsableArguments {
     for given in [wfcTimeout, degrWfcTimeout, outdatedWfcTimeout] {
       if let given, !(0...300_000).contains(given) { throw ValidationError("a timeout is 0 to 300000 seconds") }
     }
+  }
+
+  /// The low-level command that waits: of the resource, or of the connection or volume that is named.
+  func words(_ command: String, _ target: Selection) -> [String] {
+    let resource = target.resource.name
+    var words = ["replsetup", "\(command)-resource", resource]
+    if target.namesPeer, let peer = target.peers.first {
+      words = ["replsetup", "\(command)-connection", resource, "\(peer.nodeID)"]
+      if let volume = target.namedVolume {
+        words = ["replsetup", "\(command)-volume", resource, "\(peer.nodeID)", "\(volume.value)"]
+      }
+    }
+    let given = [
+      ("wfc-timeout", wfcTimeout), ("degr-wfc-timeout", degrWfcTimeout), ("outdated-wfc-timeout", outdatedWfcTimeout),
+    ]
+    for (name, seconds) in given {
+      guard let seconds else { continue }
+      words.append(seconds == seconds.rounded() ? "--\(name)=\(Int(seconds))" : "--\(name)=\(seconds)")
+    }
+    if let waitAfterSb { words.append("--wait-after-sb=\(waitAfterSb.rawValue)") }
+    return words
   }
 
   /// `--timeout`, else `--wfc-timeout`, else the file's; nil is for ever.
@@ -70,7 +97,7 @@ struct WaitConnect: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .peerVolume) { target in
-      if admin.instead(["replsetup", "wait-connect-resource", target.resource.name]) { return }
+      if admin.instead(timeouts.words("wait-connect", target)) { return }
       try admin.daemon(target.resource).ask(
         .waitConnect, deadline: timeouts.deadline(general, target.resource.startup))
     }
@@ -86,7 +113,7 @@ struct WaitSync: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .peerVolume) { target in
-      if admin.instead(["replsetup", "wait-sync-resource", target.resource.name]) { return }
+      if admin.instead(timeouts.words("wait-sync", target)) { return }
       var display = SyncProgress(console: admin.console)
       defer { display.finish() }
       try admin.daemon(target.resource).ask(

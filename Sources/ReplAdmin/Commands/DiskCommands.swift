@@ -7,18 +7,20 @@ import Control
 extension Admin {
   /// Sends each object's command to its daemon. `low` is the low-level command that stands for it.
   func tell(
-    _ names: [String], _ scope: CommandScope, seconds: Double? = 30, low: (Selection) -> [String],
+    _ names: [String], _ scope: CommandScope, seconds: Double? = 30, needsDisk: Bool = false,
+    low: (Selection) -> [[String]],
     _ command: (Selection) throws -> Command
   ) -> Int32 {
     forEach(names, scope) { target in
+      if needsDisk { try requireAnyDisk(target) }
       if instead(low(target)) { return }
       try daemon(target.resource).ask(command(target), deadline: options.deadline(seconds))
     }
   }
 
-  /// `replsetup WORD MINOR` for each volume.
-  static func onMinors(_ word: String, _ extra: [String] = []) -> (Selection) -> [String] {
-    { target in ["replsetup", word] + target.volumes.map { "\($0.minor)" } + extra }
+  /// `replsetup WORD MINOR OPTIONS` for each volume.
+  static func onMinors(_ word: String, _ flags: [String] = []) -> (Selection) -> [[String]] {
+    { target in target.volumes.map { ["replsetup", word, "\($0.minor)"] + flags } }
   }
 }
 
@@ -29,7 +31,8 @@ struct Attach: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(objects.names, .volume, low: Admin.onMinors("attach")) {
+    admin.tell(objects.names, .volume, needsDisk: true, low: { $0.volumes.compactMap { SetupStep.attach($0)?.words } })
+    {
       try admin.followGrowth($0.volumes, of: $0.resource)
       return .attach(volume: $0.namedVolume)
     }
@@ -45,7 +48,10 @@ struct Detach: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(objects.names, .volume, low: Admin.onMinors("detach", force ? ["--force"] : [])) {
+    admin.tell(
+      objects.names, .volume, needsDisk: true,
+      low: Admin.onMinors("detach", (force ? ["--force"] : []) + (diskless ? ["--diskless"] : []))
+    ) {
       .detach(volume: $0.namedVolume, force: force)
     }
   }
@@ -60,7 +66,8 @@ struct Invalidate: AdminCommand {
 
   func perform(_ admin: Admin) throws -> Int32 {
     admin.forEach(objects.names, .peerVolume) { target in
-      if admin.instead(Admin.onMinors("invalidate")(target)) { return }
+      try admin.requireAnyDisk(target)
+      if admin.instead(Admin.onMinors("invalidate", resetBitmap.flags("--reset-bitmap"))(target)) { return }
       guard admin.daemon(target.resource).isRunning else {
         return try admin.offline(target) { (disk) throws(Refusal) in try disk.invalidate() }
       }
@@ -78,7 +85,9 @@ struct InvalidateRemote: AdminCommand {
   @OptionGroup var objects: PeerVolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(objects.names, .peerVolume, low: Admin.onMinors("invalidate-remote")) {
+    admin.tell(
+      objects.names, .peerVolume, low: Admin.onMinors("invalidate-remote", resetBitmap.flags("--reset-bitmap"))
+    ) {
       .invalidateRemote(volume: $0.namedVolume, resetBitmap: resetBitmap == .yes)
     }
   }
@@ -92,6 +101,7 @@ struct Outdate: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
+      try admin.requireAnyDisk(target)
       if admin.instead(Admin.onMinors("outdate")(target)) { return }
       guard admin.daemon(target.resource).isRunning else {
         return try admin.offline(target) { (disk) throws(Refusal) in try disk.outdate() }
@@ -130,7 +140,8 @@ struct Verify: AdminCommand {
   @OptionGroup var objects: PeerVolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(objects.names, .peerVolume, low: Admin.onMinors("verify")) {
+    let flags = [("start", start), ("stop", stop)].compactMap { name, sector in sector.map { "--\(name)=\($0)" } }
+    return admin.tell(objects.names, .peerVolume, low: Admin.onMinors("verify", flags)) {
       .verify(volume: $0.namedVolume, startSector: start, stopSector: stop)
     }
   }
@@ -181,7 +192,11 @@ struct Resize: AdminCommand {
       return sectors
     }
     return admin.forEach(objects.names, .volume) { target in
-      if admin.instead(Admin.onMinors("resize")(target)) { return }
+      let flags =
+        (size.map { ["--size=\($0)"] } ?? []) + (assumeClean ? ["--assume-clean"] : [])
+        + (assumePeerHasSpace ? ["--assume-peer-has-space"] : [])
+      try admin.requireAnyDisk(target)
+      if admin.instead(Admin.onMinors("resize", flags)(target)) { return }
       let deadline = general.deadline(60)
       let reply = try admin.daemon(target.resource).ask(
         .resize(
@@ -203,7 +218,12 @@ struct Resize: AdminCommand {
   }
 }
 
-enum YesNo: String, ExpressibleByArgument, CaseIterable { case yes, no }
+enum YesNo: String, ExpressibleByArgument, CaseIterable {
+  case yes, no
+
+  /// The option as it was written; nothing for yes, which is the default.
+  func flags(_ name: String) -> [String] { self == .yes ? [] : ["\(name)=\(rawValue)"] }
+}
 
 enum SizeText {
   /// DRBD's sizes: KiB without a suffix.

@@ -21,8 +21,10 @@ struct CheckResize: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil && volume.metaDisk == .internal {
-        if admin.instead(Admin.replmeta(volume) + ["check-resize"]) { continue }
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        guard volume.metaDisk == .internal else { continue }
+        if admin.instead(Admin.replmeta(volume) + ["check-resize"] + (from.map { ["--from=\($0)"] } ?? [])) { continue }
         // What is attached is resized by repladm resize.
         guard try !admin.isAttached(volume, of: target.resource) else { continue }
         try check(volume, of: target.resource, admin)
@@ -49,13 +51,15 @@ struct CheckResize: AdminCommand {
         "no suitable meta data found :(",
         why: "\(device) has \(disk.disk.bytes) bytes and no metadata at its end, and "
           + (known == nil ? "it is not on record how large it was" : "it was not smaller before"),
-        next: "say how large it was with --from SIZE; if it never had metadata, type repladm create-md", exitCode: 1)
+        next:
+          "say how large it was with repladm check-resize --from SIZE \(Refusal.object); if it never had metadata, type "
+          + "repladm create-md \(Refusal.object)", exitCode: 1)
     }
     disk.metaBytes = bytes
     guard disk.areInPlace else {
       throw Refusal(
         "no suitable meta data found :(", why: "there are none at the end of the first \(bytes) bytes of \(device)",
-        next: "say how large it was with --from SIZE", exitCode: 1)
+        next: "say how large it was with repladm check-resize --from SIZE \(Refusal.object)", exitCode: 1)
     }
     try disk.move(fromEndOf: bytes, admin.console)
     admin.rememberSize(of: disk, volume)
@@ -74,8 +78,9 @@ struct ConvertMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["convert-md", to.name]) { continue }
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        if admin.instead(Admin.replmeta(volume) + ["convert-md", to.name] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, peer: target.peers.first, for: .change)
         try disk.convert(to: to, admin.console, force: force)
@@ -96,8 +101,9 @@ struct RepairMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["repair-md"]) { continue }
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        if admin.instead(Admin.replmeta(volume) + ["repair-md"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).repair(admin.console, force: force)
       }

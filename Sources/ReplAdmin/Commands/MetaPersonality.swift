@@ -10,12 +10,15 @@ enum MetaPersonality {
     USAGE: replmeta [--force] [--ignore-sanity-checks] [--node-id N] DEVICE {v08|v09} MD_DEV
                     {internal|flex-external|INDEX} COMMAND [ARGS]
     COMMANDS: create-md [MAX_PEERS], wipe-md, apply-al, dump-md, restore-md FILE, verify-dump FILE,
-              get-gi, show-gi, dstate, outdate, invalidate
+              get-gi, show-gi, set-gi GI, read-dev-uuid, write-dev-uuid HEX,
+              dstate, outdate, invalidate, forget-peer
+    A v09 needs --node-id for get-gi, show-gi, set-gi and forget-peer.
 
     """
 
   static func run(_ arguments: [String], _ surroundings: Surroundings, _ console: Console) -> Int32 {
-    var words = Words(arguments)
+    // Options behind `--` belong to the command, and so do all others.
+    var words = Words(arguments.filter { $0 != "--" })
     if words.flag("--help") || arguments.isEmpty {
       console.out(usage)
       return 0
@@ -24,7 +27,8 @@ enum MetaPersonality {
       try perform(&words, surroundings, console)
       return 0
     } catch {
-      let text = error.text(for: lastComponent(surroundings.programName))
+      // Called without a configuration: the name is for whoever reads it to fill in.
+      let text = error.text(for: lastComponent(surroundings.programName), hint: "RES")
       console.err(text)
       return Int32(error.exitCode)
     }
@@ -52,10 +56,16 @@ enum MetaPersonality {
       console.out("input file parsed ok\n")
       return
     }
-    let looking = ["get-gi", "show-gi", "dstate", "dump-md"].contains(command)
+    let looking = ["get-gi", "show-gi", "dstate", "dump-md", "read-dev-uuid"].contains(command)
+    let aboutPeer = ["get-gi", "show-gi", "set-gi", "forget-peer"].contains(command)
+    // What is missing is said before the disk is opened.
+    let peer = try nodeID(node, needed: format == .v09 && aboutPeer, command)
+    if ["set-gi", "write-dev-uuid"].contains(command), rest.first == nil {
+      throw Refusal(
+        "Required Argument missing", next: "write it behind \(command); see replmeta --help", exitCode: 10)
+    }
     let disk = try OfflineMetadata(
       path, location: location, dataPath: path, ownNode: nil, peerNode: nil, for: looking ? .look : .change)
-    let peer = try nodeID(node, needed: format == .v09 && (command == "get-gi" || command == "show-gi"), command)
     switch command {
     case "create-md":
       guard format == .v08 || rest.first != nil else { throw wrong("create-md for v09 needs MAX_PEERS") }
@@ -77,6 +87,10 @@ enum MetaPersonality {
     case "get-gi": console.out(try disk.superblock().generationLine(peerNode: peer) + "\n")
     case "show-gi": console.out(try disk.superblock().generationLegend(peerNode: peer))
     case "dstate": console.out("\(try disk.superblock().diskState.name)\n")
+    case "set-gi": try disk.setGenerations(rest[0], peerNode: peer, console, force: force)
+    case "read-dev-uuid": console.out(try disk.deviceUUID() + "\n")
+    case "write-dev-uuid": try disk.setDeviceUUID(rest[0])
+    case "forget-peer": try disk.forget(peerNode: peer)
     case "outdate": try disk.outdate()
     case "invalidate": try disk.invalidate()
     default: throw wrong("\(command) is no command")
@@ -98,7 +112,9 @@ enum MetaPersonality {
         "The \(command) command requires the --node-id option", next: "name the peer's node id, 0 to 31", exitCode: 10)
     }
     let id = try number(text, "--node-id")
-    guard id < Superblock.nodes else { throw wrong("a node id is 0 to 31") }
+    guard id < Superblock.nodes else {
+      throw Refusal("node-id out of range (0...31)", next: "name the peer's node id, 0 to 31", exitCode: 10)
+    }
     return id
   }
 

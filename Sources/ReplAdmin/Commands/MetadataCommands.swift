@@ -31,7 +31,8 @@ struct CreateMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
         let peers = maxPeers ?? (format == .v08 ? 1 : volume.bitmapSlots)
         if admin.instead(lowWords(volume, peers)) { continue }
         guard (1...31).contains(peers) else {
@@ -51,7 +52,12 @@ struct CreateMD: AdminCommand {
   }
 
   private func lowWords(_ volume: HostedVolume, _ peers: Int) -> [String] {
-    Admin.replmeta(volume, format) + ["create-md"] + (format == .v09 ? ["\(peers)"] : []) + (force ? ["--force"] : [])
+    var words = Admin.replmeta(volume, format) + ["create-md"] + (format == .v09 ? ["\(peers)"] : [])
+    if alStripes != 1 { words.append("--al-stripes=\(alStripes)") }
+    if alStripeSize != 32 { words.append("--al-stripe-size-kB=\(alStripeSize)") }
+    if peerMaxBioSize != 0 { words.append("--peer-max-bio-size=\(peerMaxBioSize)") }
+    if ignoreSanityChecks { words.append("--ignore-sanity-checks") }
+    return words + (force ? ["--force"] : [])
   }
 }
 
@@ -64,8 +70,9 @@ struct WipeMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["wipe-md"]) { continue }
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        if admin.instead(Admin.replmeta(volume) + ["wipe-md"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         try OfflineMetadata(volume, of: target.resource, for: .change).wipe(admin.console, force: force)
         admin.sizeRecords.forget(minor: volume.minor)
@@ -83,8 +90,9 @@ struct ApplyAL: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
-        if admin.instead(Admin.replmeta(volume) + ["apply-al"]) { continue }
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        if admin.instead(Admin.replmeta(volume) + ["apply-al"] + (force ? ["--force"] : [])) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
         if let said = try disk.applyActivityLog() { admin.console.out(said + "\n") }
@@ -103,8 +111,9 @@ struct DumpMD: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      for volume in target.volumes where volume.disk != nil {
-        let words = Admin.replmeta(volume) + ["dump-md"]
+      for volume in target.volumes {
+        try admin.requireDisk(volume, of: target.resource)
+        let words = Admin.replmeta(volume) + ["dump-md"] + (force ? ["--force"] : [])
         if admin.instead(words) { continue }
         try admin.requireDetached(volume, of: target.resource)
         let disk = try OfflineMetadata(volume, of: target.resource, for: .look)
@@ -131,7 +140,8 @@ struct RestoreMD: AdminCommand {
           exitCode: 1)
       }
       let volume = target.volumes[0]
-      if admin.instead(Admin.replmeta(volume) + ["restore-md", file]) { return }
+      try admin.requireDisk(volume, of: target.resource)
+      if admin.instead(Admin.replmeta(volume) + ["restore-md", file] + (force ? ["--force"] : [])) { return }
       try admin.requireDetached(volume, of: target.resource)
       let disk = try OfflineMetadata(volume, of: target.resource, for: .change)
       try disk.restore(from: file, admin.console, force: force)
@@ -174,7 +184,7 @@ struct NewCurrentUUID: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .volume) { target in
-      let flags = clearBitmap ? ["--clear-bitmap"] : []
+      let flags = (clearBitmap ? ["--clear-bitmap"] : []) + (forceResync ? ["--force-resync"] : [])
       if admin.instead(Admin.onMinors("new-current-uuid", flags)(target)) { return }
       for volume in target.volumes {
         try admin.daemon(target.resource).ask(
@@ -197,15 +207,26 @@ extension Admin {
   static func replmeta(_ volume: HostedVolume, _ format: MetaFormat = .v09) -> [String] {
     [
       "replmeta", "\(volume.minor)", format.name, volume.metaDiskPath ?? "none",
-      MetaLocation(volume.metaDisk).modeWord,
+      volume.metaDisk.modeWord,
     ]
   }
 
   /// Changes every volume named on its disk.
   func offline(_ target: Selection, _ body: (borrowing OfflineMetadata) throws(Refusal) -> Void) throws(Refusal) {
-    for volume in target.volumes {
+    for volume in target.volumes where volume.disk != nil {
       try body(OfflineMetadata(volume, of: target.resource, for: .change))
     }
+  }
+
+  /// A volume with `disk none` ends the steps of its resource, as in DRBD.
+  func requireDisk(_ volume: HostedVolume, of resource: HostedResource) throws(ConfigurationError) {
+    if volume.disk == nil { throw volume.needsDisk(commandName, resource) }
+  }
+
+  /// For commands that one request brings to all volumes: at least one of them has a disk.
+  func requireAnyDisk(_ target: Selection) throws(ConfigurationError) {
+    guard target.volumes.allSatisfy({ $0.disk == nil }), let volume = target.volumes.first else { return }
+    throw volume.needsDisk(commandName, target.resource)
   }
 
   /// Only a daemon that has it attached may touch the metadata of a volume.
@@ -225,8 +246,9 @@ extension Admin {
   /// One line or picture for each volume and peer, from the daemon or else from the disk.
   func printGenerations(_ names: [String], _ word: String, _ text: (Superblock, Int) -> String) -> Int32 {
     forEach(names, .peerVolume) { target in
-      for volume in target.volumes where volume.disk != nil {
-        if instead(Admin.replmeta(volume) + [word]) { continue }
+      for volume in target.volumes {
+        try requireDisk(volume, of: target.resource)
+        if instead(target.peers.map { Admin.replmeta(volume) + ["--node-id=\($0.nodeID)", word] }) { continue }
         let superblock = try currentSuperblock(volume, of: target.resource)
         for peer in target.peers { console.out(text(superblock, peer.nodeID)) }
       }

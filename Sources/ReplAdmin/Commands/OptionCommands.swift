@@ -7,11 +7,14 @@ import Control
 
 /// `--NAME=VALUE` of an option of the section becomes `--set NAME=VALUE`, which the argument parser knows.
 enum OptionWords {
-  static func rewritten(_ arguments: [String]) -> [String] {
+  /// The section whose options a command takes as its own.
+  static func section(of command: String) -> OptionSection? {
     let sections: [OptionSection] = [.disk, .peerDevice, .net, .resource]
-    guard let command = arguments.first,
-      let section = command == Syncer.name ? .peerDevice : sections.first(where: { $0.commandName == command })
-    else { return arguments }
+    return command == Syncer.name ? .peerDevice : sections.first { $0.commandName == command }
+  }
+
+  static func rewritten(_ arguments: [String]) -> [String] {
+    guard let command = arguments.first, let section = section(of: command) else { return arguments }
     var result: [String] = [command]
     var index = 1
     while index < arguments.count {
@@ -29,6 +32,27 @@ enum OptionWords {
       result += ["--set", text]
     }
     return result
+  }
+
+  /// An option that another section has, such as 8.4's `disk-options --resync-rate`: what to type instead. Nil: there is none.
+  static func misplaced(_ arguments: [String]) -> String? {
+    guard let command = arguments.first, let own = section(of: command) else { return nil }
+    var words = Array(arguments.dropFirst())
+    for index in words.indices where words[index] == "--set" && index + 1 < words.count {
+      words[index + 1] = "--" + words[index + 1]
+    }
+    for (index, word) in words.enumerated() where word.hasPrefix("--") {
+      guard row(word, in: own) == nil, !GeneralOptions.valued.contains(word) else { continue }
+      let others: [OptionSection] = [.disk, .peerDevice, .net, .resource]
+      guard let place = others.first(where: { $0 != own && row(word, in: $0) != nil }), let row = row(word, in: place)
+      else { continue }
+      let next = word.contains("=") || row.type == .boolean ? nil : words.dropFirst(index + 1).first
+      let value = next.map { "=\($0)" } ?? ""
+      let object = words.enumerated().first { !$0.element.hasPrefix("-") && (next == nil || $0.offset != index + 1) }
+      return "repladm: \(row.name) is no option of \(command): type repladm \(place.commandName) \(word)\(value)"
+        + " \(object?.element ?? "RES").\n"
+    }
+    return nil
   }
 
   private static func row(_ word: String, in section: OptionSection) -> OptionDefinition? {

@@ -16,8 +16,9 @@ struct Primary: AdminCommand {
   @OptionGroup var objects: ResourceArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .resource) { target in
+    admin.forEach(objects.names, .resourceOrVolume) { target in
       let resource = target.resource
+      admin.remarkOnWholeResource(target)
       if admin.instead(["replsetup", "primary", resource.name] + (force ? ["--force"] : [])) { return }
       let deadline = general.deadline(60)
       let devices = try admin.devices(resource)
@@ -52,8 +53,9 @@ struct Secondary: AdminCommand {
   @OptionGroup var objects: ResourceArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .resource) { target in
+    admin.forEach(objects.names, .resourceOrVolume) { target in
       let resource = target.resource
+      admin.remarkOnWholeResource(target)
       if admin.instead(["replsetup", "secondary", resource.name] + (force ? ["--force"] : [])) { return }
       let daemon = admin.daemon(resource)
       guard daemon.isRunning else { throw Refusal.notRunning(resource.name) }

@@ -98,14 +98,36 @@ struct ShResources: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "sh-resources", abstract: "Print the names of this host's resources.")
   @OptionGroup var general: GeneralOptions
-  func perform(_ admin: Admin) -> Int32 { admin.printLines(["all"], .resource) { [$0.resource.name] } }
+  @Argument(help: .hidden) var names: [String] = []
+
+  /// A host that has none is told nothing.
+  func perform(_ admin: Admin) -> Int32 {
+    do {
+      let configuration = try admin.configuration()
+      if !names.isEmpty { admin.console.err("This command will ignore resource names!\n") }
+      let host = admin.nodeName
+      let addresses = HostAddresses.own()
+      let resources =
+        general.stacked
+        ? configuration.stackedResourceNames(onHost: host, ownAddresses: addresses)
+        : configuration.resourceNames(onHost: host, ownAddresses: addresses)
+      // A file in which two sections are this host's is refused here as everywhere.
+      for name in resources where !general.stacked {
+        _ = try configuration.resource(named: name, onHost: host, ownAddresses: addresses)
+      }
+      for name in resources { admin.console.out(name + "\n") }
+      return 0
+    } catch {
+      return admin.report(error, about: "sh-resources")
+    }
+  }
 }
 
 struct ShResource: AdminCommand {
   static let configuration = CommandConfiguration(commandName: "sh-resource", abstract: "Print a resource's name.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
-  func perform(_ admin: Admin) -> Int32 { admin.printLines(objects.names, .resource) { [$0.resource.name] } }
+  func perform(_ admin: Admin) -> Int32 { admin.printLines(objects.names, .resourceByAnyName) { [$0.resource.name] } }
 }
 
 struct ShMinor: AdminCommand {
@@ -149,7 +171,9 @@ struct ShIP: AdminCommand {
   static let configuration = CommandConfiguration(commandName: "sh-ip", abstract: "Print this host's address.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
-  func perform(_ admin: Admin) -> Int32 { admin.printLines(objects.names, .resource) { ShellValues.addresses($0) } }
+  func perform(_ admin: Admin) -> Int32 {
+    admin.printLines(objects.names, .resourceByAnyName) { ShellValues.addresses($0) }
+  }
 }
 
 struct ShUdev: AdminCommand {

@@ -13,11 +13,18 @@ struct Status: AdminCommand {
   @OptionGroup var objects: ResourceArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    if general.dryRun {
-      admin.console.out((["replsetup", "status"] + objects.names).joined(separator: " ") + "\n")
-      return 0
-    }
     let named = !objects.names.isEmpty && objects.names != ["all"]
+    if general.dryRun {
+      let flags =
+        (statistics ? ["--statistics"] : []) + (json ? ["--json"] : []) + (general.verbose ? ["--verbose"] : [])
+      guard named else {
+        _ = admin.instead(["replsetup", "status"] + flags)
+        return 0
+      }
+      return admin.forEach(objects.names, .resource) { target in
+        _ = admin.instead(["replsetup", "status", target.resource.name] + flags)
+      }
+    }
     var snapshots: [StatusSnapshot] = []
     var absent = false
     var code = admin.forEach(named ? objects.names : ["all"], .resource) { target in
@@ -36,6 +43,7 @@ struct Status: AdminCommand {
     }
     // Nothing of this host in the file is nothing configured, when nothing was named.
     if code == 1, !named { code = 0 }
+    if code == 0, !named { addUnknown(to: &snapshots, admin) }
     // A file that cannot be read says nothing about what is configured.
     guard code == 0 || absent || !snapshots.isEmpty else { return code }
     if json {
@@ -48,6 +56,22 @@ struct Status: AdminCommand {
       for snapshot in snapshots { admin.explainConnections(snapshot) }
     }
     return code
+  }
+}
+
+extension Status {
+  /// What runs and is not in the file is shown as well, and said to be so.
+  private func addUnknown(to snapshots: inout [StatusSnapshot], _ admin: Admin) {
+    let known = Set(snapshots.map(\.name))
+    for name in RunningResources.names(admin.files) where !known.contains(name) {
+      let daemon = DaemonProcess(name, files: admin.files)
+      guard daemon.isRunning else { continue }
+      do throws(Refusal) { snapshots.append(try daemon.status(deadline: general.deadline(10))) } catch {
+        admin.console.err(error.text(for: name))
+      }
+      admin.remarkOnRunning(name)
+    }
+    snapshots.sort { $0.name < $1.name }
   }
 }
 
@@ -90,8 +114,8 @@ struct CState: AdminCommand {
   @OptionGroup var objects: ConnectionArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .connection) { target in
-      if admin.instead(["replsetup", "cstate", target.resource.name]) { return }
+    admin.forEach(objects.names, .resourceOrVolume) { target in
+      if admin.instead(target.peers.map { ["replsetup", "cstate", target.resource.name, "\($0.nodeID)"] }) { return }
       var snapshot = try admin.daemon(target.resource).status(deadline: general.deadline(10))
       if let peer = target.namedPeer { snapshot.connections.removeAll { $0.name != peer } }
       for word in snapshot.connectionWords { admin.console.out(word + "\n") }
@@ -124,7 +148,7 @@ struct DState: AdminCommand {
 
 extension Admin {
   func printRole(_ names: [String]) -> Int32 {
-    forEach(names, .resource) { target in
+    forEach(names, .resourceOrVolume) { target in
       if instead(["replsetup", "role", target.resource.name]) { return }
       let daemon = daemon(target.resource)
       guard daemon.isRunning else { throw Refusal.notRunning(target.resource.name).unnumbered }

@@ -15,9 +15,10 @@ struct Up: AdminCommand {
   @OptionGroup var objects: ResourceArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .resource, .needed) { target in
+    admin.forEach(objects.names, .resourceOrVolume, .needed) { target in
       let resource = target.resource
-      if admin.options.dryRun { return admin.printSteps(of: resource) }
+      admin.remarkOnWholeResource(target)
+      if admin.options.dryRun { return try admin.printSteps(of: resource) }
       guard !admin.daemon(resource).isRunning else {
         throw Refusal(
           .minorExists, why: "repld for \(resource.name) is running already",
@@ -104,26 +105,26 @@ extension Admin {
     if case .text(let remark) = reply { console.err("\(resource.name): \(remark).\n") }
   }
 
-  /// What `up` does, in order, as the low-level commands that stand for it.
-  func printSteps(of resource: HostedResource) {
-    var steps = [["repld", resource.name]]
-    for volume in resource.volumes {
-      guard let disk = volume.disk else { continue }
-      let words = MetaLocation(volume.metaDisk).modeWord
-      steps.append(["replsetup", "attach", "\(volume.minor)", disk, volume.metaDiskPath ?? disk, words])
-    }
-    for peer in resource.peers {
-      let addresses = [peer.ownAddress, peer.address].map { $0.description.replacing(" ", with: ":") }
-      steps.append(["replsetup", "connect", resource.name, "\(peer.nodeID)"] + addresses)
-    }
-    for step in steps { console.out(step.joined(separator: " ") + "\n") }
+  /// What `up` does, in order, as the low-level commands that stand for it; or its refusal.
+  func printSteps(of resource: HostedResource) throws {
+    if let refusal = resource.refusals.first { throw refusal }
+    for step in SetupStep.up(resource) { console.out("\(step)\n") }
+  }
+
+  /// What `adjust` would do to the resource that runs: nothing when nothing differs, or the refusal it would meet.
+  private func printAdjustment(of resource: HostedResource, skipDisk: Bool, skipNet: Bool) throws {
+    if let refusal = resource.refusals.first { throw refusal }
+    let daemon = daemon(resource)
+    guard daemon.isRunning else { return try printSteps(of: resource) }
+    let reply = try daemon.ask(.adjustPlan(skipDisk: skipDisk, skipNet: skipNet), deadline: options.deadline(30))
+    if case .text(let lines) = reply { console.out(lines + "\n") }
   }
 
   func adjust(_ names: [String], skipDisk: Bool = false, skipNet: Bool = false) -> Int32 {
-    forEach(names, .resource, .needed) { target in
+    forEach(names, .resourceByAnyName, .needed) { target in
       let resource = target.resource
-      if options.dryRun, !daemon(resource).isRunning { return printSteps(of: resource) }
-      if instead(["replsetup", "adjust", resource.name]) { return }
+      remarkOnWholeResource(target)
+      if options.dryRun { return try printAdjustment(of: resource, skipDisk: skipDisk, skipNet: skipNet) }
       if let refusal = resource.refusals.first { throw refusal }
       guard daemon(resource).isRunning else {
         try up(resource, noDevice: exists(files.noDevice(resource.name)), deadline: options.deadline(30))

@@ -81,7 +81,7 @@ extension ManualText {
   static let scripts: [ManualText] = [
     value("sh-dev", "Prints the path of each volume's block device, one on a line."),
     value("sh-nbd-uri", "Prints the NBD URI of each volume, for nbdinfo, nbdcopy, qemu-io and fio."),
-    value("sh-resources", "Prints the names of this host's resources, separated by blanks.", ""),
+    value("sh-resources", "Prints the names of this host's resources, one in each line.", ""),
     value("sh-resource", "Prints the name of the resource."),
     value("sh-minor", "Prints the minor number of each volume."),
     value("sh-ll-dev", "Prints the backing device of each volume."),

@@ -205,15 +205,6 @@ extension MetaLocation {
       case .indexed(_, let index): .indexed(index)
       }
   }
-
-  /// As the low-level tools spell it.
-  var modeWord: String {
-    switch self {
-    case .internal: "internal"
-    case .external: "flex-external"
-    case .indexed(let index): "\(index)"
-    }
-  }
 }
 
 extension Refusal {
@@ -221,16 +212,16 @@ extension Refusal {
   init(metadata fault: MetaFault) {
     switch fault {
     case .absent:
-      self.init("No valid meta data found", next: "write some with repladm create-md", exitCode: 1)
+      self.init("No valid meta data found", next: "write some with repladm create-md \(Refusal.object)", exitCode: 1)
     case .unclean:
       self.init(
-        "Found meta data is \"unclean\", please apply-al first", next: "type repladm apply-al, then repeat this",
-        exitCode: 1)
+        "Found meta data is \"unclean\", please apply-al first",
+        next: "type repladm apply-al \(Refusal.object), then repeat this", exitCode: 1)
     case .corrupt, .misplaced:
       self.init(
         "No valid meta data found", why: withoutPeriod(fault.text),
-        next: "if this device was resized or partitioned anew, undo that; else write new metadata with create-md, "
-          + "which brings a full resync",
+        next: "if this device was resized or partitioned anew, undo that; else write new metadata with "
+          + "repladm create-md --force \(Refusal.object), which brings a full resync",
         exitCode: 1)
     case .tooSmall, .tooLarge, .stripingOutOfRange, .indexOutOfRange:
       self.init(withoutPeriod(fault.text), next: "use another device or other options", exitCode: 10)
@@ -239,7 +230,8 @@ extension Refusal {
     case .activityLogEmpty, .activityLogCorrupt:
       self.init(
         withoutPeriod(fault.text),
-        next: "take the data from the peer: repladm invalidate here, or create-md --force, and let it resync",
+        next: "take the data from the peer: repladm invalidate \(Refusal.object) on this node, or "
+          + "repladm create-md --force \(Refusal.object), and let it resync",
         exitCode: 1)
     default:
       self.init(withoutPeriod(fault.text), next: "see the manual of repladm, section create-md", exitCode: 1)

@@ -36,7 +36,8 @@ enum SetupPersonality {
     do throws(Refusal) {
       return try call.perform()
     } catch {
-      console.err(error.text(for: call.subject))
+      let isMinor = call.subject.allSatisfy(\.isNumber)
+      console.err(error.text(for: call.subject, hint: isMinor ? "minor-\(call.subject)" : nil))
       return Int32(error.exitCode)
     }
   }

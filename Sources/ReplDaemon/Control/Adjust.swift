@@ -7,44 +7,75 @@ import Config
 import Control
 import Engine
 
+/// What `adjust` would do: decided before anything is changed.
+private struct Adjustment {
+  var fresh: HostedResource
+  var steps: [EngineCommand]
+  var notices: [ConfigurationNotice]
+  var addresses: (own: SocketAddress, peer: SocketAddress)
+}
+
 extension Reactor {
   mutating func adjust(
     _ job: ControlConnection.Job, _ place: Int, skipDisk: Bool = false, skipNet: Bool = false
   ) {
-    let fresh: HostedResource
+    do throws(ControlRefusal) {
+      let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet)
+      for notice in plan.notices where !setup.hosted.notices.contains(notice) { journal.warning(notice.description) }
+      setup.overrides = []
+      if !skipNet { peers.move(own: plan.addresses.own, peer: plan.addresses.peer) }
+      take(plan.fresh, plan.steps, job, place)
+    } catch { refuse(error, place) }
+  }
+
+  /// The same without doing it: what would be done, as the low-level commands that stand for it.
+  mutating func planAdjust(_ place: Int, skipDisk: Bool, skipNet: Bool) {
+    do throws(ControlRefusal) {
+      let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet)
+      var before: [SetupStep] = []
+      var after: [SetupStep] = []
+      for step in plan.steps {
+        switch step {
+        case .detach(let number, _): before += setup.hosted.volume(number).map { [.detach($0)] } ?? []
+        case .disconnect: before += setup.hosted.peers.map { .disconnect($0, of: setup.hosted) }
+        case .attach(let number): after += plan.fresh.volume(number).flatMap { .attach($0) }.map { [$0] } ?? []
+        case .connect: after += plan.fresh.peers.map { .connect($0, of: plan.fresh) }
+        default: break
+        }
+      }
+      let lines = before + SetupStep.changes(from: setup.hosted, to: plan.fresh) + after
+      reply(lines.isEmpty ? .done : .text(lines.map(\.description).joined(separator: "\n")), place)
+    } catch { refuse(error, place) }
+  }
+
+  private func adjustment(
+    skipDisk: Bool, skipNet: Bool
+  ) throws(ControlRefusal) -> Adjustment {
+    let read: (mainFile: String, hosted: HostedResource, notices: [ConfigurationNotice])
     do throws(ConfigurationError) {
-      let read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
-      fresh = read.hosted
-      if let refusal = fresh.refusals.first { throw refusal }
-      for notice in read.notices where !setup.hosted.notices.contains(notice) { journal.warning(notice.description) }
+      read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
+      if let refusal = read.hosted.refusals.first { throw refusal }
     } catch {
-      refuse(
-        ControlRefusal(
-          "configuration refused", details: [error.text], next: "correct the file and repeat the command",
-          exitCode: UInt8(clamping: error.exitCode)), place)
-      return
+      throw ControlRefusal(
+        "configuration refused", details: [error.text], next: "correct the file and repeat the command",
+        exitCode: UInt8(clamping: error.exitCode))
     }
-    if let refusal = needsRestart(from: setup.hosted, to: fresh) { return refuse(refusal, place) }
-    if let refusal = cutsOff(fresh) { return refuse(refusal, place) }
+    if let refusal = needsRestart(from: setup.hosted, to: read.hosted) { throw refusal }
+    if let refusal = cutsOff(read.hosted) { throw refusal }
     let addresses: (own: SocketAddress, peer: SocketAddress)
-    do throws(StartRefusal) {
-      addresses = try Daemon.addresses(fresh)
-    } catch {
-      return refuse(
-        ControlRefusal(
-          "configuration refused", details: [error.text], next: "correct the file and repeat the command",
-          exitCode: UInt8(clamping: error.exitCode)), place)
+    do throws(StartRefusal) { addresses = try Daemon.addresses(read.hosted) } catch {
+      throw ControlRefusal(
+        "configuration refused", details: [error.text], next: "correct the file and repeat the command",
+        exitCode: UInt8(clamping: error.exitCode))
     }
-    setup.overrides = []
-    let steps = steps(to: fresh).filter { step in
+    let steps = steps(to: read.hosted).filter { step in
       switch step {
       case .attach, .detach: !skipDisk
       case .connect, .disconnect: !skipNet
       default: true
       }
     }
-    if !skipNet { peers.move(own: addresses.own, peer: addresses.peer) }
-    take(fresh, steps, job, place)
+    return Adjustment(fresh: read.hosted, steps: steps, notices: read.notices, addresses: addresses)
   }
 
   /// No option makes a volume smaller that holds data.

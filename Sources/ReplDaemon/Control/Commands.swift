@@ -28,7 +28,7 @@ extension Reactor {
     if ending == .goingDown, downIsDone, control.isQuiet { ending = .over }
   }
 
-  private mutating func reply(_ reply: ControlReply, _ place: Int) {
+  mutating func reply(_ reply: ControlReply, _ place: Int) {
     control.connections[place].put(ControlLines.line(reply))
     control.finish(place)
   }
@@ -60,6 +60,7 @@ extension Reactor {
     case .watch: beginWatching(job, place)
     case .adjust: adjust(job, place)
     case .adjustPart(let skipDisk, let skipNet): adjust(job, place, skipDisk: skipDisk, skipNet: skipNet)
+    case .adjustPlan(let skipDisk, let skipNet): planAdjust(place, skipDisk: skipDisk, skipNet: skipNet)
     case .changeOptions(let section, let volume, let settings, let setDefaults):
       changeOptions(section, volume, settings, setDefaults: setDefaults, job, place)
     case .show(let json, let defaults):
@@ -127,7 +128,7 @@ extension Reactor {
             .noNetConfig, why: "\(setup.hosted.name) has no peer in the configuration",
             next: "add the other host to the file, then: repladm adjust \(setup.hosted.name)", exitCode: 10))
       }
-      if let peer, !configured.names.contains(peer), configured.name != peer {
+      if let peer, setup.hosted.peers(called: peer).first?.name != configured.name {
         return .failure(
           ControlRefusal(
             .invalidRequest, why: "\(setup.hosted.name) has no peer '\(peer)'",
@@ -159,7 +160,7 @@ extension Reactor {
     case .suspendIO: return .success([.suspendIO])
     case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
-    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .metadata,
+    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .adjustPlan, .metadata,
       .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }

@@ -1,4 +1,5 @@
 // The command line: drbdadm's grammar, its exit codes for nonsense, and the commands that need neither disk nor daemon.
+import Control
 import Foundation
 import Testing
 
@@ -32,13 +33,78 @@ import Testing
     #expect(bench.run("prymary", "r0").err.contains("did you mean 'primary'"))
     #expect(bench.run("primary").code == 1)
     #expect(bench.run("primary", "--frobnicate", "r0").code == 1)
-    #expect(bench.run("role", "r0/0").code == 1)
+    #expect(bench.run("role", "r0/7").code == 1)
     #expect(bench.run("create-md", "r0/7").code == 1)
     #expect(bench.run("connect", "r0:nobody").code == 1)
     #expect(bench.run("--timeout", "-4", "role", "r0").code == 1)
     #expect(bench.run("create-md", "--format", "v10", "r0").code == 1)
     #expect(bench.run("resize", "--size", "10X", "r0").code == 1)
-    #expect(bench.run("--stacked", "primary", "r0").code == 1)
+    #expect(bench.run("--stacked", "primary", "all").code == 1)
+  }
+
+  @Test func helpAndSuggestionsSpeakOfCommandsThatHelpLists() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    let unknown = bench.run("help", "frobnicate")
+    #expect(unknown.code == 1 && unknown.err.contains("there is no command 'frobnicate'"))
+    #expect(bench.run("help", "primary").code == 0 && bench.run("help", "hidden-commands").code == 0)
+    #expect(bench.run("help", "prymary").err.contains("did you mean 'primary'"))
+    for word in ["statf", "run-handlr", "synce", "mann", "hidden-command", "adjust-with-progres"] {
+      let said = bench.run(word, "r0")
+      #expect(said.code == 1 && !said.err.contains("did you mean 'state'"))
+      for hidden in ["run-handler", "syncer", "'man'", "hidden-commands", "adjust-with-progress"] {
+        #expect(!said.err.contains(hidden), "\(word): \(said.err)")
+      }
+    }
+  }
+
+  @Test func anOptionOfAnotherSectionNamesItsPlace() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    let expected = "type repladm peer-device-options --resync-rate=10M r0.\n"
+    for words in [
+      ["disk-options", "--resync-rate=10M", "r0"], ["disk-options", "--resync-rate", "10M", "r0"],
+      ["--resync-rate", "10M", "disk-options", "r0"], ["disk-options", "r0", "--resync-rate=10M"],
+      ["disk-options", "--set", "resync-rate=10M", "r0"],
+    ] {
+      let said = bench.run(words)
+      #expect(said.code == 1 && said.err.hasSuffix(expected), "\(words): \(said)")
+      #expect(said.err.hasPrefix("repladm: resync-rate is no option of disk-options"))
+    }
+    #expect(
+      bench.run("net-options", "--al-extents=7", "r0").err.contains("type repladm disk-options --al-extents=7 r0."))
+    #expect(bench.run("disk-options", "--frobnicate", "r0").err.contains("--frobnicate"))
+  }
+
+  @Test func aHintCarriesTheNameOfTheResource() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    try bench.makeDisk(16 << 20)
+    for command in ["dump-md", "get-gi", "outdate", "apply-al"] {
+      let said = bench.run(command, "r0")
+      #expect(said.code == 1 && said.err.contains("repladm create-md r0."), "\(command): \(said)")
+    }
+    #expect(bench.run("check-resize", "r0").err.contains("repladm check-resize --from SIZE r0;"))
+    #expect(bench.run("new-minor", "r0").err.contains("use repladm up r0, or repladm adjust r0"))
+    let low = bench.run("-", "v09", bench.disk, "internal", "dstate", program: "replmeta")
+    #expect(low.err.contains("repladm create-md RES."))
+  }
+
+  @Test func aResourceThatRunsAndIsNotInTheFileIsPointedAt() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    let daemon = FakeDaemon("gone", bench.files) { command in
+      [.reply(command == .status ? .status(StatusSnapshot(name: "gone", nodeID: 0, role: .primary)) : .done)]
+    }
+    defer { daemon.stop() }
+    let pointer = "gone: repld runs for it, and \(bench.directory)/repl.conf does not have it for this host: "
+    for command in ["down", "primary", "status"] {
+      let said = bench.run(command, "gone")
+      #expect(said.code == 1 && said.err.contains(pointer) && said.err.contains("replsetup down gone."), "\(said)")
+    }
+    let all = bench.run("status")
+    #expect(all.code == 0 && all.out.contains("gone role:Primary") && all.err.contains(pointer), "\(all)")
+    #expect(!bench.run("primary", "nosuch").err.contains("repld runs"))
   }
 
   @Test func whatTheFileDoesNotHaveIsExitOneAndSaysWhatItHas() throws {
@@ -48,7 +114,6 @@ import Testing
     #expect(outcome.code == 1 && outcome.err.contains("r0"))
     let elsewhere = bench.run("primary", "r0", node: "three")
     #expect(elsewhere.code == 1 && elsewhere.err.contains("one") && elsewhere.err.contains("two"))
-    #expect(bench.run("sh-resources", node: "three").code == 1)
   }
 
   @Test func aBrokenFileIsExitTenAndAMissingOneTwenty() throws {

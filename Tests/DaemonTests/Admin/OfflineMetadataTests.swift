@@ -72,6 +72,39 @@ import Testing
     #expect(bench.run("dump-md", "r0").code == 0)
   }
 
+  @Test func aVolumeWithoutADiskEndsTheSteps() throws {
+    let bench = try AdminBench()
+    try bench.configure(disk: "none")
+    let commands = [
+      "create-md", "wipe-md", "dump-md", "get-gi", "show-gi", "apply-al", "check-resize", "repair-md", "outdate",
+      "invalidate",
+      "attach", "detach", "resize", "sh-md-dev", "sh-md-idx",
+    ]
+    for command in commands {
+      for words in [[command, "r0"], ["-d", command, "r0"]] {
+        let said = bench.run(words)
+        #expect(said.code == 10 && said.out.isEmpty, "\(words): \(said)")
+        let sentence = "The \(command) command requires a local disk, but the configuration gives none"
+        #expect(said.err.contains(sentence), "\(words): \(said)")
+      }
+    }
+    #expect(bench.run("sh-ll-dev", "r0").out == "none\n")
+    // A volume before it is worked on.
+    try bench.makeDisk(64 << 20)
+    try bench.write(
+      "repl.conf",
+      """
+      resource r0 {
+        volume 0 { device minor 90; disk \(bench.disk); meta-disk internal; }
+        volume 1 { device minor 91; disk none; meta-disk internal; }
+        on one { address 127.0.0.1:7790; node-id 0; } on two { address 127.0.0.1:7791; node-id 1; }
+      }
+      """)
+    let said = bench.run("create-md", "r0")
+    #expect(said.code == 10 && said.out.contains("successfully created") && said.err.contains("requires a local disk"))
+    #expect(bench.run("dump-md", "r0/0").code == 0)
+  }
+
   @Test func replmetaWorksWithoutAConfiguration() throws {
     let bench = try AdminBench()
     try bench.makeDisk(64 << 20)
@@ -93,6 +126,10 @@ private let drbdmeta: String? =
 @Suite(.enabled(if: drbdmeta != nil, "needs drbdmeta of Debian's drbd-utils"))
 struct DrbdmetaAgrees {
   private func judge(_ arguments: String..., on disk: String, format: String) throws -> (status: Int32, out: String) {
+    try judge(arguments, on: disk, format: format)
+  }
+
+  private func judge(_ arguments: [String], on disk: String, format: String) throws -> (status: Int32, out: String) {
     let process = Process()
     process.executableURL = URL(filePath: try #require(drbdmeta))
     process.arguments = ["--force", "-", format, disk, "internal"] + arguments
@@ -109,6 +146,77 @@ struct DrbdmetaAgrees {
   /// Without the lines that name date, host and command.
   private func body(_ dump: String) -> Substring {
     dump[(dump.range(of: "version \"")?.lowerBound ?? dump.endIndex)...]
+  }
+
+  /// One command line for both programs, on two disks that were alike; then they are alike again.
+  private func both(_ bench: AdminBench, _ format: String, _ words: [String]) throws {
+    let theirs = try judge(words, on: bench.disk + "-theirs", format: format)
+    let ours = bench.run(["--force", "-", format, bench.disk, "internal"] + words, program: "drbdmeta")
+    #expect(ours.code == theirs.status && ours.out == theirs.out, "\(words): \(ours), \(theirs)")
+    let block = { (path: String) throws -> Data in
+      let file = try FileHandle(forReadingFrom: URL(filePath: path))
+      defer { file.closeFile() }
+      try file.seek(toOffset: (64 << 20) - 4096)
+      return try file.readToEnd() ?? Data()
+    }
+    let (own, judged) = (try block(bench.disk), try block(bench.disk + "-theirs"))
+    #expect(own == judged, "the superblocks after \(words)")
+  }
+
+  @Test(arguments: ["v08", "v09"]) func aboutWhatIsSetInASuperblock(format: String) throws {
+    let bench = try AdminBench()
+    try bench.makeDisk(64 << 20)
+    let node = format == "v09" ? ["--node-id", "1"] : []
+    let create = format == "v09" ? ["create-md", "2"] : ["create-md"]
+    #expect(try judge(create, on: bench.disk, format: format).status == 0)
+    try FileManager.default.copyItem(atPath: bench.disk, toPath: bench.disk + "-theirs")
+    let flags = format == "v09" ? "1:1:1:1:1:1:1:1:1:1:1:1" : "1:1:1:1:1:1:1"
+    for line in [
+      "1111111111111110:2222222222222222:3333333333333333:4444444444444444:\(flags)", "AAAAAAAAAAAAAAAA",
+      ":BBBBBBBBBBBBBBBB",
+      "::CCCC:DDDD", "::::0:0", "1:",
+    ] {
+      try both(bench, format, ["set-gi", line] + node)
+      try both(bench, format, node + ["get-gi"])
+    }
+    for words in [
+      ["read-dev-uuid"], ["write-dev-uuid", "0123456789ABCDEF"], ["read-dev-uuid"], ["write-dev-uuid", "12"],
+    ] {
+      try both(bench, format, words)
+    }
+    try both(bench, format, ["read-dev-uuid"])
+    for words in [["set-gi", "::::2:0"] + node, ["set-gi", "xyz"] + node, ["set-gi"] + node, ["write-dev-uuid"]] {
+      let theirs = try judge(words, on: bench.disk + "-theirs", format: format)
+      let ours = bench.run(["--force", "-", format, bench.disk, "internal"] + words, program: "drbdmeta")
+      #expect(ours.code == 10 && theirs.status == 10 && !ours.err.isEmpty, "\(words)")
+    }
+    try both(bench, format, ["read-dev-uuid"])
+  }
+
+  @Test func aboutAForgottenPeer() throws {
+    let bench = try AdminBench()
+    try bench.configure()
+    try bench.makeDisk(64 << 20)
+    #expect(bench.run("create-md", "--max-peers", "2", "r0").code == 0)
+    // Peer 1 has slot 0 and was seen, connected; its entry lies behind the header of v09.
+    let dump = bench.run("dump-md", "r0").out.replacingOccurrences(of: "node-id -1;", with: "node-id 0;")
+    let entry = try #require(dump.range(of: "peer[1] {\n    bitmap-index -1;"))
+    var edited = dump.replacingCharacters(in: entry, with: "peer[1] {\n    bitmap-index 0;")
+    let flags = try #require(edited.range(of: "flags 0x00000000;", range: entry.lowerBound..<edited.endIndex))
+    edited.replaceSubrange(flags, with: "flags 0x00000011;")
+    try bench.write("dump", edited)
+    let restored = bench.run("restore-md", "--force", "r0/0", bench.directory + "/dump")
+    #expect(restored.code == 0, "\(restored)")
+    try FileManager.default.copyItem(atPath: bench.disk, toPath: bench.disk + "-theirs")
+    #expect(bench.run("dump-md", "r0").out.contains("peer[1] {\n    bitmap-index 0;"))
+    let theirs = try judge(["--node-id", "1", "forget-peer"], on: bench.disk + "-theirs", format: "v09")
+    let ours = bench.run("-", "v09", bench.disk, "internal", "forget-peer", "--node-id", "1", program: "drbdmeta")
+    #expect(ours == AdminBench.Outcome(code: 0, out: "", err: "") && theirs.status == 0, "\(ours)")
+    try both(bench, "v09", ["--node-id", "1", "get-gi"])
+    #expect(bench.run("dump-md", "r0").out.contains("peer[1] {\n    bitmap-index -1;"))
+    #expect(bench.run("-", "v09", bench.disk, "internal", "forget-peer", program: "drbdmeta").code == 10)
+    #expect(
+      bench.run("-", "v09", bench.disk, "internal", "--node-id", "32", "forget-peer", program: "drbdmeta").code == 10)
   }
 
   @Test(arguments: [("v09", "1"), ("v09", "3"), ("v09", "31"), ("v08", "1")])
