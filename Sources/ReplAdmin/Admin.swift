@@ -20,6 +20,8 @@ final class Admin {
   /// For sentences about the command itself.
   let commandName: String
   private var loaded: Configuration?
+  /// `--timeout`: of the whole command.
+  private let limit: Deadline?
 
   init(_ commandName: String, _ options: GeneralOptions, _ surroundings: Surroundings, _ console: Console) {
     self.commandName = commandName
@@ -30,17 +32,45 @@ final class Admin {
     configurationFile = ConfigurationPlace.absolute(
       ConfigurationPlace.find(option: options.configFile, environment: environment))
     nodeName = options.node ?? environment["__DRBD_NODE__"] ?? surroundings.hostName
+    limit = options.timeout.map { Deadline(after: $0 == 0 ? nil : $0) }
   }
 
   var files: RunFiles { surroundings.runFiles }
   func daemon(_ resource: HostedResource) -> DaemonProcess { DaemonProcess(resource.name, files: files) }
 
+  var hasLimit: Bool { limit != nil }
+  /// `--timeout`, else what a step of this kind normally takes at most.
+  func deadline(_ seconds: Double?) -> Deadline { limit ?? Deadline(after: seconds) }
+
   func configuration() throws(ConfigurationError) -> Configuration {
     if let loaded { return loaded }
-    if let other = options.configToTest { _ = try Configuration.load(other, from: FileSource()) }
-    let configuration = try Configuration.load(configurationFile, from: FileSource())
+    let configuration: Configuration
+    if options.configToTest == nil, options.configToExclude == nil {
+      configuration = try Configuration.load(configurationFile, from: FileSource())
+    } else {
+      configuration = try Configuration.load(configurationFile, from: try testedSource())
+    }
     loaded = configuration
     return configuration
+  }
+
+  private func testedSource() throws(ConfigurationError) -> TestedSource {
+    let tested = options.configToTest.map(ConfigurationPlace.absolute)
+    if tested != nil, !["dump", "sh-nop"].contains(commandName) {
+      throw ConfigurationError(
+        .unknownObject, "--config-to-test (-t) goes with dump and sh-nop only", advice: "Leave it out")
+    }
+    if let tested { _ = try readable(tested) }
+    return TestedSource(
+      mainFile: configurationFile, tested: tested, excluded: options.configToExclude.map(ConfigurationPlace.absolute))
+  }
+
+  /// Its own error, not one of the line that includes it.
+  private func readable(_ path: String) throws(ConfigurationError) -> String {
+    do throws(ConfigurationSourceFault) { return try FileSource().read(path) } catch {
+      throw ConfigurationError(
+        .unreadable, "\(path) cannot be read: \(error.reason)", advice: "Name a file that exists")
+    }
   }
 
   // MARK: Objects
@@ -113,9 +143,18 @@ final class Admin {
     }
   }
 
+  /// A low-level command as the caller knows its program: under DRBD's names by DRBD's.
+  func typed(_ words: [String]) -> String {
+    var words = words
+    if surroundings.programName.hasPrefix("drbd"), words[0].hasPrefix("repl"), words[0] != "repld" {
+      words[0] = "drbd" + words[0].dropFirst(4)
+    }
+    return words.joined(separator: " ")
+  }
+
   /// With `--dry-run`: says the low-level command that stands for this step, and is true.
   func instead(_ words: [String]) -> Bool {
-    let line = words.joined(separator: " ") + "\n"
+    let line = typed(words) + "\n"
     if options.dryRun {
       console.out(line)
     } else if options.verbose {

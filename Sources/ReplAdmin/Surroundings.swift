@@ -71,6 +71,33 @@ func smallFile(_ path: String) -> String? {
   return got > 0 ? String(decoding: bytes[0..<got].prefix { $0 != 10 }, as: UTF8.self) : nil
 }
 
+/// A whole file, also one of /proc, which has no size and gives a part at each read; nil when it cannot be read.
+func wholeFile(_ path: String) -> String? {
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { return nil }
+  defer { close(descriptor) }
+  var bytes: [UInt8] = []
+  var chunk = [UInt8](repeating: 0, count: 64 << 10)
+  while true {
+    let got = read(descriptor, &chunk, chunk.count)
+    if got > 0 {
+      bytes += chunk[0..<got]
+    } else if got == 0 {
+      return String(decoding: bytes, as: UTF8.self)
+    } else if errno != EINTR {
+      return nil
+    }
+  }
+}
+
+/// Whether two paths lead to one file.
+func isSameFile(_ first: String, _ second: String) -> Bool {
+  var one = stat()
+  var other = stat()
+  guard stat(first, &one) == 0, stat(second, &other) == 0 else { return first == second }
+  return one.st_dev == other.st_dev && one.st_ino == other.st_ino
+}
+
 /// The names in a directory; none when it cannot be read.
 func directoryEntries(_ path: String) -> [String] {
   guard let stream = opendir(path) else { return [] }

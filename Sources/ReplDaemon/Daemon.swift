@@ -66,7 +66,7 @@ enum Daemon {
     let configPath = arguments.config ?? environment("REPL_CONFIG")
     let files = RunFiles(
       directory: arguments.runDir ?? environment(RunFiles.environmentKey) ?? RunFiles.defaultDirectory)
-    let read: (mainFile: String, hosted: HostedResource, notices: [ConfigurationNotice])
+    let read: (mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice])
     do throws(ConfigurationError) {
       read = try Setup.read(resource: arguments.resource, configPath: configPath, host: host)
     } catch {
@@ -147,6 +147,7 @@ enum Daemon {
       signals: signals, lock: lock,
       setup: Setup(
         configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted,
+        globals: read.globals,
         sizeRecords: SizeRecords(directory: environment(SizeRecords.environmentKey))),
       journal: journal)
   }

@@ -4,17 +4,19 @@
 enum AbsentCommands {
   /// Nil: nothing of DRBD's either, as far as this program knows.
   static func refusal(of word: String) -> String? {
-    guard let instead = instead[word] else { return nil }
+    guard let instead = reason(of: word) else { return nil }
     return "repladm: '\(word)' does not exist here: \(instead).\n"
   }
 
-  private static let oneStep = "a resource is set up in one step; use repladm up RES, or repladm adjust RES"
+  /// The same as a clause.
+  static func reason(of word: String) -> String? { instead[word] }
+
   private static let oneEnd = "a resource is taken down in one step; use repladm down RES"
   private static let noProxy = "there is no proxy; the daemon connects to the peer's address itself"
 
   private static let instead = [
-    "new-resource": oneStep, "new-minor": oneStep, "new-peer": oneStep, "new-path": oneStep,
-    "del-minor": oneEnd, "del-peer": oneEnd, "del-path": oneEnd,
+    "del-minor": oneEnd, "del-path": oneEnd, "del-resource": oneEnd,
+    "rename-resource": "the name is that of the file; use repladm down RES, change it, then repladm up",
     "forget-peer":
       "a resource has one peer, and its slot in the metadata is used again by the next one; create-md begins anew",
     "dump-superblock": "use repladm dump-md RES",

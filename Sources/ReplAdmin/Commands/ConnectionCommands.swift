@@ -1,7 +1,5 @@
-// Connecting, disconnecting, and waiting for what comes of it (admin spec 6.3).
+// Connecting and disconnecting.
 import ArgumentParser
-import Base
-import Config
 import Control
 
 struct Connect: AdminCommand {
@@ -13,13 +11,9 @@ struct Connect: AdminCommand {
   @OptionGroup var objects: ConnectionArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .connection, .needed) { target in
-      let flags = (discardMyData ? ["--discard-my-data"] : []) + (tentative ? ["--tentative"] : [])
-      if admin.instead(["replsetup", "connect", target.resource.name] + flags) { return }
-      let reply = try admin.daemon(target.resource).ask(
-        .connect(peer: target.namedPeer, discardMyData: discardMyData, tentative: tentative),
-        deadline: general.deadline(30))
-      admin.pass(on: reply, about: target.resource)
+    let flags = (discardMyData ? ["--discard-my-data"] : []) + (tentative ? ["--tentative"] : [])
+    return admin.tellPeers(objects.names, "connect", flags, .needed) {
+      .connect(peer: $0.namedPeer, discardMyData: discardMyData, tentative: tentative)
     }
   }
 }
@@ -32,66 +26,8 @@ struct Disconnect: AdminCommand {
   @OptionGroup var objects: ConnectionArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(
-      objects.names, .connection,
-      low: { ["replsetup", "disconnect", $0.resource.name] + (force ? ["--force"] : []) }
-    ) { .disconnect(peer: $0.namedPeer, force: force) }
-  }
-}
-
-struct WaitTimeouts: ParsableArguments {
-  @Option(help: ArgumentHelp("Seconds to wait; 0 is for ever. Default: the file's.", valueName: "seconds"))
-  var wfcTimeout: Double?
-  @Option(help: .hidden) var degrWfcTimeout: Double?
-  @Option(help: .hidden) var outdatedWfcTimeout: Double?
-  @Option(help: .hidden) var waitAfterSb: YesNo?
-
-  func validate() throws {
-    for given in [wfcTimeout, degrWfcTimeout, outdatedWfcTimeout] {
-      if let given, !(0...300_000).contains(given) { throw ValidationError("a timeout is 0 to 300000 seconds") }
-    }
-  }
-
-  /// `--timeout`, else `--wfc-timeout`, else the file's; nil is for ever.
-  func deadline(_ general: GeneralOptions, _ startup: StartupOptions) -> Deadline {
-    let configured = startup.wfcTimeout.map { Double($0.nanoseconds) / 1e9 }
-    let seconds = general.timeout ?? wfcTimeout ?? configured
-    return Deadline(after: seconds == 0 ? nil : seconds)
-  }
-}
-
-struct WaitConnect: AdminCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "wait-connect", abstract: "Wait until the peer's volumes are visible.",
-    aliases: ["wait-con-int"])
-  @OptionGroup var timeouts: WaitTimeouts
-  @OptionGroup var general: GeneralOptions
-  @OptionGroup var objects: PeerVolumeArguments
-
-  func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .peerVolume) { target in
-      if admin.instead(["replsetup", "wait-connect-resource", target.resource.name]) { return }
-      try admin.daemon(target.resource).ask(
-        .waitConnect, deadline: timeouts.deadline(general, target.resource.startup))
-    }
-  }
-}
-
-struct WaitSync: AdminCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "wait-sync", abstract: "Wait until nothing is left to resync, and show how it goes.")
-  @OptionGroup var timeouts: WaitTimeouts
-  @OptionGroup var general: GeneralOptions
-  @OptionGroup var objects: PeerVolumeArguments
-
-  func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .peerVolume) { target in
-      if admin.instead(["replsetup", "wait-sync-resource", target.resource.name]) { return }
-      var display = SyncProgress(console: admin.console)
-      defer { display.finish() }
-      try admin.daemon(target.resource).ask(
-        .waitSync, deadline: timeouts.deadline(general, target.resource.startup)
-      ) { display.show($0) }
+    admin.tellPeers(objects.names, "disconnect", force ? ["--force"] : []) {
+      .disconnect(peer: $0.namedPeer, force: force)
     }
   }
 }

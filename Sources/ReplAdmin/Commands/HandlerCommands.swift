@@ -53,6 +53,6 @@ extension Admin {
   fileprivate func connectionState(of resource: HostedResource) throws(Refusal) -> ConnectionState? {
     let daemon = daemon(resource)
     guard daemon.isRunning else { return nil }
-    return try daemon.status(deadline: options.deadline(10)).connections.first?.state
+    return try daemon.status(deadline: deadline(10)).connections.first?.state
   }
 }

@@ -1,4 +1,4 @@
-// `up`, `down`, `adjust`: a resource's daemon comes and goes. `up` is the steps of admin spec 4.1; what a failed step leaves
+// `up` and `adjust`: a resource's daemon comes. `up` is the steps of admin spec 4.1; what a failed step leaves
 // behind is what DRBD leaves behind: a daemon that runs, Diskless or StandAlone.
 import ArgumentParser
 import Base
@@ -24,34 +24,7 @@ struct Up: AdminCommand {
           next: "bring it in line with the file by repladm adjust \(resource.name), or end it with repladm down first",
           exitCode: 1)
       }
-      try admin.up(resource, noDevice: noDevice, deadline: general.deadline(30))
-    }
-  }
-}
-
-struct Down: AdminCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "down", abstract: "Stop a resource: connection, disks, daemon, device.")
-  @OptionGroup var general: GeneralOptions
-  @OptionGroup var objects: ResourceArguments
-
-  func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .resource) { target in
-      let resource = target.resource
-      if admin.instead(["replsetup", "down", resource.name]) { return }
-      let daemon = admin.daemon(resource)
-      guard daemon.isRunning else {
-        admin.remark(resource, try admin.devices(resource).flatMap { $0.cleanUp(mayResume: false) })
-        admin.removeLeftovers(resource)
-        return
-      }
-      let deadline = general.deadline(60)
-      let process = daemon.listening
-      try admin.withoutDevices(resource, deadline: deadline) { () throws(Refusal) in
-        try admin.askWhenClientsAreGone(daemon, .down, deadline: deadline)
-      }
-      try daemon.waitForEnd(of: process, deadline: deadline)
-      admin.removeLeftovers(resource)
+      try admin.up(resource, noDevice: noDevice, deadline: admin.deadline(30))
     }
   }
 }
@@ -61,10 +34,14 @@ struct Adjust: AdminCommand {
     commandName: "adjust", abstract: "Make a running resource equal to the file; start it when it is down.")
   @Flag(help: "Leave the disks attached or detached as they are.") var skipDisk = false
   @Flag(help: "Leave the connection as it is.") var skipNet = false
+  @Flag(help: "When it connects after a split brain: what was written here since is thrown away.")
+  var discardMyData = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
-  func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names, skipDisk: skipDisk, skipNet: skipNet) }
+  func perform(_ admin: Admin) -> Int32 { 
+    admin.adjust(objects.names, skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData)
+  }
 }
 
 struct AdjustWithProgress: AdminCommand {
@@ -76,18 +53,8 @@ struct AdjustWithProgress: AdminCommand {
 }
 
 extension Admin {
-  func up(_ resource: HostedResource, noDevice: Bool, deadline: Deadline) throws {
-    if let refusal = resource.refusals.first { throw refusal }
-    for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
-    remark(resource, try devices(resource).flatMap { $0.expectSuccessor() })
-    let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
-    try start.makeRunDirectory(files.directory)
-    let remembered = exists(files.noDevice(resource.name))
-    try remember(noDevice: noDevice, resource)
-    do throws(Refusal) { try start.start(resource.name, deadline: deadline) } catch {
-      if !remembered { unlink(files.noDevice(resource.name)) }
-      throw error
-    }
+  func up(_ resource: HostedResource, noDevice: Bool, discardMyData: Bool = false, deadline: Deadline) throws {
+    try startDaemon(resource, noDevice: noDevice, deadline: deadline)
     let daemon = daemon(resource)
     try followGrowth(resource.volumes, of: resource)
     do throws(Refusal) {
@@ -96,7 +63,23 @@ extension Admin {
       guard error.number == .noValidMetadata else { throw error }
       throw Refusal("No valid meta data found", why: error.why, next: error.next, exitCode: 1)
     }
-    pass(on: try daemon.ask(.connect(peer: nil, discardMyData: false), deadline: deadline), about: resource)
+    pass(on: try daemon.ask(.connect(peer: nil, discardMyData: discardMyData), deadline: deadline), about: resource)
+  }
+
+  /// The daemon, with nothing attached and nothing connected.
+  func startDaemon(_ resource: HostedResource, noDevice: Bool, deadline: Deadline) throws {
+    if let refusal = resource.refusals.first { throw refusal }
+    for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
+    let devices = try devices(resource)
+    devices.remark(devices.each.flatMap { $0.expectSuccessor() })
+    let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
+    try start.makeRunDirectory(files.directory)
+    let remembered = exists(files.noDevice(resource.name))
+    try remember(noDevice: noDevice, resource)
+    do throws(Refusal) { try start.start(resource.name, deadline: deadline) } catch {
+      if !remembered { unlink(files.noDevice(resource.name)) }
+      throw error
+    }
   }
 
   /// What the daemon has to remark on a command that it has carried out.
@@ -116,30 +99,27 @@ extension Admin {
       let addresses = [peer.ownAddress, peer.address].map { $0.description.replacing(" ", with: ":") }
       steps.append(["replsetup", "connect", resource.name, "\(peer.nodeID)"] + addresses)
     }
-    for step in steps { console.out(step.joined(separator: " ") + "\n") }
+    for step in steps { console.out(typed(step) + "\n") }
   }
 
-  func adjust(_ names: [String], skipDisk: Bool = false, skipNet: Bool = false) -> Int32 {
+  func adjust(
+    _ names: [String], skipDisk: Bool = false, skipNet: Bool = false, discardMyData: Bool = false
+  ) -> Int32 {
     forEach(names, .resource, .needed) { target in
       let resource = target.resource
       if options.dryRun, !daemon(resource).isRunning { return printSteps(of: resource) }
       if instead(["replsetup", "adjust", resource.name]) { return }
       if let refusal = resource.refusals.first { throw refusal }
       guard daemon(resource).isRunning else {
-        try up(resource, noDevice: exists(files.noDevice(resource.name)), deadline: options.deadline(30))
+        let noDevice = exists(files.noDevice(resource.name))
+        try up(resource, noDevice: noDevice, discardMyData: discardMyData, deadline: deadline(30))
         return
       }
-      let command: Command = skipDisk || skipNet ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet) : .adjust
-      pass(on: try daemon(resource).ask(command, deadline: options.deadline(30)), about: resource)
+      let command: Command =
+        skipDisk || skipNet || discardMyData
+        ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData) : .adjust
+      pass(on: try daemon(resource).ask(command, deadline: deadline(30)), about: resource)
     }
-  }
-
-  /// What the daemon removes itself when it ends well, and what only `repladm` knows of.
-  func removeLeftovers(_ resource: HostedResource) {
-    unlink(files.controlSocket(resource.name))
-    unlink(files.pidFile(resource.name))
-    unlink(files.noDevice(resource.name))
-    for volume in resource.volumes { unlink(files.exportSocket(resource.name, volume.number)) }
   }
 
   private func remember(noDevice: Bool, _ resource: HostedResource) throws(Refusal) {

@@ -23,7 +23,8 @@ struct DaemonProcess {
   func ask(_ command: Command, deadline: Deadline, progress: (StatusSnapshot) -> Void = { _ in }) throws(Refusal)
     -> Reply
   {
-    let patience = Deadline(after: deadline.seconds.map { $0 + DaemonProcess.graceSeconds })
+    let grace = command.isAnsweredAtOnce ? 0 : DaemonProcess.graceSeconds
+    let patience = Deadline(after: deadline.secondsLeft.map { $0 + grace })
     var server: Int32?
     do {
       var client = try ControlClient(connecting: files.controlSocket(resource), deadline: patience)
@@ -112,6 +113,14 @@ struct DaemonProcess {
   }
 
   var pid: Int32? { listening?.pid }
+
+  /// The process that holds the lock of the resource, whether it listens or not.
+  var lockHolder: DeviceRecord.ProcessMark? {
+    let path = files.pidFile(resource)
+    guard PidFile.isHeld(path) else { return nil }
+    let pid = PidFile.holder(path)
+    return pid > 0 ? DeviceRecord.ProcessMark(pid) : nil
+  }
 
   /// Waits for the process that listened before it was told to end.
   func waitForEnd(of daemon: DeviceRecord.ProcessMark?, deadline: Deadline) throws(Refusal) {

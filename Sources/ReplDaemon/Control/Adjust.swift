@@ -9,12 +9,15 @@ import Engine
 
 extension Reactor {
   mutating func adjust(
-    _ job: ControlConnection.Job, _ place: Int, skipDisk: Bool = false, skipNet: Bool = false
+    _ job: ControlConnection.Job, _ place: Int, skipDisk: Bool = false, skipNet: Bool = false,
+    discardMyData: Bool = false
   ) {
     let fresh: HostedResource
+    let globals: GlobalOptions
     do throws(ConfigurationError) {
       let read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
       fresh = read.hosted
+      globals = read.globals
       if let refusal = fresh.refusals.first { throw refusal }
       for notice in read.notices where !setup.hosted.notices.contains(notice) { journal.warning(notice.description) }
     } catch {
@@ -36,7 +39,8 @@ extension Reactor {
           exitCode: UInt8(clamping: error.exitCode)), place)
     }
     setup.overrides = []
-    let steps = steps(to: fresh).filter { step in
+    setup.globals = globals
+    let steps = steps(to: fresh, discardMyData: discardMyData).filter { step in
       switch step {
       case .attach, .detach: !skipDisk
       case .connect, .disconnect: !skipNet
@@ -77,7 +81,7 @@ extension Reactor {
   }
 
   /// What has to be detached, attached and connected anew, in DRBD's order.
-  private func steps(to fresh: HostedResource) -> [EngineCommand] {
+  private func steps(to fresh: HostedResource, discardMyData: Bool) -> [EngineCommand] {
     let snapshot = engine.snapshot()
     var steps: [EngineCommand] = []
     var attaches: [EngineCommand] = []
@@ -92,7 +96,7 @@ extension Reactor {
     let reconnects = mustReconnect(to: fresh)
     if reconnects { steps.append(.disconnect(force: false)) }
     steps += attaches
-    if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: false)) }
+    if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: discardMyData)) }
     if !isDown, !reconnects { steps.append(.announceOptions) }
     return steps
   }
