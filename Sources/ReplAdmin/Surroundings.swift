@@ -13,6 +13,8 @@ public struct Surroundings {
   public var hostName: String
   /// Where this program lies; `repld` is looked for beside it.
   public var programDirectory: String
+  /// `argv[0]` as it was given; nil: not known.
+  public var calledAs: String?
 
   public init(
     programName: String, environment: [String: String], isRoot: Bool, hostName: String, programDirectory: String
@@ -29,9 +31,20 @@ public struct Surroundings {
     uname(&names)
     let host = withUnsafeBytes(of: &names.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     let executable = symbolicLinkTarget("/proc/self/exe") ?? argv0
-    return Surroundings(
+    var surroundings = Surroundings(
       programName: lastComponent(argv0), environment: ProcessInfo.processInfo.environment, isRoot: geteuid() == 0,
       hostName: host, programDirectory: parent(executable))
+    surroundings.calledAs = argv0
+    return surroundings
+  }
+
+  /// A path of `repladm` that stays when another version is installed: the one that it was called by, else the one that the
+  /// search path leads to, else its own file. Nil: not known.
+  var lastingPath: String? {
+    guard let file = symbolicLinkTarget("/proc/self/exe") else { return nil }
+    let named = calledAs.flatMap { $0.contains("/") ? ConfigurationPlace.absolute($0) : nil }
+    let candidates = [named, tools.find("repladm")].compactMap { $0 }
+    return candidates.first { lastComponent($0) == "repladm" && isSameFile($0, file) } ?? file
   }
 
   public var runFiles: RunFiles {

@@ -16,8 +16,10 @@ struct GeneralOptions: ParsableArguments {
   var node: String?
 
   @Option(
+    name: [.long, .customLong("command-timeout")],
     help: ArgumentHelp(
-      "Give up after this many seconds and say what was waited for; 0 waits for as long as the daemon lives.",
+      "Give up after this many seconds and say what was waited for; 0 waits for as long as the daemon lives. Behind net-options, "
+        + "which has a --timeout of its own, it is --command-timeout.",
       valueName: "seconds"))
   var timeout: Double?
 
@@ -63,7 +65,7 @@ struct GeneralOptions: ParsableArguments {
 
   /// The options that may stand before the command and take a value: whoever moves them must move two words.
   static let valued: Set<String> = [
-    "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "-E", "--config-to-exclude", "-s",
+    "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "--command-timeout", "-E", "--config-to-exclude", "-s",
     "--drbdsetup",
     "-m", "--drbdmeta", "-p", "--drbd-proxy-ctl", "-n", "--sh-varname", "-W", "--setup-option",
   ]

@@ -90,6 +90,11 @@ final class AdminBench {
   /// Runs `repladm --node one ARGUMENTS`, or another personality.
   @discardableResult
   func run(_ arguments: String..., program: String = "repladm", node: String? = "one") -> Outcome {
+    run(arguments, program: program, node: node)
+  }
+
+  @discardableResult
+  func run(_ arguments: [String], program: String = "repladm", node: String? = "one") -> Outcome {
     let out = Mutex("")
     let err = Mutex("")
     var left = answers ?? []

@@ -80,10 +80,11 @@ struct CommandRow: CustomStringConvertible {
     a("primary r0", 17, "(-2) Need access to UpToDate data"), a("primary", 1, "Name a resource"),
     a("wait-connect --wfc-timeout 1 r0", 5, "timed out"), a("wait-sync --wfc-timeout=1 r0", 5, "timed out"),
     a("wait-connect --wfc-timeout=x r0", 1, "--wfc-timeout"), a("wait-sync --wfc-timeout=-1 r0", 1, "300000"),
-    a("wait-con-int --timeout 1 r0", 5, "timed out"), a("wait-sync nosuch", 1, "nosuch"),
+    a("wait-con-int --timeout 1 r0", 5, "timed out"), a("wait-con-int --wfc-timeout=1", 5, "timed out"),
+    a("wait-con-int --wfc-timeout=1 --degr-wfc-timeout=1 --outdated-wfc-timeout=1 --wait-after-sb=yes", 5), a("wait-sync nosuch", 1, "nosuch"),
     a("wait-connect nosuch", 1, "nosuch"),
     a("connect r0", 10, "(125)"), a("attach r0", 10, "(124)"), a("adjust r0"), a("adjust nosuch", 1, "nosuch"),
-    a("adjust --skip-disk --skip-net r0"), a("adjust-with-progress r0"), a("adjust-with-progress nosuch", 1, "nosuch"),
+    a("adjust --skip-disk --skip-net r0"), a("adjust --discard-my-data r0"), a("adjust-with-progress r0"), a("adjust-with-progress nosuch", 1, "nosuch"),
     a("verify r0", 11, "(-15)"), a("invalidate-remote r0", 17, "(-2)"),
     b("up --no-device r0"),
     a("wait-connect --wfc-timeout=20 --degr-wfc-timeout=20 --outdated-wfc-timeout=20 --wait-after-sb=yes r0"),
@@ -143,7 +144,8 @@ struct CommandRow: CustomStringConvertible {
     b("connect nosuch", 1, "nosuch"),
     b("wait-connect r0"),
     b("wait-sync r0"),
-    b("disconnect --force r0"), b("disconnect r0:nosuch", 1, "nosuch"), b("connect r0"), b("wait-connect r0"),
+    b("del-peer --force r0"), b("cstate r0", 0, "StandAlone"), b("connect r0"), b("wait-connect r0"),
+    b("del-peer nosuch", 1, "nosuch"), b("disconnect --force r0"), b("disconnect r0:nosuch", 1, "nosuch"), b("connect r0"), b("wait-connect r0"),
     b("new-current-uuid --force-resync r0", 11),
   ]
 
@@ -169,7 +171,10 @@ struct CommandRow: CustomStringConvertible {
     a("install-names /nonexistent/there", 20, "/nonexistent"),
     a("man --directory MANUAL"), a("man nosuch", 1, "no command nosuch"),
     // Newer than drbd-utils 9.22, and of tier T2 and T3.
-    a("sh-list-adjustable", 1, "sh-resources"), a("sh-list-config-file", 1, "dump"), a("new-minor r0", 1, "repladm up"),
+    a("sh-list-adjustable", 1, "sh-resources"), a("sh-list-config-file", 1, "dump"), a("new-minor nosuch", 1, "nosuch"),
+    a("new-minor r0", 10, "(161)"), a("new-resource r0"), a("new-resource --node-id 7 r0", 10, "(162)"), a("new-peer r0"),
+    a("new-path r0"), a("new-peer nosuch", 1, "nosuch"), a("new-path nosuch", 1, "nosuch"),
+    a("new-resource nosuch", 1, "nosuch"), a("del-minor r0", 1, "repladm down"),
     a("proxy-up r0", 1, "no proxy"), a("frobnicate r0", 1, "there is no command 'frobnicate'"),
   ]
 
@@ -238,7 +243,7 @@ struct CommandRow: CustomStringConvertible {
     a("replmeta 90 v09 /nonexistent internal dstate", 20, "/nonexistent"),
   ]
 
-  static let end = [a("down r0"), b("down all"), a("down --sideways r0", 1, "--sideways")]
+  static let end = [a("down --force r0"), b("down all"), a("down --sideways r0", 1, "--sideways")]
 
   @Test func everyCommandExitsAndSpeaksAsTheTableSays() throws {
     let desk = try Desk(disk: "c-plan-ahead 0; resync-rate 500M;")
