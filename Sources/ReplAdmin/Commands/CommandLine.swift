@@ -42,7 +42,8 @@ struct Repladm: ParsableCommand {
       CommandGroup(
         name: "Waiting and asking",
         subcommands: [
-          WaitConnect.self, WaitConInt.self, WaitSync.self, Events2.self, RoleWord.self, CState.self, DState.self, Dump.self,
+          WaitConnect.self, WaitConInt.self, WaitSync.self, Events2.self, RoleWord.self, CState.self, DState.self,
+          Dump.self,
           DumpXML.self,
         ]),
       CommandGroup(
@@ -108,7 +109,7 @@ public enum CommandLineRun {
       console.out(VersionText.lines(environment: surroundings.environment) + "\n")
       return 0
     }
-    var ordered = ArgumentOrder.commandFirst(arguments)
+    var ordered = ArgumentOrder.commandFirst(PassedWords.withGeneralTimeout(arguments))
     ordered = OptionWords.rewritten(PassedWords.rewritten(ordered))
     if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {

@@ -66,7 +66,8 @@ struct Detach: AdminCommand {
 struct Invalidate: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "invalidate", abstract: "Throw away the local data and resync all of it from the peer.")
-  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no")) var resetBitmap: YesNo = .yes
+  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no"))
+  var resetBitmap: YesNo = .yes
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
@@ -86,7 +87,8 @@ struct Invalidate: AdminCommand {
 struct InvalidateRemote: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "invalidate-remote", abstract: "Throw away the peer's data and resync all of it from here.")
-  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no")) var resetBitmap: YesNo = .yes
+  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no"))
+  var resetBitmap: YesNo = .yes
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 

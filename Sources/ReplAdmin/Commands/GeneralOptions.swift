@@ -65,7 +65,8 @@ struct GeneralOptions: ParsableArguments {
 
   /// The options that may stand before the command and take a value: whoever moves them must move two words.
   static let valued: Set<String> = [
-    "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "--command-timeout", "-E", "--config-to-exclude", "-s",
+    "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "--command-timeout", "-E",
+    "--config-to-exclude", "-s",
     "--drbdsetup",
     "-m", "--drbdmeta", "-p", "--drbd-proxy-ctl", "-n", "--sh-varname", "-W", "--setup-option",
   ]

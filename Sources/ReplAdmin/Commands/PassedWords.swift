@@ -1,5 +1,6 @@
 // Words that DRBD's tools take in forms that the argument parser does not: `--force=yes`, and `-W OPTION`, which hands an option on
 // to the lower program. Both are the option itself here.
+import Config
 
 enum PassedWords {
   /// The options that are yes or no below drbdadm, and flags of a command here.
@@ -7,6 +8,15 @@ enum PassedWords {
     "--force", "--overwrite-data-of-peer", "--discard-my-data", "--tentative", "--diskless", "--clear-bitmap",
     "--force-resync", "--assume-clean", "--assume-peer-has-space",
   ]
+
+  /// In front of `net-options`, `--timeout` is the one of every command; behind it, the one of the section.
+  static func withGeneralTimeout(_ arguments: [String]) -> [String] {
+    guard let command = arguments.firstIndex(of: OptionSection.net.commandName) else { return arguments }
+    let before = arguments[..<command].map { word in
+      word == "--timeout" || word.hasPrefix("--timeout=") ? "--command-" + word.dropFirst(2) : word
+    }
+    return before + arguments[command...]
+  }
 
   static func rewritten(_ arguments: [String]) -> [String] {
     var result: [String] = []

@@ -78,7 +78,9 @@ struct NewPeer: AdminCommand {
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
 
-  func perform(_ admin: Admin) -> Int32 { admin.expectPeers(objects.names) { ["new-peer", $0, $1, "--_name=" + $2.name] } }
+  func perform(_ admin: Admin) -> Int32 {
+    admin.expectPeers(objects.names) { ["new-peer", $0, $1, "--_name=" + $2.name] }
+  }
 }
 
 struct NewPath: AdminCommand {
@@ -103,7 +105,9 @@ struct DelPeer: AdminCommand {
   @OptionGroup var objects: ConnectionArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tellPeers(objects.names, "del-peer", force ? ["--force"] : []) { .disconnect(peer: $0.namedPeer, force: force) }
+    admin.tellPeers(objects.names, "del-peer", force ? ["--force"] : []) {
+      .disconnect(peer: $0.namedPeer, force: force)
+    }
   }
 }
 

@@ -39,7 +39,7 @@ struct Adjust: AdminCommand {
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
-  func perform(_ admin: Admin) -> Int32 { 
+  func perform(_ admin: Admin) -> Int32 {
     admin.adjust(objects.names, skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData)
   }
 }

@@ -22,7 +22,9 @@ struct WaitLimits {
     var remarks: [String] = []
     func shortened(_ name: String, _ seconds: Double?, to limit: Double, _ limitName: String) -> Double {
       guard limit > 0, (seconds ?? 0) == 0 || (seconds ?? 0) > limit else { return seconds ?? 0 }
-      if let seconds { remarks.append("\(name)=\(Int(seconds)) is longer than \(limitName)=\(Int(limit)), which is taken") }
+      if let seconds {
+        remarks.append("\(name)=\(Int(seconds)) is longer than \(limitName)=\(Int(limit)), which is taken")
+      }
       return limit
     }
     self.degraded = shortened("degr-wfc-timeout", degraded, to: self.normal, "wfc-timeout")

@@ -17,14 +17,15 @@ struct DaemonProcess {
 
   /// Grace beyond the deadline the daemon itself keeps, so that its better sentence arrives.
   private static let graceSeconds = 1.0
+  private static func grace(beyond seconds: Double) -> Double { min(graceSeconds, max(0.1, seconds / 2)) }
 
   /// Asks and waits for the final reply. A refusal is thrown; so is every kind of silence.
   @discardableResult
   func ask(_ command: Command, deadline: Deadline, progress: (StatusSnapshot) -> Void = { _ in }) throws(Refusal)
     -> Reply
   {
-    let grace = command.isAnsweredAtOnce ? 0 : DaemonProcess.graceSeconds
-    let patience = Deadline(after: deadline.secondsLeft.map { $0 + grace })
+    let isAtOnce = command.isAnsweredAtOnce
+    let patience = Deadline(after: deadline.secondsLeft.map { $0 + (isAtOnce ? 0 : DaemonProcess.grace(beyond: $0)) })
     var server: Int32?
     do {
       var client = try ControlClient(connecting: files.controlSocket(resource), deadline: patience)

@@ -143,7 +143,7 @@ extension SetupCall {
       throw SetupArguments.wrong("new-resource needs RES and NODE-ID")
     }
     let name = line.operands[0]
-    let limit = line.value("--timeout").map { ["--timeout", $0] } ?? []
+    let limit = (line.value("--timeout") ?? line.value("--command-timeout")).map { ["--timeout", $0] } ?? []
     let code = CommandLineRun.repladm(
       ["new-resource", "--node-id", "\(id)"] + limit + [name], surroundings, console)
     guard code == 0, !line.settings.isEmpty else { return code }

@@ -46,7 +46,9 @@ struct SetupCall {
     self.line = line
     self.surroundings = surroundings
     self.console = console
-    limit = try line.seconds("--timeout").map { Deadline(after: $0 == 0 ? nil : $0) }
+    var seconds: Double?
+    for option in line.row.general { seconds = try line.seconds(option.name) ?? seconds }
+    limit = seconds.map { Deadline(after: $0 == 0 ? nil : $0) }
   }
 
   var files: RunFiles { surroundings.runFiles }

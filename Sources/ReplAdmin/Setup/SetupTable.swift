@@ -65,8 +65,11 @@ struct SetupRow {
   /// The section whose options it takes, too.
   var section: OptionSection?
 
-  /// Taken by every command.
-  static let timeout = SetupOption.word("--timeout", "SECONDS")
+  /// Taken by every command; the `net` section has a `timeout` of its own, which is meant there.
+  static let limits = ["--timeout", "--command-timeout"]
+  var general: [SetupOption] {
+    SetupRow.limits.filter { section != .net || $0 != "--timeout" }.map { .word($0, "SECONDS") }
+  }
 
   var usage: String {
     let words = options.map(\.usage) + (section.map { ["[--OPTION=VALUE of \($0.commandName)]"] } ?? [])
@@ -75,7 +78,7 @@ struct SetupRow {
 
   /// The option that a word means: its name, or the beginning of one only.
   func option(_ word: String) -> SetupOption? {
-    let all = options + [SetupRow.timeout]
+    let all = options + general
     if let exact = all.first(where: { $0.name == word }) { return exact }
     let near = all.filter { word.count > 3 && $0.name.hasPrefix(word) }
     return near.count == 1 ? near[0] : nil
@@ -186,7 +189,8 @@ enum SetupTable {
       options: [.flag("--set-defaults")], section: .peerDevice),
   ]
 
-  private static let waits = [("resource", SetupScope.resource, "RES"), ("connection", .connection, "RES NODE-ID"),
+  private static let waits = [
+    ("resource", SetupScope.resource, "RES"), ("connection", .connection, "RES NODE-ID"),
     ("volume", .peerDevice, "RES NODE-ID VOLUME"),
   ].flatMap { kind, scope, operands in
     ["wait-connect-", "wait-sync-"].map {
@@ -217,6 +221,8 @@ enum SetupTable {
   /// What `replsetup --help` prints.
   static var usage: String {
     rows.enumerated().map { ($0.offset == 0 ? "USAGE: replsetup " : "       replsetup ") + $0.element.usage + "\n" }
-      .joined() + "Every command takes [--timeout=SECONDS], too: it gives up after that and exits.\n"
+      .joined()
+      + "Every command takes [--timeout=SECONDS], too: it gives up after that and exits. Beside the options of a connection it is "
+      + "[--command-timeout=SECONDS].\n"
   }
 }

@@ -20,7 +20,9 @@ struct Setup: Sendable {
   /// Reads the configuration for `resource` on this host.
   static func read(
     resource: String, configPath: String?, host: String, overrides: [OptionOverride] = []
-  ) throws(ConfigurationError) -> (mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]) {
+  ) throws(ConfigurationError) -> (
+    mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
+  ) {
     let source = FileSource()
     var configuration =
       if let configPath {

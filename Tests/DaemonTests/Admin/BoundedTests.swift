@@ -1,6 +1,7 @@
 // Commands that end, whatever the daemon does: `--timeout` of every command, and `down --force` against a daemon that hangs under a
 // mounted file system.
 import Base
+import Config
 import Control
 import Foundation
 import Glibc
@@ -31,7 +32,7 @@ import Testing
   func theTimeoutHoldsForEveryCommand(_ line: String) throws {
     let bench = try AdminBench()
     try bench.configure(extra: "handlers { split-brain true; }")
-    try bench.makeDisk(64 << 20)
+    try bench.makeDisk(8 << 20)
     let daemon = FakeDaemon("r0", bench.files) { _ in [.silence] }
     defer { daemon.stop() }
     let words = ["--timeout", "0.3"] + line.split(separator: " ").map(String.init)
@@ -63,7 +64,8 @@ import Testing
       case .minor: ["90"]
       case .peerDevice: ["r0", "1", "0"]
       }
-    let said = bench.run([name] + operands + ["--timeout=0.3"], program: "replsetup")
+    let limit = (row.section == .net ? "--command-timeout" : "--timeout") + "=0.3"
+    let said = bench.run([name] + operands + [limit], program: "replsetup")
     // The one that starts a daemon compares the node id first.
     #expect(said.code == (name == "new-resource" ? 10 : 20), "\(name): \(said.err)")
     if name != "new-resource" { #expect(said.err.contains("within 0.3 s"), "\(name): \(said.err)") }
@@ -73,7 +75,11 @@ import Testing
     let bench = try AdminBench()
     try bench.configure()
     let daemon = FakeDaemon("r0", bench.files) { command in
-      if case .primary = command { [.reply(.done)] } else { [.reply(.status(StatusSnapshot(name: "r0", nodeID: 0, role: .primary)))] }
+      if case .primary = command {
+        [.reply(.done)]
+      } else {
+        [.reply(.status(StatusSnapshot(name: "r0", nodeID: 0, role: .primary)))]
+      }
     }
     defer { daemon.stop() }
     bench.isRoot = false
@@ -87,7 +93,8 @@ import Testing
   @Test func followingEndsWithTheTimeout() throws {
     let bench = try AdminBench()
     try bench.configure()
-    for said in [bench.run("--timeout", "0.3", "events2"), bench.run("events2", "--timeout=0.3", program: "drbdsetup")] {
+    for said in [bench.run("--timeout", "0.3", "events2"), bench.run("events2", "--timeout=0.3", program: "drbdsetup")]
+    {
       #expect(said.code == 5 && said.out == "exists -\n" && said.err.contains("events2 ended after 0.3 s"))
     }
   }

@@ -62,7 +62,8 @@ import Testing
     succeeds(try call(desk, "\(place)/current/repladm", "install-names", "\(place)/fixed"))
     #expect(try call(desk, "\(place)/fixed/drbdadm", "--version").code == 0)
     #expect(try call(desk, "\(place)/current/repladm", "install-names", "\(place)/other").code == 20)
-    #expect(try FileManager.default.destinationOfSymbolicLink(atPath: "\(place)/other/drbdadm") == "\(place)/1/something")
+    #expect(
+      try FileManager.default.destinationOfSymbolicLink(atPath: "\(place)/other/drbdadm") == "\(place)/1/something")
     succeeds(try call(desk, "\(place)/2/repladm", "install-names", "--remove", "\(place)/names"))
     #expect(try FileManager.default.contentsOfDirectory(atPath: "\(place)/names").isEmpty)
   }

@@ -110,7 +110,8 @@ private struct LowDesk {
       "drbdsetup wait-connect-resource --wait-after-sb=yes --wfc-timeout=20 r0",
       "drbdsetup resource-options --on-no-quorum suspend-io --on-no-data io-error r0",
       "drbdsetup disk-options 90 --al-extents=127", "drbdsetup net-options r0 \(low.peerID) --ping-int=3",
-      "drbdsetup peer-device-options r0 \(low.peerID) 0 --c-max-rate 100M", "drbdsetup resource-options r0 --set-defaults",
+      "drbdsetup peer-device-options r0 \(low.peerID) 0 --c-max-rate 100M",
+      "drbdsetup resource-options r0 --set-defaults",
     ] { succeeds(try low.call(line)) }
     for (line, part) in [
       ("drbdsetup primary --force=maybe r0", "--force is yes or no"),

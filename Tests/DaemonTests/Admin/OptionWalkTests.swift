@@ -18,7 +18,8 @@ private struct Seen: Equatable {
   var commands: [Control.Command]
   /// Of each request, rounded: how long the daemon may take.
   var seconds: [UInt64]
-  var disk: Int
+  /// The metadata, as text.
+  var disk: String
   var files: [String]
 }
 
@@ -33,7 +34,8 @@ private struct Walk {
     var connection = ConnectionStatus(name: "two", peerNodeID: 1, state: .wfConnection, peerRole: .unknown)
     connection.peerDevices = [
       PeerDeviceStatus(
-        volume: VolumeNumber(0), replication: .wfConnection, peerDisk: option == "outdated-wfc-timeout" ? .outdated : .unknown)
+        volume: VolumeNumber(0), replication: .wfConnection,
+        peerDisk: option == "outdated-wfc-timeout" ? .outdated : .unknown)
     ]
     snapshot.connections = [connection]
     return snapshot
@@ -66,13 +68,20 @@ private struct Walk {
         }
       }
     }
-    defer { daemon?.stop() }
     let said = bench.run(words.map { $0.replacing("PLACE", with: place) }, program: program)
-    func plain(_ text: String) -> String { text.replacing(bench.directory, with: "DIR") }
-    let disk = try Data(contentsOf: URL(filePath: bench.disk))
+    let commands = daemon?.commands ?? []
+    let requests = daemon?.requests ?? []
+    daemon?.stop()
+    daemon = nil
+    // Without what is drawn by lot and what the clock says.
+    func plain(_ text: String) -> String {
+      text.replacing(bench.directory, with: "DIR").split(separator: "\n", omittingEmptySubsequences: false)
+        .filter { !$0.hasPrefix("#") && !$0.contains("device-uuid") }.joined(separator: "\n")
+    }
     return Seen(
-      code: said.code, out: plain(said.out), err: plain(said.err), commands: daemon?.commands ?? [],
-      seconds: (daemon?.requests ?? []).map { (($0.timeoutMilliseconds ?? 0) + 500) / 1000 }, disk: disk.hashValue,
+      code: said.code, out: plain(said.out), err: plain(said.err), commands: commands,
+      seconds: requests.map { (($0.timeoutMilliseconds ?? 0) + 500) / 1000 },
+      disk: plain(bench.run("dump-md", "--force", "r0").out),
       files: try FileManager.default.contentsOfDirectory(atPath: place).sorted())
   }
 
@@ -193,7 +202,8 @@ private struct Walk {
       #expect(
         try Walk.acts(sample.option, [], sample.command, program: "repladm", name: sample.name)
           || (try Walk.see(sample.option + sample.command, program: "repladm", .daemon, ""))
-            != (try Walk.see(sample.command, program: "repladm", .daemon, "")), "\(sample.name) is read and dropped")
+            != (try Walk.see(sample.command, program: "repladm", .daemon, "")),
+        "\(sample.name) is read and dropped")
     }
     // A program of another name would be called in place of what is done here.
     let echo = try Walk.see(["-s", "/bin/echo", "down", "r0"], program: "repladm", .daemon, "")
@@ -212,7 +222,8 @@ private struct Walk {
       let operands: [String] =
         switch row.scope {
         case .anything, .resourceOrAll: row.name == "proc" ? [] : ["r0"]
-        case .resource: row.name == "new-minor" ? ["r0", "90", "0"] : row.name == "new-resource" ? ["r0", "0"] : ["r0"]
+        case .resource:
+          row.name == "new-minor" ? ["r0", "90", "0"] : row.name == "new-resource" ? ["r0", "0"] : ["r0"]
         case .connection: ["r0", "1"]
         case .minor: ["90"]
         case .peerDevice: ["r0", "1", "0"]
@@ -230,7 +241,7 @@ private struct Walk {
         }
         if name == "reset-bitmap" { word = "--reset-bitmap=no" }
         // A stream that is followed ends with its time.
-        let end = row.name == "events2" && name != "now" ? ["--timeout=0.3"] : []
+        let end = row.name == "events2" ? ["--timeout=0.3"] : []
         #expect(
           try Walk.acts([row.name] + operands, [word], end, program: "replsetup", name: name),
           "\(row.name) \(word) is read and dropped")
@@ -249,7 +260,11 @@ private struct Walk {
       let words = [row.name] + (row.scope == .resource ? ["r0"] : operands) + ["--\(option.name)=\(value)"]
       let seen = try Walk.see(words, program: "replsetup", .daemon, "")
       let asked = seen.commands.contains { command in
-        if case .changeOptions(_, _, let settings, _) = command { settings == ["\(option.name)=\(value)"] } else { false }
+        if case .changeOptions(_, _, let settings, _) = command {
+          settings == ["\(option.name)=\(value)"]
+        } else {
+          false
+        }
       }
       #expect(asked, "\(words): \(seen.err)")
     }
@@ -312,8 +327,11 @@ private struct Walk {
       }
       settings[value] = own
       let isDefault = value == row.defaultText
-      let staysSilent: Bool = if case .partial = row.effect { true } else { if case .promise = row.effect { true } else { false } }
-      if !isDefault, !staysSilent { #expect(own != "\(ResourceSettings(plain))", "\(row.name) \(value) changes nothing") }
+      let staysSilent: Bool =
+        if case .partial = row.effect { true } else { if case .promise = row.effect { true } else { false } }
+      if !isDefault, !staysSilent {
+        #expect(own != "\(ResourceSettings(plain))", "\(row.name) \(value) changes nothing")
+      }
     }
   }
 

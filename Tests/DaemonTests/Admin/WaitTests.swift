@@ -48,7 +48,8 @@ import Testing
 
   @Test func theFileAndTheCommandLineReachTheDaemon() throws {
     let bench = try AdminBench()
-    try bench.configure(extra: "startup { wfc-timeout 90; degr-wfc-timeout 40; outdated-wfc-timeout 20; wait-after-sb yes; }")
+    try bench.configure(
+      extra: "startup { wfc-timeout 90; degr-wfc-timeout 40; outdated-wfc-timeout 20; wait-after-sb yes; }")
     for (degraded, peer, milliseconds) in [
       (false, DiskState.unknown, UInt64(90_000)), (true, .unknown, 40_000), (false, .outdated, 20_000),
     ] {

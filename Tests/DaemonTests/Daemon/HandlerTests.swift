@@ -97,12 +97,13 @@ import Testing
   /// Where drbd-utils are installed, too, a script that says `drbdsetup` asks the daemon that calls it.
   @Test func aHandlerFindsTheToolsOfItsDaemon() throws {
     let bench = try Bench()
-    let answer = bench.directory + "/answer.$DRBD_MY_NODE_ID"
-    try bench.configure(
-      handlers: """
-        before-resync-target "{ command -v drbdsetup drbdadm drbdmeta; drbdsetup role r0; drbdadm role r0; } >\(answer).new; \
-        mv \(answer).new \(answer)";
-        """.replacingOccurrences(of: "\\\n", with: ""))
+    let script = bench.directory + "/script"
+    try """
+    answer=\(bench.directory)/answer.$DRBD_MY_NODE_ID
+    { for tool in drbdsetup drbdadm drbdmeta; do command -v $tool; done; drbdsetup role r0; drbdadm role r0; } >$answer.new
+    mv $answer.new $answer
+    """.write(toFile: script, atomically: true, encoding: .utf8)
+    try bench.configure(handlers: "before-resync-target \"/bin/sh \(script)\";")
     try bench.synced()
     let (_, b) = try nodeIDs(bench)
     let path = "\(bench.directory)/answer.\(b)"
@@ -124,7 +125,7 @@ import Testing
     let desk = try Desk()
     try desk.edit(
       "handlers {  }",
-      "handlers { before-resync-target \"echo said aloud; echo said in distress >&2; no-such-program\"; }")
+      "handlers { before-resync-target \"echo said aloud; echo said in distress >&2; no-such-program; true\"; }")
     try desk.synced()
     let log = desk.log(desk.bench.b)
     for part in ["said aloud\n", "said in distress\n", "no-such-program: not found\n"] {
