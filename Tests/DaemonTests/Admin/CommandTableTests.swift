@@ -99,7 +99,7 @@ struct CommandRow: CustomStringConvertible {
 
   /// Both UpToDate and connected.
   static let running = [
-    a("primary r0"), b("primary r0", 11, "(-1) Multiple primaries not allowed by config"),
+    a("wait-con-int"), a("primary r0"), b("primary r0", 11, "(-1) Multiple primaries not allowed by config"),
     b("primary --force r0", 11, "(-1)"), b("primary --overwrite-data-of-peer r0", 11, "(-1)"),
     a("new-current-uuid r0", 11), a("status r0", 0, "role:Primary"), a("status --json", 0, "\"role\": \"Primary\""),
     a("status --statistics r0", 0, "sent:"), a("status --verbose r0", 0, "node-id:"),
@@ -247,7 +247,10 @@ struct CommandRow: CustomStringConvertible {
     a("replmeta 90 v09 /nonexistent internal dstate", 20, "/nonexistent"),
   ]
 
-  static let end = [a("down --force r0"), b("down all"), a("down --sideways r0", 1, "--sideways")]
+  static let end = [
+    a("down --force r0"), a("new-resource r0"), a("new-minor r0"), a("down r0"), b("down all"),
+    a("down --sideways r0", 1, "--sideways"),
+  ]
 
   @Test func everyCommandExitsAndSpeaksAsTheTableSays() throws {
     let desk = try Desk(disk: "c-plan-ahead 0; resync-rate 500M;")
