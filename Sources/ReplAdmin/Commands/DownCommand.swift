@@ -5,11 +5,7 @@ import Control
 
 struct Down: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "down", abstract: "Stop a resource: connection, disks, daemon, device.",
-    discussion: """
-      Refused while the device is in use. With --force it is not: requests under way and later ones end with errors, and a daemon \
-      that does not answer within 5 s is killed. A file system that is mounted on the device then has to be unmounted.
-      """)
+    commandName: "down", abstract: "Stop a resource: connection, disks, daemon, device.")
   @Flag(help: "Do it also when the device is in use or the daemon does not answer.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
