@@ -46,25 +46,24 @@ import Testing
     #expect(seconds(0) == nil)
   }
 
-  @Test func theFileAndTheCommandLineReachTheDaemon() throws {
+  @Test(arguments: [
+    (false, DiskState.unknown, UInt64(90_000)), (true, .unknown, 40_000), (false, .outdated, 20_000),
+  ])
+  func theFileAndTheCommandLineReachTheDaemon(_ degraded: Bool, _ peer: DiskState, _ milliseconds: UInt64) throws {
     let bench = try AdminBench()
     try bench.configure(
       extra: "startup { wfc-timeout 90; degr-wfc-timeout 40; outdated-wfc-timeout 20; wait-after-sb yes; }")
-    for (degraded, peer, milliseconds) in [
-      (false, DiskState.unknown, UInt64(90_000)), (true, .unknown, 40_000), (false, .outdated, 20_000),
-    ] {
-      let snapshot = Self.snapshot(degraded: degraded, peer: peer)
-      let daemon = FakeDaemon("r0", bench.files) { command in
-        if case .status = command { [.reply(.status(snapshot))] } else { [.reply(.done)] }
-      }
-      defer { daemon.stop() }
-      #expect(bench.run("wait-connect", "r0").code == 0)
-      #expect(daemon.requests.last?.command == .waitConnect(waitAfterSb: true))
-      let asked = try #require(daemon.requests.last?.timeoutMilliseconds)
-      #expect(asked <= milliseconds && asked > milliseconds - 5_000)
-      #expect(bench.run("wait-sync", "--wait-after-sb=no", "r0").code == 0)
-      #expect(daemon.requests.last?.command == .waitSync(waitAfterSb: false))
+    let snapshot = Self.snapshot(degraded: degraded, peer: peer)
+    let daemon = FakeDaemon("r0", bench.files) { command in
+      if case .status = command { [.reply(.status(snapshot))] } else { [.reply(.done)] }
     }
+    defer { daemon.stop() }
+    #expect(bench.run("wait-connect", "r0").code == 0)
+    #expect(daemon.requests.last?.command == .waitConnect(waitAfterSb: true))
+    let asked = try #require(daemon.requests.last?.timeoutMilliseconds)
+    #expect(asked <= milliseconds && asked > milliseconds - 5_000)
+    #expect(bench.run("wait-sync", "--wait-after-sb=no", "r0").code == 0)
+    #expect(daemon.requests.last?.command == .waitSync(waitAfterSb: false))
     let dry = bench.run("-d", "wait-connect", "r0").out
     #expect(
       dry == "replsetup wait-connect-resource r0 --wfc-timeout=90 --degr-wfc-timeout=40 --outdated-wfc-timeout=20 "
