@@ -78,7 +78,7 @@ let package = Package(
     tests("EngineTests", ["Engine", "Protocol", "MetaDisk", "Base"]),
     tests("SimulationTests", ["Simulator", "Base"]),
     tests("BlockIOTests", ["BlockIO", "Base"]),
-    tests("DaemonTests", ["ReplDaemon", "ReplAdmin", "Engine", "Control", "BlockIO", "Protocol", "Base"]),
+    tests("DaemonTests", ["ReplDaemon", "ReplAdmin", "Config", "Engine", "Control", "BlockIO", "Protocol", "Base"]),
     tests("TidyTests", []),
   ],
   swiftLanguageModes: [.v6]

@@ -66,6 +66,16 @@ public enum ShellValues {
     return ("drbd/by-res/\(resource.name)\(number)", disk.map { "drbd/by-disk/\($0)" })
   }
 
+  /// The configured path of a volume's device first, then the links that lead to it. A backing file somewhere in the file system
+  /// gives no link.
+  public static func devicePaths(
+    of volume: HostedVolume, in resource: HostedResource, globals: GlobalOptions
+  ) -> [String] {
+    let names = links(of: volume, in: resource, globals: globals)
+    let byDisk = volume.disk?.hasPrefix("/dev/") == true ? names.byDisk : nil
+    return [volume.devicePath] + ([names.byResource] + (byDisk.map { [$0] } ?? [])).map { "/dev/\($0)" }
+  }
+
   private static func needsDisk(
     _ command: String, _ selection: Selection, _ volume: HostedVolume
   ) -> ConfigurationError {

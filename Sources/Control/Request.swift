@@ -45,19 +45,19 @@ public enum Command: Codable, Equatable, Sendable {
   /// The backing devices grew: adopt the new size. Answered by `Reply.text` where the operator should know something.
   case resize(volume: VolumeNumber?, sizeSectors: UInt64?, assumeClean: Bool, assumePeerHasSpace: Bool = false)
 
-  /// Done when every peer's volumes are visible, or at once when there is nothing to wait for (no peer, StandAlone). Running
-  /// out of time is `Refusal.waitTimedOut`.
-  case waitConnect
+  /// Done when every peer's volumes are visible, or at once when there is nothing to wait for: no peer, or StandAlone unless
+  /// `waitAfterSb`. Running out of time is `Refusal.waitTimedOut`.
+  case waitConnect(waitAfterSb: Bool = false)
   /// Done when every peer device is Established and not resyncing. `Reply.progress` lines may come before.
-  case waitSync
+  case waitSync(waitAfterSb: Bool = false)
 
   /// Answered by a `Reply.progress` for every state the resource passes through and `Reply.helper` for its handlers, until one
   /// of both hangs up.
   case watch
   /// Read the configuration again and make the running state equal to it.
   case adjust
-  /// The same, but leaves the disks or the connection as they are.
-  case adjustPart(skipDisk: Bool, skipNet: Bool)
+  /// The same, but leaves the disks or the connection as they are, or connects as `connect --discard-my-data` does.
+  case adjustPart(skipDisk: Bool, skipNet: Bool, discardMyData: Bool = false)
   /// What `adjust` would do: `Reply.text` with the low-level commands, one a line, `Reply.done` when nothing differs, or the refusal.
   case adjustPlan(skipDisk: Bool, skipNet: Bool)
   /// Answered by `Reply.superblock`: what would be on disk if the metadata were written now.
@@ -74,6 +74,14 @@ public enum Command: Codable, Equatable, Sendable {
 }
 
 extension Command {
+  /// Whether a daemon that works answers without waiting for anything.
+  public var isAnsweredAtOnce: Bool {
+    switch self {
+    case .status, .metadata, .exportURI, .show: true
+    default: false
+    }
+  }
+
   /// The word an operator types for it.
   public var name: String {
     switch self {

@@ -28,6 +28,8 @@ public struct RunFiles: Equatable, Sendable {
   public func device(_ resource: String, _ volume: VolumeNumber) -> String {
     "\(directory)/\(resource)-\(volume.value).device"
   }
+  /// Links to the tools, for handlers: found before the ones of other packages.
+  public var tools: String { "\(directory)/tools" }
   /// Where nbdfuse shows a volume as a file.
   public func fuseMount(_ resource: String, _ volume: VolumeNumber) -> String {
     "\(directory)/\(resource)-\(volume.value).fuse"

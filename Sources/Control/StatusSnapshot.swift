@@ -43,6 +43,10 @@ public struct DeviceStatus: Codable, Equatable, Sendable {
   public var upperPending: UInt64 = 0
   public var lowerPending: UInt64 = 0
   public var activityLogSuspended = false
+  /// The configured path of its block device first, then the links that lead there.
+  public var devicePaths: [String]?
+  /// The metadata told at attach that this node was Primary and not connected when it stopped.
+  public var wasDegraded: Bool?
 
   public init(volume: VolumeNumber, minor: UInt32, disk: DiskState) {
     self.volume = volume

@@ -55,6 +55,8 @@ public struct VolumeSnapshot: Equatable, Sendable {
   public var history1: UInt64
   /// The device flags of the metadata (metadata spec 2.3), nil when diskless.
   public var metaFlags: UInt32?
+  /// What the metadata told at attach: this node was Primary and not connected to its peer when it stopped.
+  public var wasDegraded: Bool
 }
 
 /// Progress of an online verify, in sectors.

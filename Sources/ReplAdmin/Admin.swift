@@ -20,6 +20,8 @@ final class Admin {
   /// For sentences about the command itself.
   let commandName: String
   private var loaded: Configuration?
+  /// `--timeout`: of the whole command.
+  private let limit: Deadline?
 
   init(_ commandName: String, _ options: GeneralOptions, _ surroundings: Surroundings, _ console: Console) {
     self.commandName = commandName
@@ -30,17 +32,45 @@ final class Admin {
     configurationFile = ConfigurationPlace.absolute(
       ConfigurationPlace.find(option: options.configFile, environment: environment))
     nodeName = options.node ?? environment["__DRBD_NODE__"] ?? surroundings.hostName
+    limit = options.timeout.map { Deadline(after: $0 == 0 ? nil : $0) }
   }
 
   var files: RunFiles { surroundings.runFiles }
   func daemon(_ resource: HostedResource) -> DaemonProcess { DaemonProcess(resource.name, files: files) }
 
+  var hasLimit: Bool { limit != nil }
+  /// `--timeout`, else what a step of this kind normally takes at most.
+  func deadline(_ seconds: Double?) -> Deadline { limit ?? Deadline(after: seconds) }
+
   func configuration() throws(ConfigurationError) -> Configuration {
     if let loaded { return loaded }
-    if let other = options.configToTest { _ = try Configuration.load(other, from: FileSource()) }
-    let configuration = try Configuration.load(configurationFile, from: FileSource())
+    let configuration: Configuration
+    if options.configToTest == nil, options.configToExclude == nil {
+      configuration = try Configuration.load(configurationFile, from: FileSource())
+    } else {
+      configuration = try Configuration.load(configurationFile, from: try testedSource())
+    }
     loaded = configuration
     return configuration
+  }
+
+  private func testedSource() throws(ConfigurationError) -> TestedSource {
+    let tested = options.configToTest.map(ConfigurationPlace.absolute)
+    if tested != nil, !["dump", "sh-nop"].contains(commandName) {
+      throw ConfigurationError(
+        .unknownObject, "--config-to-test (-t) goes with dump and sh-nop only", advice: "Leave it out")
+    }
+    if let tested { _ = try readable(tested) }
+    return TestedSource(
+      mainFile: configurationFile, tested: tested, excluded: options.configToExclude.map(ConfigurationPlace.absolute))
+  }
+
+  /// Its own error, not one of the line that includes it.
+  private func readable(_ path: String) throws(ConfigurationError) -> String {
+    do throws(ConfigurationSourceFault) { return try FileSource().read(path) } catch {
+      throw ConfigurationError(
+        .unreadable, "\(path) cannot be read: \(error.reason)", advice: "Name a file that exists")
+    }
   }
 
   // MARK: Objects
@@ -150,12 +180,20 @@ final class Admin {
     }
   }
 
+  /// A low-level command as the caller knows its program: under DRBD's names by DRBD's.
+  func typed(_ step: SetupStep) -> String {
+    let line = step.description
+    guard surroundings.programName.hasPrefix("drbd"), line.hasPrefix("replsetup ") || line.hasPrefix("replmeta ")
+    else { return line }
+    return "drbd" + line.dropFirst(4)
+  }
+
   /// With `--dry-run`: says the low-level command that stands for this step, with all of its options, and is true.
   func instead(_ words: [String]) -> Bool { instead([words]) }
 
   func instead(_ steps: [[String]]) -> Bool {
     for words in steps {
-      let line = "\(SetupStep(words))\n"
+      let line = typed(SetupStep(words)) + "\n"
       if options.dryRun {
         console.out(line)
       } else if options.verbose {
@@ -168,7 +206,7 @@ final class Admin {
   /// A command about the whole resource was told one volume of several, as 9.22 and 8.4 take it.
   func remarkOnWholeResource(_ target: Selection) {
     guard target.namesExplicitVolume, target.resource.volumes.count > 1 else { return }
-    remark(target.resource, ["\(commandName) is about the whole resource, with all of its volumes"])
+    console.err("\(target.resource.name): \(commandName) is about the whole resource, with all of its volumes\n")
   }
 }
 

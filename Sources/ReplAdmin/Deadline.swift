@@ -24,7 +24,16 @@ struct Deadline {
     return Int32(clamping: left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000 + 1)
   }
 
-  var milliseconds: UInt64? { seconds.map { UInt64($0 * 1000) } }
+  /// What is left; nil: for ever.
+  var secondsLeft: Double? {
+    moment.map { moment in
+      let left = (moment - .now).components
+      return max(0, Double(left.seconds) + Double(left.attoseconds) / 1e18)
+    }
+  }
+
+  /// What is left, for a request.
+  var milliseconds: UInt64? { secondsLeft.map { UInt64($0 * 1000) } }
 
   /// "12 s", for a sentence that says how long was waited.
   var text: String {

@@ -13,6 +13,8 @@ public struct Surroundings {
   public var hostName: String
   /// Where this program lies; `repld` is looked for beside it.
   public var programDirectory: String
+  /// `argv[0]` as it was given; nil: not known.
+  public var calledAs: String?
 
   public init(
     programName: String, environment: [String: String], isRoot: Bool, hostName: String, programDirectory: String
@@ -29,9 +31,20 @@ public struct Surroundings {
     uname(&names)
     let host = withUnsafeBytes(of: &names.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     let executable = symbolicLinkTarget("/proc/self/exe") ?? argv0
-    return Surroundings(
+    var surroundings = Surroundings(
       programName: lastComponent(argv0), environment: ProcessInfo.processInfo.environment, isRoot: geteuid() == 0,
       hostName: host, programDirectory: parent(executable))
+    surroundings.calledAs = argv0
+    return surroundings
+  }
+
+  /// A path of `repladm` that stays when another version is installed: the one that it was called by, else the one that the
+  /// search path leads to, else its own file. Nil: not known.
+  var lastingPath: String? {
+    guard let file = symbolicLinkTarget("/proc/self/exe") else { return nil }
+    let named = calledAs.flatMap { $0.contains("/") ? ConfigurationPlace.absolute($0) : nil }
+    let candidates = [named, tools.find("repladm")].compactMap { $0 }
+    return candidates.first { lastComponent($0) == "repladm" && isSameFile($0, file) } ?? file
   }
 
   public var runFiles: RunFiles {
@@ -69,6 +82,33 @@ func smallFile(_ path: String) -> String? {
   var bytes = [UInt8](repeating: 0, count: 4096)
   let got = read(descriptor, &bytes, bytes.count)
   return got > 0 ? String(decoding: bytes[0..<got].prefix { $0 != 10 }, as: UTF8.self) : nil
+}
+
+/// A whole file, also one of /proc, which has no size and gives a part at each read; nil when it cannot be read.
+func wholeFile(_ path: String) -> String? {
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  guard descriptor >= 0 else { return nil }
+  defer { close(descriptor) }
+  var bytes: [UInt8] = []
+  var chunk = [UInt8](repeating: 0, count: 64 << 10)
+  while true {
+    let got = read(descriptor, &chunk, chunk.count)
+    if got > 0 {
+      bytes += chunk[0..<got]
+    } else if got == 0 {
+      return String(decoding: bytes, as: UTF8.self)
+    } else if errno != EINTR {
+      return nil
+    }
+  }
+}
+
+/// Whether two paths lead to one file.
+func isSameFile(_ first: String, _ second: String) -> Bool {
+  var one = stat()
+  var other = stat()
+  guard stat(first, &one) == 0, stat(second, &other) == 0 else { return first == second }
+  return one.st_dev == other.st_dev && one.st_ino == other.st_ino
 }
 
 /// The names in a directory; none when it cannot be read.

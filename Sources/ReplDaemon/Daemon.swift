@@ -66,7 +66,7 @@ enum Daemon {
     let configPath = arguments.config ?? environment("REPL_CONFIG")
     let files = RunFiles(
       directory: arguments.runDir ?? environment(RunFiles.environmentKey) ?? RunFiles.defaultDirectory)
-    let read: (mainFile: String, hosted: HostedResource, notices: [ConfigurationNotice])
+    let read: (mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice])
     do throws(ConfigurationError) {
       read = try Setup.read(resource: arguments.resource, configPath: configPath, host: host)
     } catch {
@@ -134,6 +134,9 @@ enum Daemon {
     for shortfall in Memory.protect() { journal.warning(shortfall.text) }
     journal.info("\(hosted.name): repld serves \(hosted.host) (node-id \(hosted.nodeID)), pid \(getpid())")
     let net = hosted.peers.first?.net
+    let setup = Setup(
+      configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted, globals: read.globals,
+      sizeRecords: SizeRecords(directory: environment(SizeRecords.environmentKey)))
     return Reactor(
       ring: ring, pool: pool,
       engine: Engine(settings: ResourceSettings(hosted), random: Entropy.generator(), at: Clock.now()),
@@ -143,11 +146,9 @@ enum Daemon {
         options: SocketOptions(sendBuffer: net?.sndbufSize ?? 0, receiveBuffer: net?.rcvbufSize ?? 0),
         patience: net?.connectInt ?? .seconds(10), volumes: hosted.volumes.count),
       exports: exports, control: control,
-      handlers: Handlers(hosted, configuration: read.mainFile),
+      handlers: Handlers(setup),
       signals: signals, lock: lock,
-      setup: Setup(
-        configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted,
-        sizeRecords: SizeRecords(directory: environment(SizeRecords.environmentKey))),
+      setup: setup,
       journal: journal)
   }
 

@@ -18,12 +18,14 @@ struct Handlers: ~Copyable {
   var resource: HostedResource
   /// Path of the file.
   let configuration: String
+  private let tools: HandlerTools
   static let runningMax = 16
   private var running = Places<Running>(capacity: Handlers.runningMax)
 
-  init(_ resource: HostedResource, configuration: String) {
-    self.resource = resource
-    self.configuration = configuration
+  init(_ setup: Setup) {
+    resource = setup.hosted
+    configuration = setup.mainFile
+    tools = HandlerTools(setup)
   }
 
   /// The exit status when it is known at once, nil when the handler runs now.
@@ -40,7 +42,9 @@ struct Handlers: ~Copyable {
       return 127
     }
     do throws(ChildRefusal) {
-      let child = try Child(shell: command, environment: environment(handler, volume, state), log: 2)
+      // Both outputs of the script go where the lines of this daemon go, and stay there when the daemon ends first.
+      let child = try Child(
+        shell: command, environment: [tools.searchPath(log)] + environment(handler, volume, state), log: 2)
       let place = running.free
       ring.pollReadable(child.descriptor, tag: Tag(kind: Kind.child, UInt64(place)))
       running.put(Running(id: id, handler: handler, volume: volume, child: child), at: place)
@@ -72,7 +76,7 @@ struct Handlers: ~Copyable {
   }
 
   private func environment(_ handler: EngineHandler, _ volume: VolumeNumber, _ state: ConnectionState) -> [String] {
-    return ["PATH=/sbin:/bin:/usr/sbin:/usr/bin", "HOME=/"]
+    return ["HOME=/"] + tools.surroundings
       + HandlerEnvironment.lines(
         of: resource, configuration: configuration, volume: handler.isAboutEveryVolume ? nil : volume, connection: state
       )

@@ -84,6 +84,8 @@ extension Reactor {
     device.bitmapWrites = volume.bitmapWrites
     device.upperPending = UInt64(volume.upperPending)
     device.lowerPending = UInt64(volume.lowerPending)
+    device.devicePaths = configured.map { ShellValues.devicePaths(of: $0, in: hosted, globals: setup.globals) }
+    device.wasDegraded = volume.wasDegraded
     return device
   }
 

@@ -158,10 +158,67 @@ import Testing
       case .noEffect:
         #expect(resource.refusals.isEmpty)
         #expect(resource.notices.count { $0.message.hasPrefix(row.name + ":") } == 1)
+      case .partial(let kept, _):
+        #expect(resource.refusals.isEmpty)
+        #expect(
+          resource.notices.count { $0.message.hasPrefix(row.name + ":") } == (kept.contains(value) ? 0 : 1),
+          "\(row.name) \(value)")
       case .promise(let kept, _):
         #expect(resource.refusals.isEmpty == kept.contains(value), "\(row.name) \(value)")
         #expect(resource.refusals.allSatisfy { $0.exitCode == 10 && $0.position?.line == 2 && $0.advice != nil })
       }
+    }
+  }
+
+  @Test(arguments: OptionTable.rows.filter { $0.section == .global })
+  func `an option of the file as a whole acts or is reported once`(_ row: OptionDefinition) throws {
+    let value: String
+    switch row.type {
+    case .boolean: value = "yes"
+    case .choice(let words): value = words[0]
+    default: value = "2"
+    }
+    let configuration = try load(Self.text(row, value))
+    let reported = configuration.notices.count { $0.message.hasPrefix(row.name + ":") }
+    switch row.effect {
+    case .honoured:
+      #expect(reported == 0)
+      #expect(configuration.globals != (try load(Self.text(row, "no"))).globals, "\(row.name) changes nothing")
+    case .noEffect: #expect(reported == 1)
+    case .partial(let kept, _): #expect(reported == (kept.contains(value) ? 0 : 1))
+    case .promise: Issue.record("\(row.name) is not refused by the file as a whole")
+    }
+  }
+
+  /// What a word of the file says is what the program sees: an option that acts leaves a trace in the host's view.
+  @Test(arguments: OptionTable.rows.filter { $0.section != .global && $0.effect == .honoured })
+  func `an option that acts changes what the host sees`(_ row: OptionDefinition) throws {
+    func hosted(_ value: String) throws -> HostedResource {
+      var view = try load(Self.text(row, value)).resource(named: "r0", onHost: "alpha", ownAddresses: nil)
+      // The settings themselves, and where they stand, are no trace.
+      let plain = try load(Self.text(OptionTable.row("wfc-timeout", in: .startup), "0"))
+        .resource(named: "r0", onHost: "alpha", ownAddresses: nil)
+      view.effective = plain.effective
+      view.position = plain.position
+      for i in view.volumes.indices { view.volumes[i].effective = plain.volumes[i].effective }
+      for i in view.peers.indices {
+        view.peers[i].effective = plain.peers[i].effective
+        view.peers[i].effectiveResync = plain.peers[i].effectiveResync
+      }
+      return view
+    }
+    let values: [String]
+    switch row.type {
+    case .boolean: values = ["yes", "no"]
+    case .choice(let words), .letter(let words), .discardPolicy(let words): values = words
+    case .text: values = ["sha1", "md5"]
+    case .number(let range, _), .clampedNumber(let range, _): values = ["\(range.lowerBound)", "\(range.upperBound)"]
+    case .votes, .resyncAfter, .hosts: values = []
+    }
+    let views = try values.map(hosted)
+    #expect(views.count > 1)
+    for i in views.indices {
+      for j in views.indices where i < j { #expect(views[i] != views[j], "\(row.name): \(values[i]), \(values[j])") }
     }
   }
 

@@ -8,7 +8,8 @@ import Testing
   @Test(arguments: [
     Command.status, .primary(force: true), .secondary(force: false), .attach(volume: nil),
     .detach(volume: VolumeNumber(3), force: true), .connect(peer: "a", discardMyData: true),
-    .disconnect(peer: nil, force: false), .newCurrentUUID(volume: VolumeNumber(0), clearBitmap: true), .waitSync, .down,
+    .disconnect(peer: nil, force: false), .newCurrentUUID(volume: VolumeNumber(0), clearBitmap: true), .waitSync(),
+    .down,
     .verify(volume: nil, startSector: 8, stopSector: nil),
   ])
   func requestsSurviveTheLine(command: Command) throws {

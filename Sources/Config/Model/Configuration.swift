@@ -58,9 +58,6 @@ public struct Configuration: Sendable, Equatable {
   public var noticeText: [String] { notices.map(\.description) }
 
   private var globalNotices: [ConfigurationNotice] {
-    syntax.globals.compactMap { setting in
-      guard case .noEffect(let why) = setting.definition.effect, setting.name != "usage-count" else { return nil }
-      return ConfigurationNotice(at: setting.position, "\(setting.name): accepted, no effect here: \(why)")
-    }
+    syntax.globals.compactMap(\.notice)
   }
 }

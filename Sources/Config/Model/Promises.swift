@@ -15,9 +15,8 @@ struct Promises {
     guard seen.insert("\(setting.name) \(setting.position)").inserted else { return }
     switch setting.definition.effect {
     case .honoured: break
-    case .noEffect(let why):
-      notices.append(
-        ConfigurationNotice(at: setting.position, "\(setting.name): accepted, no effect here: \(why)"))
+    case .noEffect, .partial:
+      if let notice = setting.notice { notices.append(notice) }
     case .promise(let kept, let why):
       guard !kept.contains(setting.text) else { return }
       let fallback = kept.first { !$0.isEmpty }
@@ -63,5 +62,18 @@ struct Promises {
   mutating func refuse(_ message: String, at position: SourcePosition, _ advice: String) {
     guard seen.insert(message).inserted else { return }
     refusals.append(ConfigurationError(.notHonoured, at: position, message, advice: advice))
+  }
+}
+
+extension OptionSetting {
+  /// What to report of an option, or of this value of it, that is accepted and changes nothing.
+  var notice: ConfigurationNotice? {
+    switch definition.effect {
+    case .noEffect(let why):
+      ConfigurationNotice(at: position, "\(name): accepted, no effect here: \(why)")
+    case .partial(let kept, let why) where !kept.contains(text):
+      ConfigurationNotice(at: position, "\(name): '\(Words.shown(text))' is accepted, no effect here: \(why)")
+    default: nil
+    }
   }
 }

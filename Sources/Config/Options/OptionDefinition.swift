@@ -62,6 +62,8 @@ public enum OptionEffect: Sendable, Equatable {
   case honoured
   /// Accepted and reported once. Saying so keeps the promise of the file.
   case noEffect(String)
+  /// Only these values act. Another one is accepted and reported once, and what is written last says what happens in its place.
+  case partial(kept: [String], String)
   /// Only these values are kept. `up` refuses any other, because it would promise what is not done.
   case promise(kept: [String], String)
 }

@@ -11,13 +11,14 @@ public enum OptionTable {
     row(.disk, "on-io-error", .choice(["pass_on", "call-local-io-error", "detach"]), "detach", .t1),
     row(.disk, "size", .number(0...2_199_023_255_552, .sectors), "0", .t1),
     row(.disk, "disk-barrier", .boolean, "no", .t3, .noEffect("write order is kept by flushes")),
-    row(.disk, "disk-flushes", .boolean, "yes", .t1),
+    row(.disk, "disk-flushes", .boolean, "yes", .t1, .partial(kept: ["yes"], "the disk is always flushed")),
     row(.disk, "disk-drain", .boolean, "yes", .t1, .noEffect("write order is kept by flushes")),
-    row(.disk, "md-flushes", .boolean, "yes", .t1),
+    row(.disk, "md-flushes", .boolean, "yes", .t1, .partial(kept: ["yes"], "the metadata are always flushed")),
     row(.disk, "resync-after", .resyncAfter, nil, .t2, .noEffect("each resource resyncs on its own")),
     row(.disk, "al-extents", .clampedNumber(67...65534, .extents), "1237", .t1),
     row(.disk, "al-updates", .boolean, "yes", .t1),
-    row(.disk, "discard-zeroes-if-aligned", .boolean, "yes", .t1),
+    row(
+      .disk, "discard-zeroes-if-aligned", .boolean, "yes", .t1, .noEffect("what was discarded always reads as zeroes")),
     row(.disk, "disable-write-same", .boolean, "no", .t3, .noEffect("write-same is never used")),
     row(.disk, "disk-timeout", .number(0...6000, .deciseconds), "0", .t2, .noEffect("the kernel's own timeouts apply")),
     row(
@@ -86,7 +87,8 @@ public enum OptionTable {
     row(.net, "always-asbp", .boolean, "no", .t2),
     row(
       .net, "rr-conflict", .choice(["disconnect", "call-pri-lost", "violently", "retry-connect", "auto-discard"]),
-      "disconnect", .t1),
+      "disconnect", .t1,
+      .partial(kept: ["disconnect", "call-pri-lost", "violently"], "the connection ends, as with disconnect")),
     row(.net, "data-integrity-alg", .text(longest: 64), nil, .t1),
     row(.net, "verify-alg", .text(longest: 64), nil, .t1),
     row(.net, "csums-alg", .text(longest: 64), nil, .t1),
@@ -121,8 +123,12 @@ public enum OptionTable {
     row(
       .resource, "on-no-data-accessible", .choice(["io-error", "suspend-io"]), "io-error", .t1,
       .promise(kept: ["io-error"], "I/O without good data fails instead of waiting")),
-    row(.resource, "auto-promote", .boolean, "yes", .t0),
-    row(.resource, "auto-promote-timeout", .number(0...600, .deciseconds), "20", .t0),
+    row(
+      .resource, "auto-promote", .boolean, "yes", .t0,
+      .partial(kept: ["no"], "a Secondary has no device to open; promote it by repladm primary")),
+    row(
+      .resource, "auto-promote-timeout", .number(0...600, .deciseconds), "20", .t0,
+      .noEffect("a Secondary has no device to open")),
     row(.resource, "peer-ack-window", .number(2048...204_800, .sectors), "4096", .t2, .noEffect("two nodes need none")),
     row(.resource, "peer-ack-delay", .number(1...10000, .milliseconds), "100", .t2, .noEffect("two nodes need none")),
     row(.resource, "twopc-timeout", .number(50...600, .deciseconds), "300", .t2, .noEffect("two nodes need none")),
@@ -176,7 +182,9 @@ public enum OptionTable {
   // MARK: global { }
 
   static let global: [OptionDefinition] = [
-    row(.global, "usage-count", .choice(["yes", "no", "ask"]), "no", .t1, .noEffect("nobody is counted")),
+    row(
+      .global, "usage-count", .choice(["yes", "no", "ask"]), "no", .t1,
+      .partial(kept: ["no"], "no usage counter is asked")),
     row(.global, "minor-count", .number(1...1_048_575, .plain), "32", .t1, .noEffect("there is no module to load")),
     row(.global, "dialog-refresh", .number(0...600, .seconds), "1", .t1, .noEffect("waiting shows its own progress")),
     row(.global, "disable-ip-verification", .boolean, "no", .t1),

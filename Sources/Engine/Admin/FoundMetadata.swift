@@ -139,6 +139,10 @@ extension Engine {
     let fullSync =
       superblock.format == .v08
       ? flags.contains(.fullSync) : superblock.peers[peer].flags.contains(.fullSync)
+    let wasConnected =
+      superblock.format == .v08
+      ? flags.contains(.connectedIndicator) : superblock.peers[peer].flags.contains(.connected)
+    backing.wasDegraded = flags.contains(.primaryIndicator) && !wasConnected
     let isUnlogged = flags.contains(.alDisabled)
     volumes[v].attach.setAll = fullSync || (backing.crashedPrimary && isUnlogged)
     volumes[v].attach.setsOthers = isUnlogged && flags.contains(.primaryIndicator)

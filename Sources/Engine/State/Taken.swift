@@ -33,7 +33,8 @@ extension Engine {
           lowerPending: volumes[v].ioInFlight, pending: volumes[v].waitingForPeer, unacked: volumes[v].unacked,
           current: volumes[v].generations.current, bitmap: volumes[v].generations.bitmap,
           history0: volumes[v].generations.history0, history1: volumes[v].generations.history1,
-          metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil))
+          metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil,
+          wasDegraded: volumes[v].isAttached && volumes[v].backing.wasDegraded))
     }
     return ResourceSnapshot(
       role: role, connection: connection, peerRole: peerRole, wireProtocol: wireProtocol, isSuspended: isSuspended,

@@ -27,6 +27,8 @@ struct Backing: ~Copyable {
   var usable: SectorCount
   /// Was Primary in a crash and has not been in sync since (metadata spec 6.2 step 3).
   var crashedPrimary = false
+  /// Was Primary without its peer when it stopped: how long a wait for the connection may last depends on it.
+  var wasDegraded = false
   /// Every block that is not good here is marked in the bitmap, although the disk is Inconsistent.
   var bitsAreComplete = false
 }

@@ -5,17 +5,19 @@ enum AbsentCommands {
   /// Nil: nothing of DRBD's either, as far as this program knows.
   /// `object` is what the command line named, if it did.
   static func refusal(of word: String, object: String?) -> String? {
-    guard let instead = instead[word] else { return nil }
+    guard let instead = reason(of: word) else { return nil }
     return "repladm: '\(word)' does not exist here: \(object.map { instead.replacing("RES", with: $0) } ?? instead).\n"
   }
 
-  private static let oneStep = "a resource is set up in one step; use repladm up RES, or repladm adjust RES"
+  /// The same as a clause.
+  static func reason(of word: String) -> String? { instead[word] }
+
   private static let oneEnd = "a resource is taken down in one step; use repladm down RES"
   private static let noProxy = "there is no proxy; the daemon connects to the peer's address itself"
 
   private static let instead = [
-    "new-resource": oneStep, "new-minor": oneStep, "new-peer": oneStep, "new-path": oneStep,
-    "del-minor": oneEnd, "del-peer": oneEnd, "del-path": oneEnd,
+    "del-minor": oneEnd, "del-path": oneEnd, "del-resource": oneEnd,
+    "rename-resource": "the name is that of the file; use repladm down RES, change it, then repladm up",
     "forget-peer":
       "a resource has one peer; replmeta forget-peer frees the slot of another node in the metadata",
     "dump-superblock": "use repladm dump-md RES",

@@ -20,7 +20,8 @@ struct Repladm: ParsableCommand {
       """,
     version: VersionText.lines(environment: [:]),
     subcommands: [
-      AdjustWithProgress.self, StateWord.self, HiddenCommands.self, ManualPages.self, RunHandler.self, Syncer.self,
+      AdjustWithProgress.self, NewResource.self, NewMinor.self, NewPeer.self, NewPath.self, DelPeer.self,
+      StateWord.self, HiddenCommands.self, ManualPages.self, RunHandler.self, Syncer.self,
     ],
     groupedSubcommands: [
       CommandGroup(
@@ -41,7 +42,8 @@ struct Repladm: ParsableCommand {
       CommandGroup(
         name: "Waiting and asking",
         subcommands: [
-          WaitConnect.self, WaitSync.self, Events2.self, RoleWord.self, CState.self, DState.self, Dump.self,
+          WaitConnect.self, WaitConInt.self, WaitSync.self, Events2.self, RoleWord.self, CState.self, DState.self,
+          Dump.self,
           DumpXML.self,
         ]),
       CommandGroup(
@@ -114,8 +116,8 @@ public enum CommandLineRun {
       console.out(VersionText.lines(environment: surroundings.environment) + "\n")
       return 0
     }
-    var ordered = ArgumentOrder.commandFirst(arguments)
-    ordered = OptionWords.rewritten(ordered)
+    var ordered = ArgumentOrder.commandFirst(PassedWords.withGeneralTimeout(arguments))
+    ordered = OptionWords.rewritten(PassedWords.rewritten(ordered))
     if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {
       let unknown = "repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n"
@@ -140,6 +142,7 @@ public enum CommandLineRun {
         try command.run()
         return 0
       }
+      for line in command.general.withoutEffect { console.err("repladm: \(line).\n") }
       return try command.perform(
         Admin(Repladm.typedName(of: command), command.general, surroundings, console))
     } catch let exit as AdminExit {

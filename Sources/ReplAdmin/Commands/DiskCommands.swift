@@ -14,8 +14,17 @@ extension Admin {
     forEach(names, scope) { target in
       if needsDisk { try requireAnyDisk(target) }
       if instead(low(target)) { return }
-      try daemon(target.resource).ask(command(target), deadline: options.deadline(seconds))
+      try daemon(target.resource).ask(command(target), deadline: deadline(seconds))
     }
+  }
+
+  /// An option that was given and changes nothing: said once.
+  func reportWithoutEffect(_ option: String, _ why: String) {
+    console.err("\(commandName): \(option): accepted, no effect here: \(why).\n")
+  }
+
+  fileprivate func report(_ resetBitmap: YesNo) {
+    if resetBitmap == .no { reportWithoutEffect("--reset-bitmap=no", "everything is compared or copied") }
   }
 
   /// `replsetup WORD MINOR OPTIONS` for each volume.
@@ -48,7 +57,10 @@ struct Detach: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(
+    if diskless {
+      admin.reportWithoutEffect("--diskless", "'disk none' in the file makes a volume Diskless on purpose")
+    }
+    return admin.tell(
       objects.names, .volume, needsDisk: true,
       low: Admin.onMinors("detach", (force ? ["--force"] : []) + (diskless ? ["--diskless"] : []))
     ) {
@@ -60,19 +72,21 @@ struct Detach: AdminCommand {
 struct Invalidate: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "invalidate", abstract: "Throw away the local data and resync all of it from the peer.")
-  @Option(help: ArgumentHelp("no: compare by the bitmap as it is.", valueName: "yes|no")) var resetBitmap: YesNo = .yes
+  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no"))
+  var resetBitmap: YesNo = .yes
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
   func perform(_ admin: Admin) throws -> Int32 {
-    admin.forEach(objects.names, .peerVolume) { target in
+    admin.report(resetBitmap)
+    return admin.forEach(objects.names, .peerVolume) { target in
       try admin.requireAnyDisk(target)
       if admin.instead(Admin.onMinors("invalidate", resetBitmap.flags("--reset-bitmap"))(target)) { return }
       guard admin.daemon(target.resource).isRunning else {
         return try admin.offline(target) { (disk) throws(Refusal) in try disk.invalidate() }
       }
       try admin.daemon(target.resource).ask(
-        .invalidate(volume: target.namedVolume, resetBitmap: resetBitmap == .yes), deadline: general.deadline(30))
+        .invalidate(volume: target.namedVolume, resetBitmap: resetBitmap == .yes), deadline: admin.deadline(30))
     }
   }
 }
@@ -80,12 +94,14 @@ struct Invalidate: AdminCommand {
 struct InvalidateRemote: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "invalidate-remote", abstract: "Throw away the peer's data and resync all of it from here.")
-  @Option(help: ArgumentHelp("no: compare by the bitmap as it is.", valueName: "yes|no")) var resetBitmap: YesNo = .yes
+  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no"))
+  var resetBitmap: YesNo = .yes
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.tell(
+    admin.report(resetBitmap)
+    return admin.tell(
       objects.names, .peerVolume, low: Admin.onMinors("invalidate-remote", resetBitmap.flags("--reset-bitmap"))
     ) {
       .invalidateRemote(volume: $0.namedVolume, resetBitmap: resetBitmap == .yes)
@@ -106,7 +122,7 @@ struct Outdate: AdminCommand {
       guard admin.daemon(target.resource).isRunning else {
         return try admin.offline(target) { (disk) throws(Refusal) in try disk.outdate() }
       }
-      try admin.daemon(target.resource).ask(.outdate(volume: target.namedVolume), deadline: general.deadline(30))
+      try admin.daemon(target.resource).ask(.outdate(volume: target.namedVolume), deadline: admin.deadline(30))
     }
   }
 }
@@ -197,7 +213,7 @@ struct Resize: AdminCommand {
         + (assumePeerHasSpace ? ["--assume-peer-has-space"] : [])
       try admin.requireAnyDisk(target)
       if admin.instead(Admin.onMinors("resize", flags)(target)) { return }
-      let deadline = general.deadline(60)
+      let deadline = admin.deadline(60)
       let reply = try admin.daemon(target.resource).ask(
         .resize(
           volume: target.namedVolume, sizeSectors: sectors, assumeClean: assumeClean,
@@ -205,13 +221,13 @@ struct Resize: AdminCommand {
         deadline: deadline)
       if case .text(let remarks) = reply { admin.console.err(remarks + "\n") }
       let numbers = Set(target.volumes.map(\.number))
-      for device in try admin.devices(target.resource) where numbers.contains(device.volume) {
+      for device in try admin.devices(target.resource).each where numbers.contains(device.volume) {
         do throws(DeviceFault) {
           if let said = try device.grow(deadline: deadline) { admin.console.out("\(target.resource.name): \(said).\n") }
         } catch {
-          admin.remark(
-            target.resource,
-            ["\(device.path) keeps its size (\(error.text)) until repladm secondary and then repladm primary"])
+          admin.console.err(
+            "\(target.resource.name): \(device.path) keeps its size (\(error.text)) until repladm secondary and then "
+              + "repladm primary.\n")
         }
       }
     }

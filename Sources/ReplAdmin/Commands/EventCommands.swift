@@ -25,6 +25,7 @@ struct Events2: AdminCommand {
     options.timestamps = timestamps
     options.now = now
     options.poll = poll
+    options.limit = admin.hasLimit ? admin.deadline(nil) : nil
     if let name = objects.names.first, name != "all" {
       let code = admin.forEach([name], .resource) { options.resource = $0.resource.name }
       guard code == 0 else { return code }

@@ -1,5 +1,4 @@
-// The options every command takes, before or after its name (admin spec 4). The ones that steer drbdadm's helper programs are
-// accepted and have no effect: there are no helper programs.
+// The options every command takes, before or after its name (admin spec 4). Law: what is given acts, is refused or is reported.
 import ArgumentParser
 
 struct GeneralOptions: ParsableArguments {
@@ -17,8 +16,10 @@ struct GeneralOptions: ParsableArguments {
   var node: String?
 
   @Option(
+    name: [.long, .customLong("command-timeout")],
     help: ArgumentHelp(
-      "Give up after this many seconds and say what was waited for; 0 waits for as long as the daemon lives.",
+      "Give up after this many seconds and say what was waited for; 0 waits for as long as the daemon lives. Behind net-options, "
+        + "which has a --timeout of its own, it is --command-timeout.",
       valueName: "seconds"))
   var timeout: Double?
 
@@ -28,9 +29,12 @@ struct GeneralOptions: ParsableArguments {
   @Flag(name: .shortAndLong, help: "Say more.")
   var verbose = false
 
-  // drbdadm's, without effect here.
-  @Option(name: [.customShort("E", allowingJoined: true), .long], help: .hidden)
+  @Option(
+    name: [.customShort("E", allowingJoined: true), .long],
+    help: ArgumentHelp("Leave this included file out.", valueName: "file"), completion: .file())
   var configToExclude: String?
+
+  // drbdadm's, for programs that it calls: reported, or refused.
   @Option(name: [.customShort("s", allowingJoined: true), .long], help: .hidden)
   var drbdsetup: String?
   @Option(name: [.customShort("m", allowingJoined: true), .long], help: .hidden)
@@ -39,25 +43,30 @@ struct GeneralOptions: ParsableArguments {
   var drbdProxyCtl: String?
   @Option(name: [.customShort("n", allowingJoined: true), .long], help: .hidden)
   var shVarname: String?
-  @Option(name: [.customShort("W", allowingJoined: true), .long], help: .hidden)
-  var setupOption: [String] = []
   /// `all` stands for the stacked resources of this host. They are not supported: there are none to work on.
   @Flag(name: [.customShort("S"), .long], help: .hidden)
   var stacked = false
 
   func validate() throws {
     if let timeout, !(0...1e9).contains(timeout) { throw ValidationError("--timeout takes 0 to 1000000000 seconds") }
+    for (name, path) in [("drbdsetup", drbdsetup), ("drbdmeta", drbdmeta), ("drbd-proxy-ctl", drbdProxyCtl)] {
+      // A program of another name, such as echo, would be called in place of what is done here.
+      guard let path, ![name, name.replacing("drbd", with: "repl")].contains(lastComponent(path)) else { continue }
+      throw ValidationError("--\(name) \(path): there are no helper programs to replace; see --dry-run")
+    }
   }
 
-  /// The deadline of a command that normally ends within `seconds`.
-  func deadline(_ seconds: Double?) -> Deadline {
-    guard let timeout else { return Deadline(after: seconds) }
-    return Deadline(after: timeout == 0 ? nil : timeout)
+  /// What was given and changes nothing, a line for each.
+  var withoutEffect: [String] {
+    let programs = [("drbdsetup", drbdsetup), ("drbdmeta", drbdmeta), ("drbd-proxy-ctl", drbdProxyCtl)]
+    return programs.filter { $0.1 != nil }.map { "--\($0.0): accepted, no effect here: there are no helper programs" }
+      + (shVarname == nil ? [] : ["--sh-varname: accepted, no effect here: values are printed without a name"])
   }
 
   /// The options that may stand before the command and take a value: whoever moves them must move two words.
   static let valued: Set<String> = [
-    "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "-E", "--config-to-exclude", "-s",
+    "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "--command-timeout", "-E",
+    "--config-to-exclude", "-s",
     "--drbdsetup",
     "-m", "--drbdmeta", "-p", "--drbd-proxy-ctl", "-n", "--sh-varname", "-W", "--setup-option",
   ]

@@ -34,6 +34,9 @@ struct RunHandler: AdminCommand {
         // What the caller knows better, such as the volume an event is about, stands.
         if environment[String(parts[0])] == nil { environment[String(parts[0])] = String(parts[1]) }
       }
+      // As when the daemon runs it: its own tools come first.
+      let path = environment["PATH"] ?? "/sbin:/bin:/usr/sbin:/usr/bin"
+      if exists(admin.files.tools) { environment["PATH"] = "\(admin.files.tools):\(path)" }
       let status: Int32
       do throws(ChildProcess.Fault) {
         var child = try ChildProcess.start(
@@ -53,6 +56,6 @@ extension Admin {
   fileprivate func connectionState(of resource: HostedResource) throws(Refusal) -> ConnectionState? {
     let daemon = daemon(resource)
     guard daemon.isRunning else { return nil }
-    return try daemon.status(deadline: options.deadline(10)).connections.first?.state
+    return try daemon.status(deadline: deadline(10)).connections.first?.state
   }
 }

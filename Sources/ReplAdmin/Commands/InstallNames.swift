@@ -1,5 +1,6 @@
 // `install-names DIR`: the names DRBD's tools have, as links to this program, for callers that know no other. Nobody gets them
-// without asking. Law: what is there and not ours is never replaced or removed.
+// without asking. They lead to the path that the program was called by, which a new version takes over, and not to the place of one
+// version. Law: what is there and not ours is never replaced or removed.
 import ArgumentParser
 import FoundationEssentials
 import Glibc
@@ -9,6 +10,7 @@ struct InstallNames: AdminCommand {
     commandName: "install-names",
     abstract: "Make links with the names drbdadm, drbdsetup and drbdmeta to this program.",
     discussion: "Programs that call DRBD's tools then find this one. Nothing that is there is replaced.")
+  private static let program = "repladm"
   private static let names = ["drbdadm", "drbdsetup", "drbdmeta", "replsetup", "replmeta"]
 
   @Flag(help: "Remove the links again.") var remove = false
@@ -19,7 +21,7 @@ struct InstallNames: AdminCommand {
   var directory: String
 
   func perform(_ admin: Admin) -> Int32 {
-    guard let target = symbolicLinkTarget("/proc/self/exe") else {
+    guard let target = admin.surroundings.lastingPath else {
       admin.console.err("install-names: it is not known where this program lies: mount /proc.\n")
       return 20
     }
@@ -31,7 +33,8 @@ struct InstallNames: AdminCommand {
     for name in InstallNames.names {
       let path = "\(directory)/\(name)"
       let present = symbolicLinkTarget(path)
-      let isOurs = present == target
+      // A link of another version of this program is ours, too, also when that version is gone.
+      let isOurs = present.map { lastComponent($0) == InstallNames.program } ?? false
       if remove {
         guard present != nil || exists(path) else { continue }
         guard isOurs else {
@@ -42,13 +45,15 @@ struct InstallNames: AdminCommand {
         if unlink(path) != 0 { complain("removing \(systemError(path))") }
         continue
       }
-      if isOurs { continue }
-      guard present == nil, !exists(path) else {
+      if present == target { continue }
+      guard isOurs || (present == nil && !exists(path)) else {
         complain("\(path) is there already and was left alone: choose another directory, or remove it first")
         continue
       }
-      if admin.instead(["ln", "-s", target, path]) { continue }
-      if symlink(target, path) != 0 { complain("making \(systemError(path))") }
+      if admin.instead(["ln", "-sf", target, path]) { continue }
+      let temporary = "\(directory)/.\(name).\(getpid())"
+      unlink(temporary)
+      if symlink(target, temporary) != 0 || rename(temporary, path) != 0 { complain("making \(systemError(path))") }
     }
     return code
   }

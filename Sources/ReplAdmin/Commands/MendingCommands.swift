@@ -115,7 +115,7 @@ extension Admin {
   func isAttached(_ volume: HostedVolume, of resource: HostedResource) throws(Refusal) -> Bool {
     let daemon = daemon(resource)
     guard daemon.isRunning else { return false }
-    let snapshot = try daemon.status(deadline: options.deadline(10))
+    let snapshot = try daemon.status(deadline: deadline(10))
     return snapshot.devices.contains { $0.volume == volume.number && $0.disk != .diskless }
   }
 

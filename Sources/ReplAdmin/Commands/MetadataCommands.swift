@@ -89,7 +89,8 @@ struct ApplyAL: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .volume) { target in
+    if force { admin.reportWithoutEffect("--force", "apply-al asks nothing") }
+    return admin.forEach(objects.names, .volume) { target in
       for volume in target.volumes {
         try admin.requireDisk(volume, of: target.resource)
         if admin.instead(Admin.replmeta(volume) + ["apply-al"] + (force ? ["--force"] : [])) { continue }
@@ -183,12 +184,13 @@ struct NewCurrentUUID: AdminCommand {
   @OptionGroup var objects: VolumeArguments
 
   func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .volume) { target in
+    if forceResync { admin.reportWithoutEffect("--force-resync", "a resync begins by the generations alone") }
+    return admin.forEach(objects.names, .volume) { target in
       let flags = (clearBitmap ? ["--clear-bitmap"] : []) + (forceResync ? ["--force-resync"] : [])
       if admin.instead(Admin.onMinors("new-current-uuid", flags)(target)) { return }
       for volume in target.volumes {
         try admin.daemon(target.resource).ask(
-          .newCurrentUUID(volume: volume.number, clearBitmap: clearBitmap), deadline: general.deadline(30))
+          .newCurrentUUID(volume: volume.number, clearBitmap: clearBitmap), deadline: admin.deadline(30))
       }
     }
   }
@@ -233,7 +235,7 @@ extension Admin {
   func requireDetached(_ volume: HostedVolume, of resource: HostedResource) throws(Refusal) {
     let daemon = daemon(resource)
     guard daemon.isRunning else { return }
-    let snapshot = try daemon.status(deadline: options.deadline(10))
+    let snapshot = try daemon.status(deadline: deadline(10))
     guard let device = snapshot.devices.first(where: { $0.volume == volume.number }), device.disk != .diskless else {
       return
     }
@@ -260,7 +262,7 @@ extension Admin {
     guard daemon.isRunning else {
       return try OfflineMetadata(volume, of: resource, for: .look).superblock()
     }
-    let bytes = try daemon.superblock(.metadata(volume: volume.number), deadline: options.deadline(10))
+    let bytes = try daemon.superblock(.metadata(volume: volume.number), deadline: deadline(10))
     guard bytes.count == Superblock.bytes else {
       throw Refusal(
         "repld answered with \(bytes.count) bytes of metadata", next: "install repladm and repld of the same version",

@@ -90,7 +90,7 @@ extension Admin {
       try daemon(target.resource).ask(
         .changeOptions(
           section: section.commandName, volume: target.namedVolume, settings: options.settings,
-          setDefaults: options.setDefaults), deadline: self.options.deadline(30))
+          setDefaults: options.setDefaults), deadline: self.deadline(30))
     }
   }
 }

@@ -30,7 +30,7 @@ struct Status: AdminCommand {
     var code = admin.forEach(named ? objects.names : ["all"], .resource) { target in
       let daemon = admin.daemon(target.resource)
       do throws(Refusal) {
-        snapshots.append(try daemon.status(deadline: general.deadline(10)))
+        snapshots.append(try daemon.status(deadline: admin.deadline(10)))
       } catch {
         guard error == .notRunning(target.resource.name) else { throw error }
         absent = true
@@ -66,7 +66,7 @@ extension Status {
     for name in RunningResources.names(admin.files) where !known.contains(name) {
       let daemon = DaemonProcess(name, files: admin.files)
       guard daemon.isRunning else { continue }
-      do throws(Refusal) { snapshots.append(try daemon.status(deadline: general.deadline(10))) } catch {
+      do throws(Refusal) { snapshots.append(try daemon.status(deadline: admin.deadline(10))) } catch {
         admin.console.err(error.text(for: name))
       }
       admin.remarkOnRunning(name)
@@ -116,7 +116,7 @@ struct CState: AdminCommand {
   func perform(_ admin: Admin) -> Int32 {
     admin.forEach(objects.names, .resourceOrVolume) { target in
       if admin.instead(target.peers.map { ["replsetup", "cstate", target.resource.name, "\($0.nodeID)"] }) { return }
-      var snapshot = try admin.daemon(target.resource).status(deadline: general.deadline(10))
+      var snapshot = try admin.daemon(target.resource).status(deadline: admin.deadline(10))
       if let peer = target.namedPeer { snapshot.connections.removeAll { $0.name != peer } }
       for word in snapshot.connectionWords { admin.console.out(word + "\n") }
     }
@@ -138,7 +138,7 @@ struct DState: AdminCommand {
           admin.console.out("\(try disk.superblock().diskState.name)\n")
         }
       }
-      let snapshot = try daemon.status(deadline: general.deadline(10))
+      let snapshot = try daemon.status(deadline: admin.deadline(10))
       for volume in target.volumes {
         if let words = snapshot.diskWords(volume.number) { admin.console.out(words + "\n") }
       }
@@ -152,7 +152,7 @@ extension Admin {
       if instead(["replsetup", "role", target.resource.name]) { return }
       let daemon = daemon(target.resource)
       guard daemon.isRunning else { throw Refusal.notRunning(target.resource.name).unnumbered }
-      console.out(try daemon.status(deadline: options.deadline(10)).roleWord + "\n")
+      console.out(try daemon.status(deadline: deadline(10)).roleWord + "\n")
     }
   }
 }

@@ -1,4 +1,4 @@
-// `up`, `down`, `adjust`: a resource's daemon comes and goes. `up` is the steps of admin spec 4.1; what a failed step leaves
+// `up` and `adjust`: a resource's daemon comes. `up` is the steps of admin spec 4.1; what a failed step leaves
 // behind is what DRBD leaves behind: a daemon that runs, Diskless or StandAlone.
 import ArgumentParser
 import Base
@@ -25,34 +25,7 @@ struct Up: AdminCommand {
           next: "bring it in line with the file by repladm adjust \(resource.name), or end it with repladm down first",
           exitCode: 1)
       }
-      try admin.up(resource, noDevice: noDevice, deadline: general.deadline(30))
-    }
-  }
-}
-
-struct Down: AdminCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "down", abstract: "Stop a resource: connection, disks, daemon, device.")
-  @OptionGroup var general: GeneralOptions
-  @OptionGroup var objects: ResourceArguments
-
-  func perform(_ admin: Admin) -> Int32 {
-    admin.forEach(objects.names, .resource) { target in
-      let resource = target.resource
-      if admin.instead(["replsetup", "down", resource.name]) { return }
-      let daemon = admin.daemon(resource)
-      guard daemon.isRunning else {
-        admin.remark(resource, try admin.devices(resource).flatMap { $0.cleanUp(mayResume: false) })
-        admin.removeLeftovers(resource)
-        return
-      }
-      let deadline = general.deadline(60)
-      let process = daemon.listening
-      try admin.withoutDevices(resource, deadline: deadline) { () throws(Refusal) in
-        try admin.askWhenClientsAreGone(daemon, .down, deadline: deadline)
-      }
-      try daemon.waitForEnd(of: process, deadline: deadline)
-      admin.removeLeftovers(resource)
+      try admin.up(resource, noDevice: noDevice, deadline: admin.deadline(30))
     }
   }
 }
@@ -62,10 +35,14 @@ struct Adjust: AdminCommand {
     commandName: "adjust", abstract: "Make a running resource equal to the file; start it when it is down.")
   @Flag(help: "Leave the disks attached or detached as they are.") var skipDisk = false
   @Flag(help: "Leave the connection as it is.") var skipNet = false
+  @Flag(help: "When it connects after a split brain: what was written here since is thrown away.")
+  var discardMyData = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
-  func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names, skipDisk: skipDisk, skipNet: skipNet) }
+  func perform(_ admin: Admin) -> Int32 {
+    admin.adjust(objects.names, skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData)
+  }
 }
 
 struct AdjustWithProgress: AdminCommand {
@@ -77,18 +54,8 @@ struct AdjustWithProgress: AdminCommand {
 }
 
 extension Admin {
-  func up(_ resource: HostedResource, noDevice: Bool, deadline: Deadline) throws {
-    if let refusal = resource.refusals.first { throw refusal }
-    for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
-    remark(resource, try devices(resource).flatMap { $0.expectSuccessor() })
-    let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
-    try start.makeRunDirectory(files.directory)
-    let remembered = exists(files.noDevice(resource.name))
-    try remember(noDevice: noDevice, resource)
-    do throws(Refusal) { try start.start(resource.name, deadline: deadline) } catch {
-      if !remembered { unlink(files.noDevice(resource.name)) }
-      throw error
-    }
+  func up(_ resource: HostedResource, noDevice: Bool, discardMyData: Bool = false, deadline: Deadline) throws {
+    try startDaemon(resource, noDevice: noDevice, deadline: deadline)
     let daemon = daemon(resource)
     try followGrowth(resource.volumes, of: resource)
     do throws(Refusal) {
@@ -97,7 +64,23 @@ extension Admin {
       guard error.number == .noValidMetadata else { throw error }
       throw Refusal("No valid meta data found", why: error.why, next: error.next, exitCode: 1)
     }
-    pass(on: try daemon.ask(.connect(peer: nil, discardMyData: false), deadline: deadline), about: resource)
+    pass(on: try daemon.ask(.connect(peer: nil, discardMyData: discardMyData), deadline: deadline), about: resource)
+  }
+
+  /// The daemon, with nothing attached and nothing connected.
+  func startDaemon(_ resource: HostedResource, noDevice: Bool, deadline: Deadline) throws {
+    if let refusal = resource.refusals.first { throw refusal }
+    for notice in try configuration().notices + resource.notices { console.err(notice.description + "\n") }
+    let devices = try devices(resource)
+    devices.remark(devices.each.flatMap { $0.expectSuccessor() })
+    let start = DaemonStart(surroundings: surroundings, configurationFile: configurationFile, nodeName: nodeName)
+    try start.makeRunDirectory(files.directory)
+    let remembered = exists(files.noDevice(resource.name))
+    try remember(noDevice: noDevice, resource)
+    do throws(Refusal) { try start.start(resource.name, deadline: deadline) } catch {
+      if !remembered { unlink(files.noDevice(resource.name)) }
+      throw error
+    }
   }
 
   /// What the daemon has to remark on a command that it has carried out.
@@ -108,7 +91,7 @@ extension Admin {
   /// What `up` does, in order, as the low-level commands that stand for it; or its refusal.
   func printSteps(of resource: HostedResource) throws {
     if let refusal = resource.refusals.first { throw refusal }
-    for step in SetupStep.up(resource) { console.out("\(step)\n") }
+    for step in SetupStep.up(resource) { console.out(typed(step) + "\n") }
   }
 
   /// What `adjust` would do to the resource that runs: nothing when nothing differs, or the refusal it would meet.
@@ -116,31 +99,28 @@ extension Admin {
     if let refusal = resource.refusals.first { throw refusal }
     let daemon = daemon(resource)
     guard daemon.isRunning else { return try printSteps(of: resource) }
-    let reply = try daemon.ask(.adjustPlan(skipDisk: skipDisk, skipNet: skipNet), deadline: options.deadline(30))
+    let reply = try daemon.ask(.adjustPlan(skipDisk: skipDisk, skipNet: skipNet), deadline: deadline(30))
     if case .text(let lines) = reply { console.out(lines + "\n") }
   }
 
-  func adjust(_ names: [String], skipDisk: Bool = false, skipNet: Bool = false) -> Int32 {
+  func adjust(
+    _ names: [String], skipDisk: Bool = false, skipNet: Bool = false, discardMyData: Bool = false
+  ) -> Int32 {
     forEach(names, .resourceByAnyName, .needed) { target in
       let resource = target.resource
       remarkOnWholeResource(target)
       if options.dryRun { return try printAdjustment(of: resource, skipDisk: skipDisk, skipNet: skipNet) }
       if let refusal = resource.refusals.first { throw refusal }
       guard daemon(resource).isRunning else {
-        try up(resource, noDevice: exists(files.noDevice(resource.name)), deadline: options.deadline(30))
+        let noDevice = exists(files.noDevice(resource.name))
+        try up(resource, noDevice: noDevice, discardMyData: discardMyData, deadline: deadline(30))
         return
       }
-      let command: Command = skipDisk || skipNet ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet) : .adjust
-      pass(on: try daemon(resource).ask(command, deadline: options.deadline(30)), about: resource)
+      let command: Command =
+        skipDisk || skipNet || discardMyData
+        ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData) : .adjust
+      pass(on: try daemon(resource).ask(command, deadline: deadline(30)), about: resource)
     }
-  }
-
-  /// What the daemon removes itself when it ends well, and what only `repladm` knows of.
-  func removeLeftovers(_ resource: HostedResource) {
-    unlink(files.controlSocket(resource.name))
-    unlink(files.pidFile(resource.name))
-    unlink(files.noDevice(resource.name))
-    for volume in resource.volumes { unlink(files.exportSocket(resource.name, volume.number)) }
   }
 
   private func remember(noDevice: Bool, _ resource: HostedResource) throws(Refusal) {

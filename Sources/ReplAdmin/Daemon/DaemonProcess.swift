@@ -17,13 +17,15 @@ struct DaemonProcess {
 
   /// Grace beyond the deadline the daemon itself keeps, so that its better sentence arrives.
   private static let graceSeconds = 1.0
+  private static func grace(beyond seconds: Double) -> Double { min(graceSeconds, max(0.1, seconds / 2)) }
 
   /// Asks and waits for the final reply. A refusal is thrown; so is every kind of silence.
   @discardableResult
   func ask(_ command: Command, deadline: Deadline, progress: (StatusSnapshot) -> Void = { _ in }) throws(Refusal)
     -> Reply
   {
-    let patience = Deadline(after: deadline.seconds.map { $0 + DaemonProcess.graceSeconds })
+    let isAtOnce = command.isAnsweredAtOnce
+    let patience = Deadline(after: deadline.secondsLeft.map { $0 + (isAtOnce ? 0 : DaemonProcess.grace(beyond: $0)) })
     var server: Int32?
     do {
       var client = try ControlClient(connecting: files.controlSocket(resource), deadline: patience)
@@ -112,6 +114,14 @@ struct DaemonProcess {
   }
 
   var pid: Int32? { listening?.pid }
+
+  /// The process that holds the lock of the resource, whether it listens or not.
+  var lockHolder: DeviceRecord.ProcessMark? {
+    let path = files.pidFile(resource)
+    guard PidFile.isHeld(path) else { return nil }
+    let pid = PidFile.holder(path)
+    return pid > 0 ? DeviceRecord.ProcessMark(pid) : nil
+  }
 
   /// Waits for the process that listened before it was told to end.
   func waitForEnd(of daemon: DeviceRecord.ProcessMark?, deadline: Deadline) throws(Refusal) {

@@ -85,6 +85,15 @@ enum BlockNode {
     }
   }
 
+  /// Removes a node of DRBD's numbers that no kernel module serves.
+  static func removeUnused(_ path: String) {
+    var status = stat()
+    guard lstat(path, &status) == 0, let number = BlockNumber(status), number.major == BlockNumber.drbdMajor,
+      number.kernelName == nil
+    else { return }
+    unlink(path)
+  }
+
   private static func makeDirectories(_ path: String) {
     guard path != "/", mkdir(path, 0o755) != 0, errno == ENOENT else { return }
     makeDirectories(parent(path))

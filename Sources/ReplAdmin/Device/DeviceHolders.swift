@@ -1,7 +1,6 @@
 // Who uses a block device: file systems mounted from it (in this mount namespace), devices stacked on it, processes that have
 // it open, and by the kernel's exclusive claim also the ones that cannot be named. Never a guess in the other direction: "in
 // use by somebody" is said when nobody can be found but the claim fails.
-import FoundationEssentials
 import Glibc
 
 struct DeviceHolders {
@@ -10,6 +9,8 @@ struct DeviceHolders {
   let path: String
   /// The name an operator knows, such as `drbd0`.
   let name: String
+  /// Of this process, in the kernel's form.
+  var mountTable = "/proc/self/mountinfo"
 
   /// Lines in DRBD's shape: `drbd0 opened by mount (pid 4711)`. Empty: free.
   func list() -> [String] {
@@ -19,9 +20,9 @@ struct DeviceHolders {
   }
 
   private func mounts() -> [String] {
-    guard let table = FileManager.default.contents(atPath: "/proc/self/mountinfo") else { return [] }
+    guard let table = wholeFile(mountTable) else { return [] }
     let wanted = "\(number.major):\(number.minor)"
-    return String(decoding: table, as: UTF8.self).split(separator: "\n").compactMap { line in
+    return table.split(separator: "\n").compactMap { line in
       let fields = line.split(separator: " ")
       guard fields.count > 4 else { return nil }
       // btrfs and overlays have numbers of their own; the source is after the dash.
@@ -37,8 +38,8 @@ struct DeviceHolders {
   }
 
   private func swaps() -> [String] {
-    guard let table = FileManager.default.contents(atPath: "/proc/swaps") else { return [] }
-    return String(decoding: table, as: UTF8.self).split(separator: "\n").dropFirst().compactMap { line in
+    guard let table = wholeFile("/proc/swaps") else { return [] }
+    return table.split(separator: "\n").dropFirst().compactMap { line in
       line.split(separator: " ").first.map(String.init).map(isThisDevice) == true ? "\(name) opened by swap" : nil
     }
   }

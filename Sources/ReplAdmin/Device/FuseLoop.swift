@@ -46,14 +46,21 @@ struct FuseLoop {
   /// False when the loop device is held by somebody; then everything stays as it is.
   static func detach(_ record: DeviceRecord, node: String, deadline: Deadline) -> Bool {
     if let loop = loop(of: record, node: node), !loop.detach() { return false }
-    endServer(record, force: false, deadline: deadline)
+    endServer(record, deadline: deadline)
     return true
   }
 
-  /// Takes down whatever is left, whether it works or not.
+  /// Takes down whatever is left, whether it works or not. First the server: what waits for a daemon that hangs ends with an error
+  /// then, and nothing below waits for it.
   static func abandon(_ record: DeviceRecord, node: String) {
+    if let fuse = record.fuse, fuse.isAlive {
+      kill(fuse.pid, SIGKILL)
+      _ = Deadline(after: 3).wait { !fuse.isAlive }
+    }
     loop(of: record, node: node)?.detachWhenUnused()
-    endServer(record, force: true, deadline: Deadline(after: 3))
+    guard let directory = record.fuseMount else { return }
+    umount2(directory, Int32(MNT_DETACH))
+    rmdir(directory)
   }
 
   private func startServer(_ deadline: Deadline) throws(DeviceFault) -> DeviceRecord.ProcessMark? {
@@ -90,9 +97,9 @@ struct FuseLoop {
     return lines.last.map(String.init) ?? "it ended without a word"
   }
 
-  private static func endServer(_ record: DeviceRecord, force: Bool, deadline: Deadline) {
+  private static func endServer(_ record: DeviceRecord, deadline: Deadline) {
     if let directory = record.fuseMount {
-      let unmounted = Deadline(after: force ? 0 : 5).wait {
+      let unmounted = Deadline(after: 5).wait {
         umount2(directory, 0) == 0 || errno == EINVAL || errno == ENOENT
       }
       if !unmounted { umount2(directory, Int32(MNT_DETACH)) }
@@ -100,7 +107,7 @@ struct FuseLoop {
     }
     guard let fuse = record.fuse else { return }
     // Unmounting ends it, after its last write and flush were answered.
-    if !force, deadline.wait(until: { !fuse.isAlive }) { return }
+    if deadline.wait(until: { !fuse.isAlive }) { return }
     for signal in [SIGTERM, SIGKILL] where fuse.isAlive {
       kill(fuse.pid, signal)
       _ = Deadline(after: 2).wait { !fuse.isAlive }

@@ -145,6 +145,13 @@ struct VolumeDevice {
     return true
   }
 
+  /// Ends the device at once, in use or not: what is under way and what comes later ends with errors. Who still has it open.
+  func cut() -> [String] {
+    guard let record else { return [] }
+    abandon(record)
+    return holders(of: record).map { "\($0): its requests end with errors; end that use" }
+  }
+
   /// Deals with what a daemon that died left behind: keeps it for the next daemon when it may and can go on with it, else
   /// removes it. What is still mounted goes when it is unmounted.
   func cleanUp(mayResume: Bool) -> [String] {

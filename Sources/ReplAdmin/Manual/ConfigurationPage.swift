@@ -67,6 +67,8 @@ enum ConfigurationPage {
     switch row.effect {
     case .honoured: break
     case .noEffect(let why): parts.append("No effect: \(why).")
+    case .partial(let kept, let why):
+      parts.append("Only \(kept.joined(separator: ", ")) has an effect: \(why).")
     case .promise(let kept, let why):
       let words = kept.filter { !$0.isEmpty }.joined(separator: ", ")
       parts.append("Any other value than \(words) is refused: \(why).")

@@ -32,9 +32,13 @@ extension ManualText {
         "The command waits until requests under way have ended and the daemon process is gone (at most 60 seconds, or --timeout).",
       refuses: """
         It fails while a block device is mounted or open or an NBD client is connected (the message names the holder), and with fencing \
-        while the peer does not answer a Primary's end.
+        while the peer does not answer a Primary's end. With --force it does not: requests under way and later ones end with errors, and a \
+        daemon that does not answer within 5 seconds is killed; a file system that is mounted on the device then has to be unmounted.
         """,
-      examples: [.init("repladm down r0", "Stop resource r0.")],
+      examples: [
+        .init("repladm down r0", "Stop resource r0."),
+        .init("repladm down --force r0", "End a daemon that hangs, and its device."),
+      ],
       related: ["up", "secondary", "disconnect"]),
     ManualText(
       command: "adjust",
@@ -120,7 +124,7 @@ extension ManualText {
       ], related: ["connect", "down"]),
     ManualText(
       command: "wait-connect",
-      does: "Waits for the connection. wait-con-int is another name of this command.",
+      does: "Waits for the connection.",
       waits: """
         The command waits until the peer's volumes are visible, for wfc-timeout seconds of the startup section, or --wfc-timeout; 0 is \
         without end.
@@ -128,6 +132,13 @@ extension ManualText {
       refuses: "It fails with exit 5 when the time is over, and when the connection becomes StandAlone.",
       examples: [.init("repladm wait-connect --wfc-timeout 60 r0", "Wait a minute at most.")],
       related: ["connect", "wait-sync"]),
+    ManualText(
+      command: "wait-con-int",
+      does: "Waits as wait-connect does, for every resource of this host. Init scripts call it; names are ignored.",
+      waits: "The timeouts of the startup section hold for each resource.",
+      refuses: "It fails with exit status 5 when a resource is not connected in time.",
+      examples: [.init("repladm wait-con-int", "Wait for the peers of all resources.")],
+      related: ["wait-connect", "wait-sync"]),
     ManualText(
       command: "wait-sync",
       does:

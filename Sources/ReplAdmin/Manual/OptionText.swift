@@ -126,6 +126,7 @@ enum OptionText {
   ]
 
   private static let global = [
+    "usage-count": "Whether a usage counter on the network is told of this installation.",
     "disable-ip-verification": "Whether up and connect accept an address that this host does not have.",
     "udev-always-use-vnr":
       "Whether links below /dev/drbd/by-res have the volume number also for resources with one volume.",

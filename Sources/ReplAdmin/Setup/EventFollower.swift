@@ -15,6 +15,8 @@ struct EventFollower: ~Copyable {
     var poll = false
     /// Nil: every resource.
     var resource: String?
+    /// Of the whole command; nil: as long as the lines are read.
+    var limit: Deadline?
   }
 
   private final class Followed {
@@ -39,13 +41,13 @@ struct EventFollower: ~Copyable {
     stdinIsOpen = options.poll
   }
 
-  /// Never returns but for `--now`, and when nobody reads any more.
+  /// Never returns but for `--now`, at the end of the limit, and when nobody reads any more.
   mutating func run() throws(Refusal) -> Int32 {
     if options.now {
       for name in names {
         let daemon = DaemonProcess(name, files: files)
         guard daemon.isRunning else { continue }
-        say(options.text.existing(try daemon.status(deadline: Deadline(after: 10))))
+        say(options.text.existing(try daemon.status(deadline: patience)))
       }
       say([EventText.endOfDump])
       return 0
@@ -56,6 +58,10 @@ struct EventFollower: ~Copyable {
     }
     say([EventText.endOfDump])
     while waitForNews() {
+      if options.limit?.hasPassed == true {
+        throw Refusal(
+          "events2 ended after \(patience.text)", next: "leave --timeout out to go on", exitCode: 5)
+      }
       for name in followed.keys.sorted() { hear(name) }
       for name in names where followed[name] == nil {
         if let snapshot = follow(name) { say(options.text.changes(from: nil, to: snapshot)) }
@@ -64,6 +70,9 @@ struct EventFollower: ~Copyable {
     return 0
   }
 
+  /// For the answer of a daemon.
+  private var patience: Deadline { options.limit ?? Deadline(after: 10) }
+
   /// The resources that may have a daemon.
   private var names: [String] { options.resource.map { [$0] } ?? RunningResources.names(files) }
 
@@ -71,7 +80,7 @@ struct EventFollower: ~Copyable {
 
   /// Begins to follow a daemon; its state, or nil when there is none (yet).
   private mutating func follow(_ name: String) -> StatusSnapshot? {
-    let deadline = Deadline(after: 10)
+    let deadline = patience
     do throws(ControlFault) {
       var client = try ControlClient(connecting: files.controlSocket(name), deadline: deadline)
       try client.send(Request(.watch), deadline: deadline)
@@ -107,10 +116,12 @@ struct EventFollower: ~Copyable {
 
   /// False when nobody reads any more.
   private mutating func waitForNews() -> Bool {
+    let left = options.limit?.pollMilliseconds ?? -1
+    let pause = left < 0 ? EventFollower.rescanMilliseconds : min(left, EventFollower.rescanMilliseconds)
     var entries = followed.values.map { pollfd(fd: $0.client.descriptor, events: Int16(POLLIN), revents: 0) }
     entries.append(pollfd(fd: STDOUT_FILENO, events: 0, revents: 0))
     entries.append(pollfd(fd: stdinIsOpen ? STDIN_FILENO : -1, events: Int16(POLLIN), revents: 0))
-    let ready = poll(&entries, nfds_t(entries.count), EventFollower.rescanMilliseconds)
+    let ready = poll(&entries, nfds_t(entries.count), pause)
     guard ready > 0 else { return true }
     if entries[entries.count - 2].revents & Int16(POLLERR) != 0 { return false }
     if entries[entries.count - 1].revents != 0 { readCommands() }
@@ -130,7 +141,7 @@ struct EventFollower: ~Copyable {
       hear(name)
       guard let one = followed[name] else { continue }
       do throws(Refusal) {
-        let snapshot = try DaemonProcess(name, files: files).status(deadline: Deadline(after: 10))
+        let snapshot = try DaemonProcess(name, files: files).status(deadline: patience)
         say(options.text.changes(from: one.shown, to: snapshot))
         one.shown = snapshot
       } catch {

@@ -2,42 +2,34 @@
 // Objects are named as the low-level tool names them: RES, a minor number, RES NODE-ID, RES NODE-ID VOLUME.
 import Base
 import Control
-import FoundationEssentials
-import MetaDisk
 
 enum SetupPersonality {
-  private static let usage = """
-    USAGE: replsetup status [RES] [--verbose] [--statistics] [--json]
-           replsetup events2 [RES] [--now] [--timestamps] [--statistics] [--full] [--diff] [--poll]
-           replsetup show [RES] [--json] [--show-defaults]
-           replsetup proc
-           replsetup {role|primary|secondary|down} RES [--force]
-           replsetup {cstate|connect|disconnect} RES [NODE-ID] [--discard-my-data] [--force]
-           replsetup attach MINOR [DISK META-DISK INDEX]
-           replsetup {dstate|detach|outdate|invalidate|invalidate-remote|suspend-io|resume-io|udev} MINOR [--force]
-           replsetup new-current-uuid MINOR [--clear-bitmap]
-           replsetup {get-gi|show-gi|pause-sync|resume-sync} RES NODE-ID VOLUME
-           replsetup verify RES NODE-ID VOLUME [--start=SECTOR] [--stop=SECTOR]
-           replsetup resize MINOR [--size=SIZE] [--assume-clean] [--assume-peer-has-space]
-           replsetup wait-{connect,sync}-{resource,connection,volume} RES [NODE-ID [VOLUME]] [--wfc-timeout=SECONDS]
-
-    """
-
   static func run(_ arguments: [String], _ surroundings: Surroundings, _ console: Console) -> Int32 {
     if arguments.isEmpty || arguments.contains("--help") || arguments.first == "help" {
-      console.out(usage)
+      if arguments.first == "help", arguments.count > 1 {
+        guard let row = SetupTable.row(arguments[1]) else {
+          console.err("replsetup: there is no command '\(arguments[1])': type replsetup --help.\n")
+          return 20
+        }
+        console.out("USAGE: replsetup \(row.usage)\n")
+        return 0
+      }
+      console.out(SetupTable.usage)
       return 0
     }
     if arguments == ["--version"] || arguments == ["-V"] {
       console.out(VersionText.lines(environment: surroundings.environment) + "\n")
       return 0
     }
-    var call = SetupCall(arguments, surroundings, console)
+    var subject = lastComponent(surroundings.programName)
     do throws(Refusal) {
-      return try call.perform()
+      let line = try SetupArguments(arguments)
+      subject = line.operands.first ?? subject
+      for remark in line.remarks { console.err("\(subject): \(remark).\n") }
+      return try SetupCall(line, surroundings, console).perform()
     } catch {
-      let isMinor = call.subject.allSatisfy(\.isNumber)
-      console.err(error.text(for: call.subject, hint: isMinor ? "minor-\(call.subject)" : nil))
+      let isMinor = subject.allSatisfy(\.isNumber)
+      console.err(error.text(for: subject, hint: isMinor ? "minor-\(subject)" : nil))
       return Int32(error.exitCode)
     }
   }
@@ -45,104 +37,107 @@ enum SetupPersonality {
 
 /// One command line of `replsetup`.
 struct SetupCall {
-  var words: Words
-  let files: RunFiles
+  let line: SetupArguments
+  let surroundings: Surroundings
   let console: Console
-  private let name: String
+  /// `--timeout`: of the whole command.
+  private let limit: Deadline?
 
-  init(_ arguments: [String], _ surroundings: Surroundings, _ console: Console) {
-    words = Words(arguments)
-    files = surroundings.runFiles
+  init(_ line: SetupArguments, _ surroundings: Surroundings, _ console: Console) throws(Refusal) {
+    self.line = line
+    self.surroundings = surroundings
     self.console = console
-    name = lastComponent(surroundings.programName)
+    var seconds: Double?
+    for option in line.row.general { seconds = try line.seconds(option.name) ?? seconds }
+    limit = seconds.map { Deadline(after: $0 == 0 ? nil : $0) }
   }
 
-  /// What the command is about, for the beginning of an error message.
-  var subject: String { words.left.dropFirst().first { !$0.hasPrefix("-") } ?? name }
+  var files: RunFiles { surroundings.runFiles }
+  var hasLimit: Bool { limit != nil }
+  /// `--timeout`, else what a command of this kind normally takes at most.
+  func deadline(_ seconds: Double?) -> Deadline { limit ?? Deadline(after: seconds) }
+  func daemon(_ resource: String) -> DaemonProcess { DaemonProcess(resource, files: files) }
 
-  mutating func perform() throws(Refusal) -> Int32 {
-    guard let command = words.left.first, !command.hasPrefix("-") else { throw wrong("a command is needed") }
-    switch command {
+  func perform() throws(Refusal) -> Int32 {
+    switch line.row.name {
     case "status": return try status()
     case "events2": return try events()
     case "show": return try show()
-    case "proc":
-      try expectNoOptions()
-      var snapshots: [StatusSnapshot] = []
-      for name in RunningResources.names(files) {
-        let daemon = daemon(name)
-        if daemon.isRunning { snapshots.append(try daemon.status(deadline: SetupCall.soon)) }
-      }
-      console.out(ProcText.render(snapshots))
-      return 0
-    default: return try tell(command)
+    case "proc": return try proc()
+    case "down": return end()
+    case "new-resource": return try newResource()
+    case "wait-connect-resource", "wait-connect-connection", "wait-connect-volume", "wait-sync-resource",
+      "wait-sync-connection", "wait-sync-volume":
+      return try wait()
+    default: return try tell()
     }
-  }
-
-  static var soon: Deadline { Deadline(after: 10) }
-  func daemon(_ resource: String) -> DaemonProcess { DaemonProcess(resource, files: files) }
-
-  func wrong(_ why: String) -> Refusal { Refusal("usage: \(why)", next: "type replsetup --help", exitCode: 20) }
-
-  func expectNoOptions() throws(Refusal) {
-    if let unknown = words.left.first(where: { $0.hasPrefix("-") }) { throw wrong("\(unknown) is no option of it") }
   }
 
   // MARK: Looking
 
-  private mutating func status() throws(Refusal) -> Int32 {
-    let text = StatusText(
-      verbose: words.flag("--verbose"), statistics: words.flag("--statistics"), columns: console.columns,
-      toTerminal: console.outputIsTerminal)
-    let json = words.flag("--json")
-    _ = words.value("--color")
-    try expectNoOptions()
-    let names = Array(words.left.dropFirst())
-    let all = names.isEmpty || names == ["all"]
+  /// The one that was named, or every one.
+  private func named() throws(Refusal) -> (names: [String], all: Bool) {
+    guard line.operands.count <= 1 else { throw SetupArguments.wrong("\(line.row.name) takes one resource, or all") }
+    guard let name = line.operands.first, name != "all" else { return (RunningResources.names(files), true) }
+    return ([name], false)
+  }
+
+  private func snapshots(announcingNothing: Bool) throws(Refusal) -> [StatusSnapshot] {
+    let (names, all) = try named()
     var snapshots: [StatusSnapshot] = []
-    for name in all ? RunningResources.names(files) : names {
+    for name in names {
       let daemon = daemon(name)
       guard daemon.isRunning else {
         if all { continue }
-        if !json { console.out(StatusText.nothingConfigured) }
+        if announcingNothing { console.out(StatusText.nothingConfigured) }
         throw Refusal("No such resource", next: "start it with repladm up \(name)", exitCode: 10)
       }
-      snapshots.append(try daemon.status(deadline: SetupCall.soon))
+      snapshots.append(try daemon.status(deadline: deadline(10)))
     }
+    return snapshots
+  }
+
+  private func status() throws(Refusal) -> Int32 {
+    let text = StatusText(
+      verbose: line.flag("--verbose"), statistics: line.flag("--statistics"), columns: console.columns,
+      toTerminal: console.outputIsTerminal)
+    let json = line.flag("--json")
+    let snapshots = try snapshots(announcingNothing: !json)
     console.out(json ? StatusJSON.render(snapshots) : text.render(snapshots))
     return 0
   }
 
-  private mutating func events() throws(Refusal) -> Int32 {
-    let text = EventText(
-      statistics: words.flag("--statistics"), full: words.flag("--full"), diff: words.flag("--diff"))
+  private func proc() throws(Refusal) -> Int32 {
+    guard line.operands.isEmpty else { throw SetupArguments.wrong("proc takes no resource") }
+    console.out(ProcText.render(try snapshots(announcingNothing: false)))
+    return 0
+  }
+
+  private func events() throws(Refusal) -> Int32 {
+    let text = EventText(statistics: line.flag("--statistics"), full: line.flag("--full"), diff: line.flag("--diff"))
     var options = EventFollower.Options(text: text)
-    options.timestamps = words.flag("--timestamps")
-    options.now = words.flag("--now")
-    options.poll = words.flag("--poll")
-    for ignored in ["--color", "--rcvbuf"] { _ = words.value(ignored) }
-    try expectNoOptions()
-    let names = Array(words.left.dropFirst())
-    guard names.count <= 1 else { throw wrong("events2 follows one resource, or all") }
-    options.resource = names.first.flatMap { $0 == "all" ? nil : $0 }
+    options.timestamps = line.flag("--timestamps")
+    options.now = line.flag("--now")
+    options.poll = line.flag("--poll")
+    options.limit = limit
+    let (names, all) = try named()
+    options.resource = all ? nil : names[0]
     var follower = EventFollower(options, files: files, console: console)
     return try follower.run()
   }
 
-  private mutating func show() throws(Refusal) -> Int32 {
-    let json = words.flag("--json")
-    let defaults = words.flag("--show-defaults")
-    try expectNoOptions()
-    let names = Array(words.left.dropFirst())
-    let all = names.isEmpty || names == ["all"]
+  private func show() throws(Refusal) -> Int32 {
+    let json = line.flag("--json")
+    let (names, all) = try named()
     var texts: [String] = []
-    for name in all ? RunningResources.names(files) : names {
+    for name in names {
       let daemon = daemon(name)
       guard daemon.isRunning else {
         if all { continue }
         throw Refusal("No such resource", next: "start it with repladm up \(name)", exitCode: 10)
       }
-      texts.append(try daemon.text(.show(json: json, defaults: defaults), deadline: SetupCall.soon))
+      texts.append(
+        try daemon.text(.show(json: json, defaults: line.flag("--show-defaults")), deadline: deadline(10)))
     }
     if json {
       console.out(texts.isEmpty ? "[\n]\n\n" : "[\n" + texts.joined(separator: ",\n") + "\n]\n")

@@ -12,6 +12,7 @@ struct Setup: Sendable {
   /// Path of the file that was read, for handlers.
   var mainFile: String
   var hosted: HostedResource
+  var globals: GlobalOptions
   var sizeRecords: SizeRecords
   /// Options changed since at run time.
   var overrides: [OptionOverride] = []
@@ -19,7 +20,9 @@ struct Setup: Sendable {
   /// Reads the configuration for `resource` on this host.
   static func read(
     resource: String, configPath: String?, host: String, overrides: [OptionOverride] = []
-  ) throws(ConfigurationError) -> (mainFile: String, hosted: HostedResource, notices: [ConfigurationNotice]) {
+  ) throws(ConfigurationError) -> (
+    mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
+  ) {
     let source = FileSource()
     var configuration =
       if let configPath {
@@ -36,7 +39,7 @@ struct Setup: Sendable {
       guard error.kind == .unknownObject else { throw error }
       hosted = try configuration.resource(named: resource, onHost: host, ownAddresses: HostAddresses.own())
     }
-    return (configuration.mainFile, hosted, hosted.notices)
+    return (configuration.mainFile, hosted, configuration.globals, hosted.notices)
   }
 
   /// HMAC of the message with the shared secret; empty when the algorithm is not known.

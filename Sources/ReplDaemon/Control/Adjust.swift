@@ -12,17 +12,20 @@ private struct Adjustment {
   var fresh: HostedResource
   var steps: [EngineCommand]
   var notices: [ConfigurationNotice]
+  var globals: GlobalOptions
   var addresses: (own: SocketAddress, peer: SocketAddress)
 }
 
 extension Reactor {
   mutating func adjust(
-    _ job: ControlConnection.Job, _ place: Int, skipDisk: Bool = false, skipNet: Bool = false
+    _ job: ControlConnection.Job, _ place: Int, skipDisk: Bool = false, skipNet: Bool = false,
+    discardMyData: Bool = false
   ) {
     do throws(ControlRefusal) {
-      let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet)
+      let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData)
       for notice in plan.notices where !setup.hosted.notices.contains(notice) { journal.warning(notice.description) }
       setup.overrides = []
+      setup.globals = plan.globals
       if !skipNet { peers.move(own: plan.addresses.own, peer: plan.addresses.peer) }
       take(plan.fresh, plan.steps, job, place)
     } catch { refuse(error, place) }
@@ -31,7 +34,7 @@ extension Reactor {
   /// The same without doing it: what would be done, as the low-level commands that stand for it.
   mutating func planAdjust(_ place: Int, skipDisk: Bool, skipNet: Bool) {
     do throws(ControlRefusal) {
-      let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet)
+      let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet, discardMyData: false)
       var before: [SetupStep] = []
       var after: [SetupStep] = []
       for step in plan.steps {
@@ -49,9 +52,12 @@ extension Reactor {
   }
 
   private func adjustment(
-    skipDisk: Bool, skipNet: Bool
+    skipDisk: Bool, skipNet: Bool, discardMyData: Bool
   ) throws(ControlRefusal) -> Adjustment {
-    let read: (mainFile: String, hosted: HostedResource, notices: [ConfigurationNotice])
+    let read:
+      (
+        mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
+      )
     do throws(ConfigurationError) {
       read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
       if let refusal = read.hosted.refusals.first { throw refusal }
@@ -68,14 +74,15 @@ extension Reactor {
         "configuration refused", details: [error.text], next: "correct the file and repeat the command",
         exitCode: UInt8(clamping: error.exitCode))
     }
-    let steps = steps(to: read.hosted).filter { step in
+    let steps = steps(to: read.hosted, discardMyData: discardMyData).filter { step in
       switch step {
       case .attach, .detach: !skipDisk
       case .connect, .disconnect: !skipNet
       default: true
       }
     }
-    return Adjustment(fresh: read.hosted, steps: steps, notices: read.notices, addresses: addresses)
+    return Adjustment(
+      fresh: read.hosted, steps: steps, notices: read.notices, globals: read.globals, addresses: addresses)
   }
 
   /// No option makes a volume smaller that holds data.
@@ -108,7 +115,7 @@ extension Reactor {
   }
 
   /// What has to be detached, attached and connected anew, in DRBD's order.
-  private func steps(to fresh: HostedResource) -> [EngineCommand] {
+  private func steps(to fresh: HostedResource, discardMyData: Bool) -> [EngineCommand] {
     let snapshot = engine.snapshot()
     var steps: [EngineCommand] = []
     var attaches: [EngineCommand] = []
@@ -123,7 +130,7 @@ extension Reactor {
     let reconnects = mustReconnect(to: fresh)
     if reconnects { steps.append(.disconnect(force: false)) }
     steps += attaches
-    if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: false)) }
+    if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: discardMyData)) }
     if !isDown, !reconnects { steps.append(.announceOptions) }
     return steps
   }

@@ -51,15 +51,18 @@ extension Reactor {
       if let refusal = unknown(volume) { return reply(.refused(refusal), place) }
       reply(.text(setup.files.exportURI(setup.hosted.name, volume)), place)
     case .metadata(let volume): reply(superblock(volume), place)
-    case .waitConnect:
+    case .waitConnect(let waitAfterSb):
       job.wait = .connect
+      job.waitsWhileStandAlone = waitAfterSb
       control.connections[place].job = job
-    case .waitSync:
+    case .waitSync(let waitAfterSb):
       job.wait = .sync
+      job.waitsWhileStandAlone = waitAfterSb
       control.connections[place].job = job
     case .watch: beginWatching(job, place)
     case .adjust: adjust(job, place)
-    case .adjustPart(let skipDisk, let skipNet): adjust(job, place, skipDisk: skipDisk, skipNet: skipNet)
+    case .adjustPart(let skipDisk, let skipNet, let discard):
+      adjust(job, place, skipDisk: skipDisk, skipNet: skipNet, discardMyData: discard)
     case .adjustPlan(let skipDisk, let skipNet): planAdjust(place, skipDisk: skipDisk, skipNet: skipNet)
     case .changeOptions(let section, let volume, let settings, let setDefaults):
       changeOptions(section, volume, settings, setDefaults: setDefaults, job, place)
@@ -233,7 +236,7 @@ extension Reactor {
   private mutating func lookAtJob(_ place: Int) {
     guard control.connections.contains(place), let job = control.connections[place].job else { return }
     if job.wait == .watch { return lookAtWatcher(place, job) }
-    if job.wait != .engine, isReached(job.wait) { return reply(.done, place) }
+    if job.wait != .engine, isReached(job) { return reply(.done, place) }
     if let deadline = job.deadline, now >= deadline {
       return reply(.refused(.waitTimedOut(waitedFor(job), next: adviceForWaiter())), place)
     }
@@ -264,10 +267,11 @@ extension Reactor {
     return "\(peer) does not answer (\(silence)): see that \(name) is up there and that the network lets it through"
   }
 
-  private func isReached(_ wait: ControlConnection.Wait) -> Bool {
+  private func isReached(_ job: ControlConnection.Job) -> Bool {
     let snapshot = engine.snapshot()
-    if setup.hosted.peers.isEmpty || snapshot.connection == .standAlone { return true }
-    switch wait {
+    if setup.hosted.peers.isEmpty { return true }
+    if snapshot.connection == .standAlone { return !job.waitsWhileStandAlone }
+    switch job.wait {
     case .engine, .watch: return false
     case .connect: return snapshot.volumes.allSatisfy { $0.replication >= .connected }
     case .sync: return snapshot.volumes.allSatisfy { $0.replication == .connected }

@@ -25,6 +25,8 @@ struct ControlConnection: ~Copyable {
     var wait: Wait
     var deadline: Instant?
     var nextProgress: Instant
+    /// A wait: StandAlone does not end it.
+    var waitsWhileStandAlone = false
     /// What the engine has said about steps that are done.
     var remarks: [String] = []
   }

@@ -36,6 +36,38 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: names) == ["drbdmeta"])
   }
 
+  /// A version in a directory of its own, and a link that leads to the one in use.
+  @Test func theNamesSurviveAnUpgrade() throws {
+    let desk = try Desk()
+    let place = desk.bench.directory
+    for version in ["1", "2"] {
+      try FileManager.default.createDirectory(atPath: "\(place)/\(version)", withIntermediateDirectories: true)
+      try FileManager.default.copyItem(atPath: try program("repladm"), toPath: "\(place)/\(version)/repladm")
+    }
+    for directory in ["names", "fixed", "other"] {
+      try FileManager.default.createDirectory(atPath: "\(place)/\(directory)", withIntermediateDirectories: true)
+    }
+    symlink("1", "\(place)/current")
+    succeeds(try call(desk, "\(place)/current/repladm", "install-names", "\(place)/names"))
+    succeeds(try call(desk, "\(place)/1/repladm", "install-names", "\(place)/fixed"))
+    #expect(symlink("\(place)/1/something", "\(place)/other/drbdadm") == 0)
+    // The upgrade.
+    unlink("\(place)/current")
+    symlink("2", "\(place)/current")
+    try FileManager.default.removeItem(atPath: "\(place)/1")
+    #expect(try call(desk, "\(place)/names/drbdadm", "--version").code == 0)
+    #expect(try call(desk, "\(place)/names/drbdsetup", "status").code == 0)
+    // What led to the version that is gone is brought up to date, and nothing else.
+    #expect(access("\(place)/fixed/drbdadm", X_OK) != 0)
+    succeeds(try call(desk, "\(place)/current/repladm", "install-names", "\(place)/fixed"))
+    #expect(try call(desk, "\(place)/fixed/drbdadm", "--version").code == 0)
+    #expect(try call(desk, "\(place)/current/repladm", "install-names", "\(place)/other").code == 20)
+    #expect(
+      try FileManager.default.destinationOfSymbolicLink(atPath: "\(place)/other/drbdadm") == "\(place)/1/something")
+    succeeds(try call(desk, "\(place)/2/repladm", "install-names", "--remove", "\(place)/names"))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: "\(place)/names").isEmpty)
+  }
+
   @Test func drbdadmTellsItsVersionAndTheLowerDisk() throws {
     let desk = try Desk()
     let names = try named(desk)

@@ -80,10 +80,13 @@ struct CommandRow: CustomStringConvertible {
     a("primary r0", 17, "(-2) Need access to UpToDate data"), a("primary", 1, "Name a resource"),
     a("wait-connect --wfc-timeout 1 r0", 5, "timed out"), a("wait-sync --wfc-timeout=1 r0", 5, "timed out"),
     a("wait-connect --wfc-timeout=x r0", 1, "--wfc-timeout"), a("wait-sync --wfc-timeout=-1 r0", 1, "300000"),
-    a("wait-con-int --timeout 1 r0", 5, "timed out"), a("wait-sync nosuch", 1, "nosuch"),
+    a("wait-con-int --timeout 1 r0", 5, "timed out"), a("wait-con-int --wfc-timeout=1", 5, "timed out"),
+    a("wait-con-int --wfc-timeout=1 --degr-wfc-timeout=1 --outdated-wfc-timeout=1 --wait-after-sb=yes", 5),
+    a("wait-sync nosuch", 1, "nosuch"),
     a("wait-connect nosuch", 1, "nosuch"),
     a("connect r0", 10, "(125)"), a("attach r0", 10, "(124)"), a("adjust r0"), a("adjust nosuch", 1, "nosuch"),
-    a("adjust --skip-disk --skip-net r0"), a("adjust r0/0"), a("adjust-with-progress r0"),
+    a("adjust --skip-disk --skip-net r0"), a("adjust --discard-my-data r0"), a("adjust r0/0"),
+    a("adjust-with-progress r0"),
     a("adjust-with-progress nosuch", 1, "nosuch"),
     a("verify r0", 11, "(-15)"), a("invalidate-remote r0", 17, "(-2)"),
     b("up --no-device r0"),
@@ -97,7 +100,7 @@ struct CommandRow: CustomStringConvertible {
 
   /// Both UpToDate and connected.
   static let running = [
-    a("primary r0"), b("primary r0", 11, "(-1) Multiple primaries not allowed by config"),
+    a("wait-con-int"), a("primary r0"), b("primary r0", 11, "(-1) Multiple primaries not allowed by config"),
     b("primary --force r0", 11, "(-1)"), b("primary --overwrite-data-of-peer r0", 11, "(-1)"),
     a("new-current-uuid r0", 11), a("status r0", 0, "role:Primary"), a("status --json", 0, "\"role\": \"Primary\""),
     a("status --statistics r0", 0, "sent:"), a("status --verbose r0", 0, "node-id:"),
@@ -111,7 +114,7 @@ struct CommandRow: CustomStringConvertible {
     a("suspend-io nosuch", 1, "nosuch"),
     a("invalidate r0", 11), a("invalidate --reset-bitmap=maybe r0", 1, "maybe"), a("outdate r0", 11, "(-6)"),
     a("outdate nosuch", 1, "nosuch"),
-    b("invalidate r0"), b("wait-sync r0"), b("invalidate --reset-bitmap=no r0"), b("wait-sync r0"),
+    b("invalidate r0"), b("wait-sync r0"), b("invalidate --reset-bitmap=no r0", 0, "no effect here"), b("wait-sync r0"),
     a("invalidate-remote r0"), a("wait-sync r0"), a("invalidate-remote --reset-bitmap=no r0"), a("wait-sync r0"),
     a("invalidate-remote nosuch", 1, "nosuch"), a("invalidate-remote --reset-bitmap=7 r0", 1, "7"),
     a("net-options --verify-alg=crc32c r0"), b("net-options --verify-alg=crc32c r0"),
@@ -138,13 +141,15 @@ struct CommandRow: CustomStringConvertible {
     b("detach r0", 11, "(-10)"), a("detach nosuch", 1, "nosuch"),
     a("attach r0"), a("wait-sync r0"), a("attach nosuch", 1, "nosuch"), b("detach --force r0"), b("attach r0"),
     b("wait-sync r0"),
-    b("detach --diskless r0"), b("attach r0"), b("wait-sync r0"),
+    b("detach --diskless r0", 0, "no effect here"), b("attach r0"), b("wait-sync r0"),
     b("disconnect r0"), b("disconnect r0"), b("wait-connect r0"), b("cstate r0", 0, "StandAlone"),
     b("outdate r0"), b("connect --tentative r0"), b("disconnect r0"), b("connect --discard-my-data r0"),
     b("connect nosuch", 1, "nosuch"),
     b("wait-connect r0"),
     b("wait-sync r0"),
-    b("disconnect --force r0"), b("disconnect r0:nosuch", 1, "nosuch"), b("connect r0"), b("wait-connect r0"),
+    b("del-peer --force r0"), b("cstate r0", 0, "StandAlone"), b("connect r0"), b("wait-connect r0"),
+    b("del-peer nosuch", 1, "nosuch"), b("disconnect --force r0"), b("disconnect r0:nosuch", 1, "nosuch"),
+    b("connect r0"), b("wait-connect r0"),
     b("new-current-uuid --force-resync r0", 11),
   ]
 
@@ -170,7 +175,11 @@ struct CommandRow: CustomStringConvertible {
     a("install-names /nonexistent/there", 20, "/nonexistent"),
     a("man --directory MANUAL"), a("man nosuch", 1, "no command nosuch"),
     // Newer than drbd-utils 9.22, and of tier T2 and T3.
-    a("sh-list-adjustable", 1, "sh-resources"), a("sh-list-config-file", 1, "dump"), a("new-minor r0", 1, "repladm up"),
+    a("sh-list-adjustable", 1, "sh-resources"), a("sh-list-config-file", 1, "dump"), a("new-minor nosuch", 1, "nosuch"),
+    a("new-minor r0", 10, "(161)"), a("new-resource r0"), a("new-resource --node-id 7 r0", 10, "(162)"),
+    a("new-peer r0"),
+    a("new-path r0"), a("new-peer nosuch", 1, "nosuch"), a("new-path nosuch", 1, "nosuch"),
+    a("new-resource nosuch", 1, "nosuch"), a("del-minor r0", 1, "repladm down"),
     a("proxy-up r0", 1, "no proxy"), a("frobnicate r0", 1, "there is no command 'frobnicate'"),
   ]
 
@@ -239,7 +248,10 @@ struct CommandRow: CustomStringConvertible {
     a("replmeta 90 v09 /nonexistent internal dstate", 20, "/nonexistent"),
   ]
 
-  static let end = [a("down r0"), b("down all"), a("down --sideways r0", 1, "--sideways")]
+  static let end = [
+    a("down --force r0"), a("new-resource r0"), a("new-minor r0"), a("down r0"), b("down all"),
+    a("down --sideways r0", 1, "--sideways"),
+  ]
 
   @Test func everyCommandExitsAndSpeaksAsTheTableSays() throws {
     let desk = try Desk(disk: "c-plan-ahead 0; resync-rate 500M;")

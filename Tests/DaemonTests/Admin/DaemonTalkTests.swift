@@ -154,7 +154,7 @@ private func snapshot(done: UInt64? = nil) -> StatusSnapshot {
     defer { daemon.stop() }
     let outcome = bench.run("wait-connect", "--wfc-timeout=1", "r0")
     #expect(outcome.code == 5 && outcome.err.contains("timed out waiting for two to connect"))
-    #expect(daemon.requests.first?.timeoutMilliseconds == 1000)
+    #expect((900...1000).contains(daemon.requests.first?.timeoutMilliseconds ?? 0))
     bench.run("wait-connect", "r0")
     #expect(daemon.requests.last?.timeoutMilliseconds == nil)
   }

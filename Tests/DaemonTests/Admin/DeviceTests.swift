@@ -6,7 +6,7 @@ import Foundation
 import Glibc
 import Testing
 
-private let canMakeDevices =
+let hasFuseDevices =
   geteuid() == 0 && access("/dev/loop-control", F_OK) == 0 && access("/dev/fuse", F_OK) == 0
   && ["nbdfuse", "nbdkit"].allSatisfy { access("/usr/bin/\($0)", X_OK) == 0 }
   // The kernel's own nbd would be preferred.
@@ -36,7 +36,7 @@ private final class Background {
   }
 }
 
-@Suite(.serialized, .enabled(if: canMakeDevices, "needs root, nbdfuse and nbdkit, and a kernel without nbd"))
+@Suite(.serialized, .enabled(if: hasFuseDevices, "needs root, nbdfuse and nbdkit, and a kernel without nbd"))
 struct BlockDevices {
   private let bench: AdminBench
   private let device: String

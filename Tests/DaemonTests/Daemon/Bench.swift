@@ -121,7 +121,7 @@ final class Bench {
   }
 
   func connected() throws {
-    for node in [a, b] { try node.done(.waitConnect) }
+    for node in [a, b] { try node.done(.waitConnect()) }
   }
 
   /// New metadata, up, and `a` is the Primary with equal data on both.
@@ -133,7 +133,7 @@ final class Bench {
   }
 
   func inSync() throws {
-    for node in [a, b] { try node.done(.waitSync) }
+    for node in [a, b] { try node.done(.waitSync()) }
     for node in [a, b] {
       try until("\(node.name) is UpToDate") {
         let status = try node.status()

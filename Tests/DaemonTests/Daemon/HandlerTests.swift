@@ -47,8 +47,10 @@ import Testing
     #expect(target["DRBD_MY_AF"] == "ipv4" && target["DRBD_MY_ADDRESS"] == "127.0.0.1")
     #expect(target["DRBD_PEER_AF"] == "ipv4" && target["DRBD_PEER_ADDRESS"] == "127.0.0.1")
     #expect(target["DRBD_CSTATE"] == "Connected")
-    #expect(target["PATH"] == "/sbin:/bin:/usr/sbin:/usr/bin" && target["HOME"] == "/")
-    #expect(target["REPL_RUN_DIR"] == nil, "a handler gets nothing of the daemon's own environment")
+    #expect(target["PATH"] == "\(bench.b.files.tools):/sbin:/bin:/usr/sbin:/usr/bin" && target["HOME"] == "/")
+    #expect(target["REPL_RUN_DIR"] == bench.b.runDirectory && target["__DRBD_NODE__"] == "b")
+    #expect(target["REPL_CONFIG"] == bench.b.config)
+    #expect(target["LD_LIBRARY_PATH"] == nil, "a handler gets nothing else of the daemon's own environment")
     let after = try environment("\(bench.directory)/after-resync-target.\(b)")
     #expect(after["DRBD_RESOURCE"] == "r0" && after["DRBD_MINOR"] != nil)
     let source = try environment("\(bench.directory)/before-resync-source.\(a)")
@@ -90,6 +92,45 @@ import Testing
     try client.write(pattern(4096, 9), at: 0)
     try client.flush()
     try bench.expectEqualData()
+  }
+
+  /// Where drbd-utils are installed, too, a script that says `drbdsetup` asks the daemon that calls it.
+  @Test func aHandlerFindsTheToolsOfItsDaemon() throws {
+    let bench = try Bench()
+    let script = bench.directory + "/script"
+    try """
+    answer=\(bench.directory)/answer.$DRBD_MY_NODE_ID
+    { for tool in drbdsetup drbdadm drbdmeta; do command -v $tool; done; drbdsetup role r0; drbdadm role r0; } >$answer.new
+    mv $answer.new $answer
+    """.write(toFile: script, atomically: true, encoding: .utf8)
+    try bench.configure(handlers: "before-resync-target \"/bin/sh \(script)\";")
+    try bench.synced()
+    let (_, b) = try nodeIDs(bench)
+    let path = "\(bench.directory)/answer.\(b)"
+    try until("the handler has answered") { access(path, R_OK) == 0 }
+    let tools = bench.b.files.tools
+    #expect(
+      try String(contentsOfFile: path, encoding: .utf8)
+        == "\(tools)/drbdsetup\n\(tools)/drbdadm\n\(tools)/drbdmeta\nSecondary\nSecondary\n")
+    // Links of a version that is gone are made anew.
+    unlink("\(tools)/drbdsetup")
+    symlink("/nonexistent/repladm", "\(tools)/drbdsetup")
+    try FileManager.default.removeItem(atPath: path)
+    try bench.a.done(.invalidateRemote(volume: nil, resetBitmap: true))
+    try until("the handler has answered again") { access(path, R_OK) == 0 }
+    #expect(try String(contentsOfFile: path, encoding: .utf8).contains("Secondary"))
+  }
+
+  @Test func whatAHandlerSaysIsInTheLog() throws {
+    let desk = try Desk()
+    try desk.edit(
+      "handlers {  }",
+      "handlers { before-resync-target \"echo said aloud; echo said in distress >&2; no-such-program; true\"; }")
+    try desk.synced()
+    let log = desk.log(desk.bench.b)
+    for part in ["said aloud\n", "said in distress\n", "no-such-program: not found\n"] {
+      #expect(log.contains(part), "\(log)")
+    }
   }
 
   @Test func nothingIsResyncedBeforeItsHandlerHasEnded() throws {

@@ -1,0 +1,108 @@
+// Promotion, demotion and the end of a resource together with its block devices: what `repladm` and `replsetup` do in the same
+// way. The daemon decides, the devices follow. Law: what is refused leaves the devices as they were.
+import Base
+import BlockIO
+import Control
+import Glibc
+
+struct RoleChange {
+  let daemon: DaemonProcess
+  let devices: ResourceDevices
+  let deadline: Deadline
+
+  func promote(force: Bool) throws(Refusal) {
+    devices.remark(devices.each.flatMap { $0.cleanUp(mayResume: true) })
+    try daemon.ask(.primary(force: force), deadline: deadline)
+    if devices.each.contains(where: \.awaitsDaemon) {
+      let status = try daemon.status(deadline: deadline)
+      if force || !isUnchanged(status) { devices.cleanUp() }
+    }
+    devices.attach(deadline: deadline)
+  }
+
+  func demote(force: Bool) throws(Refusal) {
+    guard daemon.isRunning else { throw Refusal.notRunning(daemon.resource) }
+    try devices.without(force: force, deadline: deadline) { () throws(Refusal) in
+      try askWhenClientsAreGone(.secondary(force: force))
+    }
+  }
+
+  /// Ends the resource: its connection, its disks, its daemon, its devices. A success when it is down already.
+  func end() throws(Refusal) {
+    guard daemon.isRunning else {
+      devices.cleanUp()
+      devices.removeLeftovers()
+      return
+    }
+    let process = daemon.listening
+    try devices.without(force: false, deadline: deadline) { () throws(Refusal) in
+      try askWhenClientsAreGone(.down)
+    }
+    // What comes next meets no daemon that is just going.
+    try daemon.waitForEnd(of: process, deadline: deadline)
+    devices.removeLeftovers()
+  }
+
+  /// The same, whoever uses the devices and whether the daemon answers or not: one that does not is killed, and what was under way
+  /// ends with errors. Bounded: each step has a limit of its own.
+  func endByForce() throws(Refusal) {
+    let process = daemon.listening ?? daemon.lockHolder
+    if daemon.isRunning { askToEnd(process) }
+    // The daemon first: a kernel that is still writing to it holds up whoever takes its device away.
+    if let process, process.isAlive {
+      guard kill(process.pid, SIGKILL) == 0 || errno == ESRCH else {
+        throw Refusal(
+          "repld (process \(process.pid)) was not killed", why: systemWords(errno), next: "run repladm as root",
+          exitCode: 20)
+      }
+      devices.remark(["repld (process \(process.pid)) did not end by itself and was killed."])
+      guard Deadline(after: 10).wait(until: { !process.isAlive }) else {
+        throw Refusal(
+          "repld (process \(process.pid)) does not end after SIGKILL", why: "the kernel waits for a disk of it",
+          next: "see the kernel's log for that disk; the process ends when the disk answers or is removed", exitCode: 20
+        )
+      }
+    }
+    devices.remark(devices.each.flatMap { $0.cut() })
+    devices.removeLeftovers()
+  }
+
+  /// As long as a daemon that works needs to end well.
+  private func askToEnd(_ process: DeviceRecord.ProcessMark?) {
+    let patience = Deadline(after: min(5, deadline.secondsLeft ?? 5))
+    do throws(Refusal) {
+      let role = try daemon.status(deadline: patience).role
+      if role == .primary { try daemon.ask(.secondary(force: true), deadline: patience) }
+      try daemon.ask(.down, deadline: patience)
+      try daemon.waitForEnd(of: process, deadline: patience)
+    } catch {
+      devices.remark([error.headline + (error.why.isEmpty ? "." : ": \(error.why).")])
+    }
+  }
+
+  /// Whether a file system that was in use when the last daemon died may go on: its data are here, and nobody has written to
+  /// them since this daemon was started.
+  private func isUnchanged(_ status: StatusSnapshot) -> Bool {
+    status.devices.allSatisfy { $0.disk == .upToDate }
+      && status.connections.allSatisfy { connection in
+        connection.peerRole != .primary
+          && connection.peerDevices.allSatisfy {
+            $0.received == 0 && $0.replication != .syncTarget && $0.replication != .pausedSyncT
+          }
+      }
+  }
+
+  /// Demotion is refused while NBD clients are connected; the one that was just ended may not have been noticed yet.
+  private func askWhenClientsAreGone(_ command: Command) throws(Refusal) {
+    let patience = Deadline(after: 2)
+    while true {
+      do throws(Refusal) {
+        try daemon.ask(command, deadline: deadline)
+        return
+      } catch {
+        guard error.number == .deviceInUse, !patience.hasPassed, !deadline.hasPassed else { throw error }
+        pause(milliseconds: 50)
+      }
+    }
+  }
+}

@@ -1,0 +1,95 @@
+// Waiting for a connection or for the end of a resync (admin spec 6.3).
+import ArgumentParser
+import Base
+import Config
+import Control
+
+struct WaitTimeouts: ParsableArguments {
+  @Option(help: ArgumentHelp("Seconds to wait; 0 is for ever. Default: the file's.", valueName: "seconds"))
+  var wfcTimeout: Double?
+  @Option(
+    help: ArgumentHelp("The same for a node that was Primary without its peer when it stopped.", valueName: "seconds"))
+  var degrWfcTimeout: Double?
+  @Option(help: ArgumentHelp("The same when the peer is known to be Outdated.", valueName: "seconds"))
+  var outdatedWfcTimeout: Double?
+  @Option(help: ArgumentHelp("yes: a StandAlone connection does not end the wait.", valueName: "yes|no"))
+  var waitAfterSb: YesNo?
+
+  func validate() throws {
+    for given in [wfcTimeout, degrWfcTimeout, outdatedWfcTimeout] {
+      if let given, !(0...300_000).contains(given) { throw ValidationError("a timeout is 0 to 300000 seconds") }
+    }
+  }
+
+  /// What the command line says, else the file.
+  func limits(_ startup: StartupOptions) -> WaitLimits {
+    func seconds(_ interval: Interval?) -> Double? { interval.map { Double($0.nanoseconds) / 1e9 } }
+    return WaitLimits(
+      normal: wfcTimeout ?? seconds(startup.wfcTimeout), degraded: degrWfcTimeout ?? seconds(startup.degrWfcTimeout),
+      outdated: outdatedWfcTimeout ?? seconds(startup.outdatedWfcTimeout),
+      waitAfterSplitBrain: waitAfterSb.map { $0 == .yes } ?? startup.waitAfterSb)
+  }
+}
+
+extension Admin {
+  fileprivate func wait(
+    _ target: Selection, _ word: String, _ timeouts: WaitTimeouts,
+    progress: (StatusSnapshot) -> Void = { _ in }
+  ) throws {
+    let name = target.resource.name
+    let limits = timeouts.limits(target.resource.startup)
+    let flags = [
+      "--wfc-timeout=\(Int(limits.normal))", "--degr-wfc-timeout=\(Int(limits.degraded))",
+      "--outdated-wfc-timeout=\(Int(limits.outdated))",
+      "--wait-after-sb=\(limits.waitAfterSplitBrain ? "yes" : "no")",
+    ]
+    if instead(["replsetup", "\(word)-resource", name] + flags) { return }
+    for remark in limits.remarks { console.err("\(name): \(remark).\n") }
+    let after = limits.waitAfterSplitBrain
+    try limits.ask(
+      daemon(target.resource), word == "wait-sync" ? .waitSync(waitAfterSb: after) : .waitConnect(waitAfterSb: after),
+      patience: deadline(10), limit: hasLimit ? deadline(nil) : nil, progress: progress)
+  }
+}
+
+struct WaitConnect: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "wait-connect", abstract: "Wait until the peer's volumes are visible.")
+  @OptionGroup var timeouts: WaitTimeouts
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .peerVolume) { try admin.wait($0, "wait-connect", timeouts) }
+  }
+}
+
+/// What an init script calls: every resource, whatever is named.
+struct WaitConInt: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "wait-con-int", abstract: "Wait until the peers' volumes of all resources are visible.")
+  @OptionGroup var timeouts: WaitTimeouts
+  @OptionGroup var general: GeneralOptions
+  @Argument(help: .hidden) var names: [String] = []
+
+  func perform(_ admin: Admin) -> Int32 {
+    if !names.isEmpty { admin.console.err("wait-con-int waits for every resource; the names are ignored.\n") }
+    return admin.forEach(["all"], .peerVolume) { try admin.wait($0, "wait-connect", timeouts) }
+  }
+}
+
+struct WaitSync: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "wait-sync", abstract: "Wait until nothing is left to resync, and show how it goes.")
+  @OptionGroup var timeouts: WaitTimeouts
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: PeerVolumeArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .peerVolume) { target in
+      var display = SyncProgress(console: admin.console)
+      defer { display.finish() }
+      try admin.wait(target, "wait-sync", timeouts) { display.show($0) }
+    }
+  }
+}
