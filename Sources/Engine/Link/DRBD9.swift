@@ -77,7 +77,7 @@ extension Engine {
   func withholdsItsDialect(_ peer: Features) -> String {
     "\(settings.peerName) runs a DRBD 9 that speaks version \(peer.minimum) and above, this node speaks up to "
       + "\(settings.net.maximumVersion): load its kernel module with protocol_version_min=86 (a file in /etc/modprobe.d: options drbd "
-      + "protocol_version_min=86), then: repladm connect \(settings.name)"
+      + "protocol_version_min=86)"
   }
 
   /// It takes this node's features, and hangs up before it says anything else. No packet explains it.

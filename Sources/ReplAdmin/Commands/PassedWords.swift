@@ -9,9 +9,10 @@ enum PassedWords {
     "--force-resync", "--assume-clean", "--assume-peer-has-space",
   ]
 
-  /// In front of `net-options`, `--timeout` is the one of every command; behind it, the one of the section.
+  /// In front of `net-options`, `--timeout` is the one of every command; behind it, and behind `--`, the one of the section.
   static func withGeneralTimeout(_ arguments: [String]) -> [String] {
-    guard let command = arguments.firstIndex(of: OptionSection.net.commandName) else { return arguments }
+    guard let name = arguments.firstIndex(of: OptionSection.net.commandName) else { return arguments }
+    let command = min(name, arguments.firstIndex(of: "--") ?? name)
     let before = arguments[..<command].map { word in
       word == "--timeout" || word.hasPrefix("--timeout=") ? "--command-" + word.dropFirst(2) : word
     }

@@ -21,6 +21,34 @@ struct WaitTimeouts: ParsableArguments {
     }
   }
 
+  /// The low-level command that waits: of the resource, or of the connection or volume that is named; with what the command line or
+  /// the file says.
+  func words(_ command: String, _ target: Selection) -> [String] {
+    let resource = target.resource.name
+    let startup = target.resource.startup
+    var words = ["replsetup", "\(command)-resource", resource]
+    if target.namesPeer, let peer = target.peers.first {
+      words = ["replsetup", "\(command)-connection", resource, "\(peer.nodeID)"]
+      if let volume = target.namedVolume {
+        words = ["replsetup", "\(command)-volume", resource, "\(peer.nodeID)", "\(volume.value)"]
+      }
+    }
+    let limits = [
+      ("wfc-timeout", wfcTimeout, startup.wfcTimeout), ("degr-wfc-timeout", degrWfcTimeout, startup.degrWfcTimeout),
+      ("outdated-wfc-timeout", outdatedWfcTimeout, startup.outdatedWfcTimeout),
+    ]
+    for (name, given, written) in limits {
+      guard let seconds = given ?? written.map({ Double($0.nanoseconds) / 1e9 }) else { continue }
+      words.append(seconds == seconds.rounded() ? "--\(name)=\(Int(seconds))" : "--\(name)=\(seconds)")
+    }
+    if let waitAfterSb {
+      words.append("--wait-after-sb=\(waitAfterSb.rawValue)")
+    } else if startup.waitAfterSb {
+      words.append("--wait-after-sb=yes")
+    }
+    return words
+  }
+
   /// What the command line says, else the file.
   func limits(_ startup: StartupOptions) -> WaitLimits {
     func seconds(_ interval: Interval?) -> Double? { interval.map { Double($0.nanoseconds) / 1e9 } }
@@ -38,12 +66,7 @@ extension Admin {
   ) throws {
     let name = target.resource.name
     let limits = timeouts.limits(target.resource.startup)
-    let flags = [
-      "--wfc-timeout=\(Int(limits.normal))", "--degr-wfc-timeout=\(Int(limits.degraded))",
-      "--outdated-wfc-timeout=\(Int(limits.outdated))",
-      "--wait-after-sb=\(limits.waitAfterSplitBrain ? "yes" : "no")",
-    ]
-    if instead(["replsetup", "\(word)-resource", name] + flags) { return }
+    if instead(timeouts.words(word, target)) { return }
     for remark in limits.remarks { console.err("\(name): \(remark).\n") }
     let after = limits.waitAfterSplitBrain
     try limits.ask(

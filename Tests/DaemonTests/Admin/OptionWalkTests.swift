@@ -192,7 +192,7 @@ private struct Walk {
       .init(name: "drbdmeta", option: ["-m", "drbdmeta"], command: ["role", "r0"]),
       .init(name: "drbd-proxy-ctl", option: ["-p", "drbd-proxy-ctl"], command: ["role", "r0"]),
       .init(name: "sh-varname", option: ["-n", "NAME"], command: ["sh-dev", "r0"]),
-      .init(name: "stacked", option: ["-S"], command: ["role", "r0"]),
+      .init(name: "stacked", option: ["-S"], command: ["role", "all"]),
     ]
   }
 

@@ -198,6 +198,6 @@ import Testing
     let absent = try desk.a("pri-lost r0")
     #expect(absent.code == 0 && absent.out.isEmpty && absent.err.isEmpty)
     refuses(try desk.a("split-brain r0/0"), 1, "split-brain")
-    #expect(try desk.a("-d split-brain r0").out.hasPrefix("/bin/sh -c env; echo"))
+    #expect(try desk.a("-d split-brain r0").out.hasPrefix("/bin/sh -c env\\;\\ echo"))
   }
 }

@@ -245,7 +245,7 @@ import Testing
         let meta = try Wire(port: bench.port)
         try meta.send(packet(.initialMeta))
         _ = try data.receive(80)
-        try data.send(packet(.features(Features(minimum: 200, maximum: 210, flags: []))))
+        try data.send(packet(.features(Features(minimum: 80, maximum: 85, flags: []))))
         return data.hasEnded() && meta.hasEnded()
       } catch is WireEnded {
         return false
