@@ -97,6 +97,29 @@ struct DisklessPrimaryTests {
     pair.expectRest()
   }
 
+  @Test("the flush that has to fail is answered at once: none that begins later is success before it")
+  func failedFlushFirst() throws {
+    let pair = try pair()
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.wait(pair.alpha, [pair.alpha.write(96, stamp: 2)])
+    pair.cutLink()
+    pair.settle()
+    pair.mendLink()
+    pair.waitConnected()
+    pair.order(.attach(.zero), on: pair.alpha)
+    pair.waitSync()
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 3)])
+    pair.alpha.holding = [.appFlush]
+    let first = pair.alpha.flush()
+    let second = pair.alpha.flush()
+    pair.settle()
+    #expect(pair.alpha.isAnswered(first) && !pair.alpha.isGood(first))
+    #expect(!pair.alpha.isAnswered(second))
+    pair.alpha.stopHolding()
+    pair.wait(pair.alpha, [second])
+  }
+
   @Test("a disk that misses only writes that were answered with an error is not old")
   func detachedAndLost() throws {
     let pair = try pair()

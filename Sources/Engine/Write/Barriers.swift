@@ -140,6 +140,15 @@ extension Engine {
       fx.append(.answer(ticket, Errno.shutdown))
       return
     }
+    if volumes[v].owesFlushFailure {
+      // At once: a flush that began later must not be answered with success before it.
+      warn(
+        "\(name(v)): writes that \(settings.peerName) alone had may be gone since its connection was lost: a flush fails"
+      )
+      volumes[v].owesFlushFailure = false
+      fx.append(.answer(ticket, Errno.io))
+      return
+    }
     volumes[v].habit.flushArrived()
     let isIdle = volumes[v].habit.hasNothingToFlush
     if !isIdle { closeEpoch() }
@@ -148,13 +157,6 @@ extension Engine {
       AppFlush(
         ticket: ticket, volume: v, diskPending: volumes[v].hasDisk && !isIdle, moment: volumes[v].habit.now,
         epoch: waitsForPeer ? epochs.current &- 1 : nil))
-    if volumes[v].owesFlushFailure {
-      warn(
-        "\(name(v)): writes that \(settings.peerName) alone had may be gone since its connection was lost: a flush fails"
-      )
-      volumes[v].owesFlushFailure = false
-      flushes[id].fault = Errno.io
-    }
     volumes[v].requests += 1
     if flushes[id].diskPending {
       volumes[v].ioInFlight += 1
