@@ -102,7 +102,8 @@ final class History {
   }
 
   private func isThere(_ write: Write, _ disk: FakeDisk) -> Bool {
-    (write.start..<write.start + write.count).allSatisfy { allows(disk.cache[$0], at: $0) }
+    let sectors = write.start..<write.start + write.count
+    return sectors.upperBound <= disk.cache.sectors && sectors.allSatisfy { allows(disk.cache[$0], at: $0) }
   }
 
   private func lose(_ number: Int) {

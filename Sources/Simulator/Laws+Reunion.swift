@@ -54,7 +54,9 @@ extension World {
     // The peer may have acknowledged it before it was lost.
     if cluster.lostPower[1 - n] { return }
     let sectors = request.start..<request.start + request.count
-    if sectors.allSatisfy({ histories[v].allows(nodes[1 - n].disks[v].cache[$0], at: $0) }) { return }
+    // The peer's disk may have been replaced by a smaller one.
+    let peer = nodes[1 - n].disks[v].cache
+    if sectors.upperBound <= peer.sectors, sectors.allSatisfy({ histories[v].allows(peer[$0], at: $0) }) { return }
     let found = (0...1).map { x in
       nodes[x].disks[v].generations(circumstances.volumes[v].disk(of: x).location, 1 - x, durable: true)
     }
