@@ -4,7 +4,7 @@
 import Base
 
 public struct EventText: Sendable {
-  /// With counters.
+  /// Print counters as well.
   public var statistics: Bool
   /// Changes print all fields, as `exists` does.
   public var full: Bool

@@ -12,7 +12,7 @@ import Glibc
 
 public struct Repld: ParsableCommand {
   public static let configuration = CommandConfiguration(
-    commandName: "repld", abstract: "Serves one replicated resource: the daemon behind repladm.",
+    commandName: "repld", abstract: "Serve one replicated resource; repladm starts it.",
     discussion: "It opens its control socket and waits; repladm up starts it and tells it to attach and to connect.")
 
   @Option(name: [.customShort("c"), .customLong("config-file")], help: "The configuration file.")
@@ -30,7 +30,7 @@ public struct Repld: ParsableCommand {
   /// Seconds that a client has for the negotiation.
   @Option(help: .hidden)
   var negotiationLimit: UInt64 = 30
-  @Flag(help: "Stay in the foreground. Always so; accepted for service files.")
+  @Flag(help: "Accepted for service files: the daemon always stays in the foreground.")
   var foreground = false
   @Argument(help: "Name of the resource.")
   var resource: String

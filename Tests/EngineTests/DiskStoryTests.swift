@@ -147,6 +147,29 @@ struct DiskStoryTests {
     pair.expectRest()
   }
 
+  @Test("a disk that fails while the peer is asked for invalidate-remote is not the source")
+  func failsWhileInvalidating() throws {
+    let pair = try Pair { settings, _ in settings.volumes[0].onIOError = .passOn }
+    pair.synced()
+    pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 1)])
+    pair.alpha.disks[.zero]!.badForWriting = 80..<88
+    pair.network.held = [.init(to: 1, kind: .data), .init(to: 1, kind: .meta)]
+    let command = pair.alpha.order(.invalidateRemote(.zero))
+    let failed = pair.alpha.write(80, stamp: 2)
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .inconsistent)
+    pair.network.held.removeAll()
+    pair.run(until: { pair.alpha.replies[command] != nil && pair.alpha.isAnswered(failed) })
+    guard case .refused? = pair.alpha.replies[command] else {
+      Issue.record("a failed disk is copied over a good one")
+      return
+    }
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .inconsistent)
+    #expect(pair.beta.volume().disk == .upToDate)
+    #expect(pair.beta.disks[.zero]![80] == 2)
+  }
+
   @Test("a disk that comes to a diskless Secondary can be promoted on")
   func diskComesToClient() throws {
     let pair = try Pair { settings, isAlpha in

@@ -53,10 +53,25 @@ struct PromotionTests {
     #expect(pair.beta.replies[promotion] == nil)
     _ = pair.beta.order(.down)
     pair.run(until: { pair.beta.replies[promotion] != nil })
-    guard case .refused(let refusal)? = pair.beta.replies[promotion] else {
+    guard case .refused? = pair.beta.replies[promotion] else {
       Issue.record("promoted on its way down")
       return
     }
-    #expect(refusal.number == -18, "\(refusal)")
+  }
+
+  @Test("a connection that ends in another way proves nothing: the promotion is refused", arguments: [false, true])
+  func connectionEnds(_ byOperator: Bool) throws {
+    let pair = try pair()
+    pair.network.isCut = true
+    let promotion = pair.beta.order(.primary(force: false))
+    pair.settle()
+    if byOperator { _ = pair.beta.order(.disconnect(force: true)) } else { pair.network.reset() }
+    pair.settle()
+    guard case .refused(let refusal)? = pair.beta.replies[promotion] else {
+      Issue.record("promoted beside a Primary that lives")
+      return
+    }
+    #expect(refusal.number == -1 && refusal.next.contains("repeat the command"), "\(refusal)")
+    #expect(pair.beta.engine.snapshot().role == .secondary)
   }
 }

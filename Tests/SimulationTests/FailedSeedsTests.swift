@@ -87,6 +87,7 @@ let failedSeeds = [
   FailedSeed(
     663_069, "a detached disk did not fit any more: the peer's size before it shrank was kept", era: .third),
   FailedSeed(664_325, "a node that had detached newer data was promoted to its peer's old data", era: .third),
+  FailedSeed(740_746, "a disk that had failed while its peer was asked was copied over a good one", era: .third),
   FailedSeed(733_237, "a flush was answered before an older one that had to fail", era: .third),
 ]
 

@@ -84,6 +84,9 @@ extension Engine {
       if granted, state.disk < .inconsistent || state.peerDisk < .inconsistent {
         // The peer hears of it by P_STATE, too, and goes back to Connected.
         refuseChange(reply, -5, why: "a disk of \(name(v)) was lost meanwhile")
+      } else if granted, (remote ? state.disk : state.peerDisk) != .upToDate {
+        // So it does of a disk that has failed and is kept (`pass_on`): that disk cannot be the source.
+        refuseChange(reply, -2, why: "the disk that would be copied is not UpToDate any more")
       } else if granted {
         remote ? startFullSource(v) : startFullTarget(v)
         if let reply { fx.append(.reply(reply, .done)) }

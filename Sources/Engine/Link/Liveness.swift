@@ -64,13 +64,25 @@ extension Engine {
     }
   }
 
-  /// The connection has ended: of what waited for its peer's answer, a promotion is decided without the peer.
+  /// The connection has ended: what waited for its peer's answer is over. A promotion is refused: the peer was Primary, and may be.
   mutating func pingLost(_ then: Continuation) {
-    guard case .promote(let force, let reply) = then else { return }
-    if waits.contains(.down) {
-      refusePromotion(reply, -18, why: "the resource is going down")
-    } else {
-      promote(force: force, reply)
+    guard case .promote(_, let reply) = then else { return }
+    refusePromotion(
+      reply, -1, why: "\(settings.peerName) was Primary when the connection ended",
+      next: "if \(settings.peerName) does not run any more, repeat the command")
+  }
+
+  /// The peer has not answered a ping in time: it is taken for dead. Promotions that waited for its answer are decided without it.
+  private mutating func peerIsSilent() {
+    let promotions = waits.take { if case .promote = $0.then, $0.reason == .ping { true } else { false } }
+    breakLink(.networkFailure, "no answer to a ping within ping-timeout")
+    for one in promotions {
+      guard case .promote(let force, let reply) = one.then else { continue }
+      if waits.contains(.down) {
+        refusePromotion(reply, -18, why: "the resource is going down")
+      } else {
+        promote(force: force, reply)
+      }
     }
   }
 
@@ -102,7 +114,7 @@ extension Engine {
         link.dataHeard = false
         link.pingDeadline = now + settings.net.pingTimeout
       } else {
-        breakLink(.networkFailure, "no answer to a ping within ping-timeout")
+        peerIsSilent()
         return
       }
     } else if link.pingDeadline == nil, now >= link.pingTimer + settings.net.pingInterval {

@@ -39,7 +39,7 @@ extension Engine {
       .log(
         .error,
         "\(settings.name): the connection to \(settings.peerName) has ended \(count) times in the same way: \(why); the next attempt "
-          + "is made in \(seconds) s. Compare repladm show-gi \(settings.name) and the logs of both nodes; on a node whose data may be "
+          + "is made in \(seconds) s (repladm explain \(settings.name)). Compare repladm show-gi \(settings.name) and the logs of both nodes; on a node whose data may be "
           + "replaced by those of the other one: repladm disconnect \(settings.name), then repladm connect --discard-my-data "
           + "\(settings.name); to try again at once: repladm disconnect and repladm connect \(settings.name)"))
     return .seconds(seconds)

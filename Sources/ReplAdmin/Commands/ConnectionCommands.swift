@@ -4,8 +4,8 @@ import Control
 
 struct Connect: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "connect", abstract: "Connect to the peer, or begin to wait for it.")
-  @Flag(help: "After a split brain: what was written here since is thrown away.") var discardMyData = false
+    commandName: "connect", abstract: "Connect to the peer.")
+  @Flag(help: "At a split brain, overwrite the changes of this node.") var discardMyData = false
   @Flag(help: "Log what a connection would resync, and stay StandAlone.") var tentative = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
@@ -20,8 +20,8 @@ struct Connect: AdminCommand {
 
 struct Disconnect: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "disconnect", abstract: "Take leave of the peer and stay StandAlone.")
-  @Flag(help: "Do it also when the peer does not answer.") var force = false
+    commandName: "disconnect", abstract: "Disconnect from the peer; the connection stays StandAlone.")
+  @Flag(help: "Disconnect from a peer that does not answer.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
 

@@ -50,8 +50,8 @@ struct Attach: AdminCommand {
 
 struct Detach: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "detach", abstract: "Detach the backing devices; a peer with good data serves on.")
-  @Flag(help: "Detach at once, without waiting for requests under way.") var force = false
+    commandName: "detach", abstract: "Detach the backing devices of a running resource.")
+  @Flag(help: "Do not wait for requests under way.") var force = false
   @Flag(help: .hidden) var diskless = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
@@ -71,8 +71,8 @@ struct Detach: AdminCommand {
 
 struct Invalidate: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "invalidate", abstract: "Throw away the local data and resync all of it from the peer.")
-  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no"))
+    commandName: "invalidate", abstract: "Replace all local data by those of the peer.")
+  @Option(help: ArgumentHelp("Accepted; all data are resynced in any case.", valueName: "yes|no"))
   var resetBitmap: YesNo = .yes
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
@@ -93,8 +93,8 @@ struct Invalidate: AdminCommand {
 
 struct InvalidateRemote: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "invalidate-remote", abstract: "Throw away the peer's data and resync all of it from here.")
-  @Option(help: ArgumentHelp("no is accepted and changes nothing: all is resynced.", valueName: "yes|no"))
+    commandName: "invalidate-remote", abstract: "Replace all data of the peer by those of this node.")
+  @Option(help: ArgumentHelp("Accepted; all data are resynced in any case.", valueName: "yes|no"))
   var resetBitmap: YesNo = .yes
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
@@ -111,7 +111,7 @@ struct InvalidateRemote: AdminCommand {
 
 struct Outdate: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "outdate", abstract: "Mark the local data Outdated, in the daemon or else in the metadata.")
+    commandName: "outdate", abstract: "Mark the local data Outdated.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -138,7 +138,7 @@ struct PauseSync: AdminCommand {
 }
 
 struct ResumeSync: AdminCommand {
-  static let configuration = CommandConfiguration(commandName: "resume-sync", abstract: "Let a paused resync go on.")
+  static let configuration = CommandConfiguration(commandName: "resume-sync", abstract: "End the pause of a resync.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
@@ -149,9 +149,9 @@ struct ResumeSync: AdminCommand {
 
 struct Verify: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "verify", abstract: "Compare the data of both nodes while they are in use.")
-  @Option(help: ArgumentHelp("First sector.", valueName: "sector")) var start: UInt64?
-  @Option(help: ArgumentHelp("Stop before this sector.", valueName: "sector")) var stop: UInt64?
+    commandName: "verify", abstract: "Compare the data of both nodes online.")
+  @Option(help: ArgumentHelp("First sector of 512 bytes.", valueName: "sector")) var start: UInt64?
+  @Option(help: ArgumentHelp("End before this sector.", valueName: "sector")) var stop: UInt64?
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
@@ -165,7 +165,7 @@ struct Verify: AdminCommand {
 
 struct SuspendIO: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "suspend-io", abstract: "Hold back the requests of applications.")
+    commandName: "suspend-io", abstract: "Suspend the I/O of applications.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -176,7 +176,7 @@ struct SuspendIO: AdminCommand {
 
 struct ResumeIO: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "resume-io", abstract: "Let the requests of applications go on.")
+    commandName: "resume-io", abstract: "Resume the I/O of applications.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -187,15 +187,15 @@ struct ResumeIO: AdminCommand {
 
 struct Resize: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "resize", abstract: "Adopt the new size of grown backing devices.",
+    commandName: "resize", abstract: "Grow a volume to the size of its backing devices.",
     discussion: """
       Grow the devices of both nodes first, then say this on the Primary. Metadata at the end of a device move to its new end. \
       The smaller device decides; when nothing grows, the command says why. A block device by the kernel's nbd grows at once; one by nbdfuse, and clients of the \
       export, have the new size when they are connected again.
       """)
-  @Option(help: ArgumentHelp("The size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
-  @Flag(help: "Do not resync the part that is new.") var assumeClean = false
-  @Flag(help: "Without a connection, or while the peer has no disk: take its device to be as large as the one here.")
+  @Option(help: ArgumentHelp("New size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
+  @Flag(help: "Do not resync the new blocks.") var assumeClean = false
+  @Flag(help: "Without a connection or a disk of the peer: assume that the peer's device is large enough.")
   var assumePeerHasSpace = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments

@@ -5,8 +5,8 @@ import Control
 
 struct Down: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "down", abstract: "Stop a resource: connection, disks, daemon, device.")
-  @Flag(help: "Do it also when the device is in use or the daemon does not answer.") var force = false
+    commandName: "down", abstract: "Stop a resource: device, connection, disks, daemon.")
+  @Flag(help: "Stop a resource whose device is in use, or whose daemon does not answer.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 

@@ -6,13 +6,13 @@ import Control
 
 struct Events2: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "events2", abstract: "Print how things are, then every change as it happens.")
-  @Flag(help: "Print how things are and end.") var now = false
+    commandName: "events2", abstract: "Print the present state, then every change.")
+  @Flag(help: "Print the present state and end.") var now = false
   @Flag(help: "Begin each line with the time.") var timestamps = false
-  @Flag(help: "With counters.") var statistics = false
-  @Flag(help: "Changes print every field.") var full = false
-  @Flag(help: "Changed fields as OLD->NEW.") var diff = false
-  @Flag(help: "An n on standard input asks for whatever changed since, counters too.") var poll = false
+  @Flag(help: "Print counters as well.") var statistics = false
+  @Flag(help: "Print all fields of a changed object.") var full = false
+  @Flag(help: "Print changed fields as OLD->NEW.") var diff = false
+  @Flag(help: "Print what has changed, counters as well, for each line n on standard input.") var poll = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 

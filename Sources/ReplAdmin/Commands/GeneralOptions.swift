@@ -9,10 +9,10 @@ struct GeneralOptions: ParsableArguments {
 
   @Option(
     name: [.customShort("t", allowingJoined: true), .long],
-    help: ArgumentHelp("Check this file too (dump and sh-nop).", valueName: "file"), completion: .file())
+    help: ArgumentHelp("Check this file as well (dump, sh-nop).", valueName: "file"), completion: .file())
   var configToTest: String?
 
-  @Option(help: ArgumentHelp("The host of the file this one is, in place of uname -n.", valueName: "name"))
+  @Option(help: ArgumentHelp("Name of this host in the file. Default: uname -n.", valueName: "name"))
   var node: String?
 
   @Option(
@@ -23,15 +23,15 @@ struct GeneralOptions: ParsableArguments {
       valueName: "seconds"))
   var timeout: Double?
 
-  @Flag(name: .shortAndLong, help: "Say what would be done instead of doing it.")
+  @Flag(name: .shortAndLong, help: "Print the steps without doing them.")
   var dryRun = false
 
-  @Flag(name: .shortAndLong, help: "Say more.")
+  @Flag(name: .shortAndLong, help: "Print more.")
   var verbose = false
 
   @Option(
     name: [.customShort("E", allowingJoined: true), .long],
-    help: ArgumentHelp("Leave this included file out.", valueName: "file"), completion: .file())
+    help: ArgumentHelp("Leave out this included file.", valueName: "file"), completion: .file())
   var configToExclude: String?
 
   // drbdadm's, for programs that it calls: reported, or refused.

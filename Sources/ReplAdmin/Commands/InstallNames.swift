@@ -8,12 +8,12 @@ import Glibc
 struct InstallNames: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "install-names",
-    abstract: "Make links with the names drbdadm, drbdsetup and drbdmeta to this program.",
+    abstract: "Make links named drbdadm, drbdsetup and drbdmeta to this program.",
     discussion: "Programs that call DRBD's tools then find this one. Nothing that is there is replaced.")
   private static let program = "repladm"
   private static let names = ["drbdadm", "drbdsetup", "drbdmeta", "replsetup", "replmeta"]
 
-  @Flag(help: "Remove the links again.") var remove = false
+  @Flag(help: "Remove the links.") var remove = false
   @OptionGroup var general: GeneralOptions
   @Argument(
     help: ArgumentHelp("A directory of the search path, such as /usr/local/sbin.", valueName: "dir"),

@@ -14,7 +14,7 @@ struct CheckResize: AdminCommand {
       Silent when they are in place. How large the device was is known from the last command that wrote its metadata; where that \
       is not on record, --from says it.
       """)
-  @Option(help: ArgumentHelp("The size that the device had, with K, M, G or s (sectors).", valueName: "size"))
+  @Option(help: ArgumentHelp("Size of the device before it grew, with K, M, G or s (sectors).", valueName: "size"))
   var from: String?
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
@@ -68,10 +68,10 @@ struct CheckResize: AdminCommand {
 
 struct ConvertMD: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "convert-md", abstract: "Turn metadata of DRBD 8.4 into those of DRBD 9, or back; nothing is lost.",
+    commandName: "convert-md", abstract: "Convert metadata between the formats of DRBD 8.4 and DRBD 9.",
     discussion:
       "The bitmap, the generations and the flags stay what they are: the next connection resyncs what differs.")
-  @Option(help: ArgumentHelp("The format they shall have.", valueName: "v08|v09")) var to: MetaFormat
+  @Option(help: ArgumentHelp("Format to convert to.", valueName: "v08|v09")) var to: MetaFormat
   @Flag(help: "Answer all questions with yes.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
@@ -92,7 +92,7 @@ struct ConvertMD: AdminCommand {
 
 struct RepairMD: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "repair-md", abstract: "Make metadata usable whose activity log a crash has damaged.",
+    commandName: "repair-md", abstract: "Repair metadata whose activity log cannot be read.",
     discussion:
       "A log that can be read is applied. One that cannot costs a full resync: everything is marked out of sync.")
   @Flag(help: "Answer all questions with yes.") var force = false

@@ -10,22 +10,23 @@ import MetaDisk
 
 struct CreateMD: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "create-md", abstract: "Write fresh metadata; the first attach then finds an Inconsistent disk.",
+    commandName: "create-md", abstract: "Write new metadata; the disk is Inconsistent.",
     discussion: """
-      Existing metadata are overwritten only after a yes. A file system that reaches into the place of the metadata is \
+      Existing metadata are overwritten only after the answer yes. A file system that reaches into the place of the metadata is \
       refused: shrink it, use external metadata, or wipe it.
       """)
   @Flag(help: "Answer all questions with yes.") var force = false
-  @Option(help: ArgumentHelp("Room for so many peers, 1 to 31.", valueName: "n")) var maxPeers: Int?
-  @Option(help: ArgumentHelp("v09 as DRBD 9, or v08 as DRBD 8.4.", valueName: "v08|v09")) var format: MetaFormat = .v09
-  @Option(name: .customLong("al-stripes"), help: ArgumentHelp("Stripes of the activity log.", valueName: "n"))
+  @Option(help: ArgumentHelp("Room for this number of peers, 1 to 31.", valueName: "n")) var maxPeers: Int?
+  @Option(help: ArgumentHelp("Metadata of DRBD 9 (v09) or of DRBD 8.4 (v08).", valueName: "v08|v09")) var format:
+    MetaFormat = .v09
+  @Option(name: .customLong("al-stripes"), help: ArgumentHelp("Number of stripes of the activity log.", valueName: "n"))
   var alStripes: UInt32 = 1
   @Option(
-    name: .customLong("al-stripe-size-kB"), help: ArgumentHelp("Size of one stripe, KiB.", valueName: "kib"))
+    name: .customLong("al-stripe-size-kB"), help: ArgumentHelp("Size of a stripe in KiB.", valueName: "kib"))
   var alStripeSize: UInt32 = 32
-  @Option(help: ArgumentHelp("Largest request the peer was seen to take.", valueName: "bytes"))
+  @Option(help: ArgumentHelp("Largest request that the peer takes, in bytes.", valueName: "bytes"))
   var peerMaxBioSize: UInt32 = 0
-  @Flag(help: "Overwrite also swap, LVM and file systems on a metadata device.") var ignoreSanityChecks = false
+  @Flag(help: "Overwrite swap, LVM and file systems on a metadata device.") var ignoreSanityChecks = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -63,7 +64,7 @@ struct CreateMD: AdminCommand {
 
 struct WipeMD: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "wipe-md", abstract: "Remove the metadata; the data stay.")
+    commandName: "wipe-md", abstract: "Remove the metadata; the data are not touched.")
   @Flag(help: "Answer all questions with yes.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
@@ -83,7 +84,7 @@ struct WipeMD: AdminCommand {
 
 struct ApplyAL: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "apply-al", abstract: "Mark what was being written at a crash as out of sync.")
+    commandName: "apply-al", abstract: "Mark the extents of the activity log out of sync.")
   @Flag(help: .hidden) var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
@@ -106,7 +107,7 @@ struct ApplyAL: AdminCommand {
 struct DumpMD: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "dump-md", abstract: "Print the metadata as text that restore-md reads.")
-  @Flag(help: "Also before the activity log was applied; such a dump cannot be restored.") var force = false
+  @Flag(help: "Dump although the activity log is not applied; restore-md refuses such a dump.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -127,7 +128,7 @@ struct DumpMD: AdminCommand {
 
 struct RestoreMD: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "restore-md", abstract: "Write back metadata that dump-md printed.")
+    commandName: "restore-md", abstract: "Write metadata from a dump of dump-md.")
   @Flag(help: "Answer all questions with yes.") var force = false
   @OptionGroup var general: GeneralOptions
   @Argument(help: ArgumentHelp("The volume.", valueName: "res/vol")) var name: String
@@ -153,7 +154,7 @@ struct RestoreMD: AdminCommand {
 
 struct GetGI: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "get-gi", abstract: "Print the generation identifiers, terse.")
+    commandName: "get-gi", abstract: "Print the generation identifiers in one line.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
@@ -164,7 +165,7 @@ struct GetGI: AdminCommand {
 
 struct ShowGI: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "show-gi", abstract: "Print the generation identifiers, explained.")
+    commandName: "show-gi", abstract: "Print the generation identifiers with a legend.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments
 
@@ -175,10 +176,10 @@ struct ShowGI: AdminCommand {
 
 struct NewCurrentUUID: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "new-current-uuid", abstract: "Begin a new generation of the data.",
+    commandName: "new-current-uuid", abstract: "Begin a new data generation.",
     discussion:
-      "With --clear-bitmap on a freshly created, connected resource: both sides become UpToDate without a resync.")
-  @Flag(help: "Declare both sides equal: nothing is out of sync.") var clearBitmap = false
+      "With --clear-bitmap on two connected nodes with new metadata, both become UpToDate without a resync.")
+  @Flag(help: "Declare both disks equal: nothing is out of sync.") var clearBitmap = false
   @Flag(help: .hidden) var forceResync = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments

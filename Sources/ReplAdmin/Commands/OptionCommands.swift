@@ -66,9 +66,9 @@ enum OptionWords {
 struct SectionOptions: ParsableArguments {
   @Option(
     name: .customLong("set"), parsing: .singleValue,
-    help: ArgumentHelp("One option; --NAME=VALUE is the same.", valueName: "name=value"))
+    help: ArgumentHelp("Set one option; the same as --NAME=VALUE.", valueName: "name=value"))
   var settings: [String] = []
-  @Flag(help: "Take back what was changed at run time before: only the file and this command count.")
+  @Flag(help: "Undo earlier changes at run time: the file and this command count.")
   var setDefaults = false
 }
 
@@ -124,7 +124,7 @@ struct NetOptionsCommand: AdminCommand {
 
 struct PeerDeviceOptionsCommand: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "peer-device-options", abstract: "Change how fast a volume resyncs while the resource runs.")
+    commandName: "peer-device-options", abstract: "Change the resync rates of a volume while the resource runs.")
   @OptionGroup var section: SectionOptions
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments

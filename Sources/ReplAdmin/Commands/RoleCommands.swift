@@ -5,10 +5,10 @@ import Control
 
 struct Primary: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "primary", abstract: "Make this node the one that uses the data.")
+    commandName: "primary", abstract: "Make this node Primary.")
   @Flag(
     name: [.long, .customLong("overwrite-data-of-peer")],
-    help: "Do it also without UpToDate data: this copy becomes the good one.")
+    help: "Become Primary without UpToDate data: the data of this node are declared UpToDate.")
   var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
@@ -25,8 +25,8 @@ struct Primary: AdminCommand {
 
 struct Secondary: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "secondary", abstract: "Give the data back: nothing may use the device any more.")
-  @Flag(help: "Do it also when the device is in use: its requests end with errors.") var force = false
+    commandName: "secondary", abstract: "Make this node Secondary.")
+  @Flag(help: "Demote although the device is in use: its requests end with errors.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 

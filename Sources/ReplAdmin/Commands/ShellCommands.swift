@@ -6,7 +6,7 @@ import Control
 
 struct Dump: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "dump", abstract: "Print the configuration as it is understood.")
+    commandName: "dump", abstract: "Print the parsed configuration.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
@@ -39,7 +39,7 @@ struct Dump: AdminCommand {
 
 struct DumpXML: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "dump-xml", abstract: "Print the configuration as it is understood, as XML.")
+    commandName: "dump-xml", abstract: "Print the parsed configuration as XML.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
@@ -158,7 +158,7 @@ struct ShMDDev: AdminCommand {
 
 struct ShMDIdx: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "sh-md-idx", abstract: "Print where on them: internal, flexible or an index.")
+    commandName: "sh-md-idx", abstract: "Print where the metadata are: internal, flexible or an index.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 
@@ -205,7 +205,7 @@ struct ShModParms: AdminCommand {
 
 struct ShNop: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "sh-nop", abstract: "Do nothing but read the configuration.")
+    commandName: "sh-nop", abstract: "Check the configuration only.")
   @OptionGroup var general: GeneralOptions
   @Argument(help: .hidden) var names: [String] = []
 

@@ -7,8 +7,8 @@ import Control
 struct Status: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "status", abstract: "Show roles, disks, connections and the progress of a resync.")
-  @Flag(help: "With counters: KiB read, written, sent, received, out of sync.") var statistics = false
-  @Flag(help: "As JSON, for programs.") var json = false
+  @Flag(help: "Print counters as well: KiB read, written, sent, received, out of sync.") var statistics = false
+  @Flag(help: "Print JSON.") var json = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
@@ -125,7 +125,7 @@ struct CState: AdminCommand {
 
 struct DState: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "dstate", abstract: "Print the states of the disks, the own one first.")
+    commandName: "dstate", abstract: "Print the state of each disk, this node's first.")
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
 

@@ -44,7 +44,7 @@ struct NewResource: AdminCommand {
 
 struct NewMinor: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "new-minor", abstract: "See that the daemon has a volume, and make its device node.",
+    commandName: "new-minor", abstract: "Check that the daemon has a volume, and make its device node.",
     shouldDisplay: false)
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: VolumeArguments
@@ -74,7 +74,7 @@ struct NewMinor: AdminCommand {
 
 struct NewPeer: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "new-peer", abstract: "See that the daemon has the peer of the file.", shouldDisplay: false)
+    commandName: "new-peer", abstract: "Check that the daemon has the peer of the file.", shouldDisplay: false)
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
 
@@ -85,7 +85,7 @@ struct NewPeer: AdminCommand {
 
 struct NewPath: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "new-path", abstract: "See that the daemon has the path of the file.", shouldDisplay: false)
+    commandName: "new-path", abstract: "Check that the daemon has the path of the file.", shouldDisplay: false)
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
 
@@ -98,9 +98,9 @@ struct NewPath: AdminCommand {
 
 struct DelPeer: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "del-peer", abstract: "Disconnect from a peer that is to be removed from the file.",
+    commandName: "del-peer", abstract: "Disconnect from a peer that will be removed from the file.",
     shouldDisplay: false)
-  @Flag(help: "Do it also when the peer does not answer.") var force = false
+  @Flag(help: "Disconnect from a peer that does not answer.") var force = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ConnectionArguments
 

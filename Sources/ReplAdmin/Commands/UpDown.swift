@@ -10,7 +10,7 @@ import MetaDisk
 struct Up: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "up", abstract: "Start a resource: its daemon, its disks, its connection.")
-  @Flag(help: "Make no block device at promotion; the data are at the NBD socket (sh-nbd-uri).") var noDevice = false
+  @Flag(help: "Make no block device at promotion; export the volumes by NBD only (sh-nbd-uri).") var noDevice = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
@@ -32,10 +32,10 @@ struct Up: AdminCommand {
 
 struct Adjust: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "adjust", abstract: "Make a running resource equal to the file; start it when it is down.")
-  @Flag(help: "Leave the disks attached or detached as they are.") var skipDisk = false
+    commandName: "adjust", abstract: "Change a running resource to what the file says; start a resource that is down.")
+  @Flag(help: "Leave the disks as they are.") var skipDisk = false
   @Flag(help: "Leave the connection as it is.") var skipNet = false
-  @Flag(help: "When it connects after a split brain: what was written here since is thrown away.")
+  @Flag(help: "At a split brain, overwrite the changes of this node.")
   var discardMyData = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments

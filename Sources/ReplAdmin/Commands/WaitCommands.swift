@@ -5,7 +5,7 @@ import Config
 import Control
 
 struct WaitTimeouts: ParsableArguments {
-  @Option(help: ArgumentHelp("Seconds to wait; 0 is for ever. Default: the file's.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Seconds to wait; 0: without end. Default: the file's.", valueName: "seconds"))
   var wfcTimeout: Double?
   @Option(
     help: ArgumentHelp("The same for a node that was Primary without its peer when it stopped.", valueName: "seconds"))
@@ -103,7 +103,7 @@ struct WaitConInt: AdminCommand {
 
 struct WaitSync: AdminCommand {
   static let configuration = CommandConfiguration(
-    commandName: "wait-sync", abstract: "Wait until nothing is left to resync, and show how it goes.")
+    commandName: "wait-sync", abstract: "Wait for the end of a resync and show its progress.")
   @OptionGroup var timeouts: WaitTimeouts
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: PeerVolumeArguments

@@ -12,7 +12,7 @@ enum ControlFault: Error, Equatable {
   case silent
   /// It hung up before the final reply, or wrote what is no reply.
   case broken(String)
-  /// No socket can have this path, so nobody listens there.
+  /// No socket can have this path, so the peer does not listen on this port.
   case impossible(String)
   case system(String)
 }

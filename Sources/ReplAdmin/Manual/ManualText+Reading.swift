@@ -41,6 +41,14 @@ extension ManualText {
         .init("repladm status --json r0", "For a program."),
       ], related: ["events2", "wait-sync"]),
     ManualText(
+      command: "explain",
+      does: """
+        Prints a sentence for everything that keeps a resource from two connected UpToDate nodes, and what to do about it. Without an \
+        object: all resources of this host.
+        """,
+      examples: [.init("repladm explain r0", "After a look at status that was not as expected.")],
+      related: ["status", "events2"]),
+    ManualText(
       command: "events2",
       does: "Prints the present state of all objects, then each change as one line, until the program is ended.",
       waits: "With --now the command ends after the present state.",

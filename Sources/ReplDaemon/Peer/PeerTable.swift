@@ -189,7 +189,7 @@ struct PeerTable: ~Copyable {
     // On one host a socket may meet itself when its own port happens to be the peer's.
     if sockets[place].socket.localAddress == sockets[place].socket.peerAddress {
       drop(place, &ring)
-      return fail("nobody listens there")
+      return fail("the peer does not listen on this port")
     }
     silence = nil
     sockets[place].phase = .open
