@@ -38,7 +38,7 @@ extension World {
     case 3: given = .disconnect(force: random.oneIn(3))
     case 4: given = .announceOptions
     case 5:
-      // Not beside a Primary that lives: with a cable that is cut in this moment it would be promoted, and nobody could know.
+      // Not beside a Primary that runs: if the cable is cut before the ping is answered, the node takes the Primary for dead.
       guard mayBePromoted(n) else { return }
       if commands.pending.contains(where: { $0.node == other && $0.command == .primary(force: false) }) { return }
       given = .primary(force: false)

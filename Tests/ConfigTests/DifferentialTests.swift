@@ -32,7 +32,7 @@ struct Drbdadm {
   }
 }
 
-@Suite(.enabled(if: Drbdadm.isInstalled, "drbd-utils is not installed"))
+@Suite(.enabled(if: Drbdadm.isInstalled, "needs drbdadm of Debian's drbd-utils"))
 struct DifferentialTests {
   /// File name to reason.
   static func deliberateDifferences() throws -> [String: String] {

@@ -152,7 +152,7 @@ import Testing
     #expect(loadError(text("alphax", 98, 7789)) == nil)
   }
 
-  @Test(.enabled(if: Drbdadm.isInstalled, "drbd-utils is not installed"))
+  @Test(.enabled(if: Drbdadm.isInstalled, "needs drbdadm of Debian's drbd-utils"))
   func `drbdadm takes the same names for this host and for its peer`() throws {
     let directory = FileManager.default.temporaryDirectory.appending(path: "hostnames-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)

@@ -190,7 +190,7 @@ import Testing
     }
   }
 
-  /// What a word of the file says is what the program sees: an option that acts leaves a trace in the host's view.
+  /// An option that has an effect changes the `HostedResource` when its value in the file changes.
   @Test(arguments: OptionTable.rows.filter { $0.section != .global && $0.effect == .honoured })
   func `an option that acts changes what the host sees`(_ row: OptionDefinition) throws {
     func hosted(_ value: String) throws -> HostedResource {

@@ -47,7 +47,7 @@ struct UpStep {
   }
 }
 
-@Suite(.enabled(if: Drbdadm.isInstalled, "drbd-utils is not installed"))
+@Suite(.enabled(if: Drbdadm.isInstalled, "needs drbdadm of Debian's drbd-utils"))
 struct UpDifferentialTests {
   /// Files that drbdadm reads differently: a resync-after it does not know is dropped, `no-x no` means no, options of one
   /// host are forgotten, and a proxy is connected instead of the peer (refused here).

@@ -15,6 +15,20 @@ struct DRBD9StoryTests {
     }
   }
 
+  /// Attaches alpha's disk while an application writes on `node`. Returns the writes; the attach has succeeded and the resync is over.
+  private func attachAlpha(_ pair: Pair, whileWriting node: Node) -> [Ticket] {
+    let to = pair.alpha.order(.attach(.zero))
+    var tickets: [Ticket] = []
+    for i in 0..<40 {
+      tickets.append(node.write(UInt64(i) * 64, stamp: 100 + UInt64(i)))
+      pair.pass(.milliseconds(50))
+    }
+    pair.run(until: { pair.alpha.replies[to] != nil })
+    #expect(pair.alpha.replies[to] == .done)
+    pair.waitSync()
+    return tickets
+  }
+
   @Test(
     "a Primary lets its disk go, works through the peer, and attaches again under load",
     arguments: [FencingPolicy.dontCare, .resourceAndStonith])
@@ -25,14 +39,7 @@ struct DRBD9StoryTests {
     pair.order(.detach(.zero, force: false), on: pair.alpha)
     var tickets = (0..<8).map { pair.alpha.write(UInt64($0) * 8, stamp: 10 + UInt64($0)) }
     pair.wait(pair.alpha, tickets)
-    let to = pair.alpha.order(.attach(.zero))
-    for i in 0..<40 {
-      tickets.append(pair.alpha.write(UInt64(i) * 64, stamp: 100 + UInt64(i)))
-      pair.pass(.milliseconds(50))
-    }
-    pair.run(until: { pair.alpha.replies[to] != nil })
-    #expect(pair.alpha.replies[to] == .done)
-    pair.waitSync()
+    tickets += attachAlpha(pair, whileWriting: pair.alpha)
     pair.wait(pair.alpha, tickets)
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
     pair.expectEqual()
@@ -49,14 +56,7 @@ struct DRBD9StoryTests {
     pair.order(.primary(force: false), on: pair.beta)
     pair.order(.detach(.zero, force: false), on: pair.alpha)
     var tickets = (0..<8).map { pair.beta.write(UInt64($0) * 8, stamp: 10 + UInt64($0)) }
-    let to = pair.alpha.order(.attach(.zero))
-    for i in 0..<40 {
-      tickets.append(pair.beta.write(UInt64(i) * 64, stamp: 100 + UInt64(i)))
-      pair.pass(.milliseconds(50))
-    }
-    pair.run(until: { pair.alpha.replies[to] != nil })
-    #expect(pair.alpha.replies[to] == .done)
-    pair.waitSync()
+    tickets += attachAlpha(pair, whileWriting: pair.beta)
     pair.wait(pair.beta, tickets)
     pair.expect("Connected Secondary/Primary UpToDate/UpToDate")
     pair.expectEqual()

@@ -80,8 +80,8 @@ struct RoleChange {
     }
   }
 
-  /// Whether a file system that was in use when the last daemon died may go on: its data are here, and nobody has written to
-  /// them since this daemon was started.
+  /// Whether a file system that was in use when the last daemon died may stay mounted: the disk is UpToDate, and no peer has
+  /// written to the volumes since this daemon was started.
   private func isUnchanged(_ status: StatusSnapshot) -> Bool {
     status.devices.allSatisfy { $0.disk == .upToDate }
       && status.connections.allSatisfy { connection in

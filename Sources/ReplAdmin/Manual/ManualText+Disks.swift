@@ -18,7 +18,7 @@ extension ManualText {
     ManualText(
       command: "detach",
       does: """
-        Closes the backing device: the volume becomes Diskless. A Primary goes on with the data of a connected UpToDate peer. Attach the \
+        Closes the backing device: the volume becomes Diskless. A Primary then reads from and writes to the connected UpToDate peer. Attach the \
         disk again, and only what has changed is resynced.
         """,
       waits:

@@ -41,7 +41,7 @@ struct EventFollower: ~Copyable {
     stdinIsOpen = options.poll
   }
 
-  /// Never returns but for `--now`, at the end of the limit, and when nobody reads any more.
+  /// Returns for `--now`, at the end of the limit, and when the reader has closed the output.
   mutating func run() throws(Refusal) -> Int32 {
     if options.now {
       for name in names {
@@ -114,7 +114,7 @@ struct EventFollower: ~Copyable {
     }
   }
 
-  /// False when nobody reads any more.
+  /// False when the reader has closed the output.
   private mutating func waitForNews() -> Bool {
     let left = options.limit?.pollMilliseconds ?? -1
     let pause = left < 0 ? EventFollower.rescanMilliseconds : min(left, EventFollower.rescanMilliseconds)

@@ -23,24 +23,14 @@ import Testing
       """
   }
 
-  private struct Drbdadm {
-    static var isInstalled: Bool { FileManager.default.isExecutableFile(atPath: "/usr/sbin/drbdadm") }
+  private enum Drbdadm {
+    static var isInstalled: Bool { DRBDTool.isInstalled(DRBDTool.drbdadm) }
 
     static func run(_ arguments: [String], driver: String) throws -> (code: Int32, out: String) {
-      let process = Process()
-      process.executableURL = URL(filePath: "/usr/sbin/drbdadm")
-      process.arguments = arguments
-      process.environment = [
+      let environment = [
         "DRBD_DRIVER_VERSION_OVERRIDE": driver, "__DRBD_NODE__": "one", "PATH": "/usr/sbin:/usr/bin",
       ]
-      let output = Pipe()
-      process.standardOutput = output
-      process.standardError = FileHandle.nullDevice
-      process.standardInput = FileHandle.nullDevice
-      try process.run()
-      let data = output.fileHandleForReading.readDataToEndOfFile()
-      process.waitUntilExit()
-      return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+      return try DRBDTool.run(DRBDTool.drbdadm, arguments, environment: environment)
     }
   }
 
@@ -50,7 +40,7 @@ import Testing
     "net-options", "sh-dev", "sh-resource", "dump", "fence-peer",
   ]
 
-  @Test(.enabled(if: Drbdadm.isInstalled, "drbd-utils is not installed"), arguments: [false, true])
+  @Test(.enabled(if: Drbdadm.isInstalled, "needs drbdadm of Debian's drbd-utils"), arguments: [false, true])
   func everyCommandTakesTheNamesThatOneOfDRBDsGenerationsTakes(_ explicit: Bool) throws {
     let bench = try AdminBench()
     let files = [("9.2.9", "9.res", true), ("8.4.11", "84.res", false)]
@@ -115,7 +105,7 @@ import Testing
     #expect(bench.run("--frobnicate", "7", "create-md", "r0").err.contains("there is no command '7'"))
   }
 
-  @Test(.enabled(if: Drbdadm.isInstalled, "drbd-utils is not installed"))
+  @Test(.enabled(if: Drbdadm.isInstalled, "needs drbdadm of Debian's drbd-utils"))
   func drbdadmMakesTheSameOfThem() throws {
     let bench = try AdminBench()
     try bench.write("9.res", Self.file(explicit: false, ids: true, disk: bench.disk))

@@ -130,17 +130,8 @@ struct DrbdmetaAgrees {
   }
 
   private func judge(_ arguments: [String], on disk: String, format: String) throws -> (status: Int32, out: String) {
-    let process = Process()
-    process.executableURL = URL(filePath: try #require(drbdmeta))
-    process.arguments = ["--force", "-", format, disk, "internal"] + arguments
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    process.standardError = FileHandle.nullDevice
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    let data = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+    let said = try DRBDTool.run(try #require(drbdmeta), ["--force", "-", format, disk, "internal"] + arguments)
+    return (said.code, said.out)
   }
 
   /// Without the lines that name date, host and command.

@@ -193,3 +193,10 @@ final class FakeDisk {
     return bitmap
   }
 }
+
+extension FakeDisk {
+  /// External flexible metadata of their own device.
+  static func external(bytes: UInt64, metaBytes: UInt64) throws -> FakeDisk {
+    try created(bytes: bytes, metaBytes: metaBytes, location: .external)
+  }
+}
