@@ -130,6 +130,31 @@ struct CheapResyncTests {
     pair.expectRest()
   }
 
+  /// Such answers bring no payload: the pool's memory does not hold them back (seed 772659).
+  @Test("a target whose disk is slower than the source's zeroes asks for no more than it has places for", arguments: [1, 4])
+  func slowTarget(volumes: Int) throws {
+    let pair = try Pair(diskBytes: [UInt64](repeating: 64 << 20, count: volumes)) { settings, _ in
+      for v in 0..<volumes {
+        settings.volumes[v].resync.discardGranularity = 4096
+        settings.volumes[v].resync.planAhead = 0
+        settings.volumes[v].resync.rate = 10240
+        settings.volumes[v].resync.rateIsConfigured = true
+      }
+    }
+    pair.attach()
+    pair.connect()
+    pair.beta.holding = [.resyncWrite]
+    pair.order(.primary(force: true), on: pair.alpha)
+    pair.pass(.seconds(4))
+    #expect(pair.beta.heldCount(.resyncWrite) == Engine.maxPeerRequests / 2)
+    for v in 0..<volumes { #expect(pair.beta.volume(VolumeNumber(UInt16(v))).replication == .syncTarget) }
+    pair.beta.stopHolding()
+    pair.waitSync()
+    #expect(!pair.beta.log.contains { $0.contains("connection lost") })
+    pair.expectEqual()
+    pair.expectRest()
+  }
+
   @Test("resync-rate is the rate, also when it is low: 200 KiB/s and 2 MiB/s", arguments: [200, 2048])
   func rate(_ rate: UInt32) throws {
     let pair = try invalidated {

@@ -64,6 +64,26 @@ struct StragglerTests {
     expectHealed(pair)
   }
 
+  @Test("a P_UUIDS that was sent for a resize is not the answer to an attach that has begun since (seed 752135)")
+  func oldGenerations() throws {
+    let pair = try Pair()
+    pair.synced()
+    for to in [0, 1] { pair.network.held.insert(.init(to: to, kind: .data)) }
+    _ = pair.beta.order(.resize(.zero, limit: nil, assumeClean: false))
+    // Says the state that Alpha had until then.
+    pair.order(.pauseSync(.zero), on: pair.beta)
+    pair.order(.resumeSync(.zero), on: pair.beta)
+    pair.settle()
+    attachAgain(pair.alpha, pair)
+    #expect(pair.alpha.volume().disk == .negotiating)
+    pair.network.held.remove(.init(to: 0, kind: .data))
+    pair.settle()
+    #expect(pair.alpha.volume().disk == .negotiating)
+    pair.network.held = []
+    pair.settle()
+    expectHealed(pair)
+  }
+
   @Test("an ack of the resync before clears nothing in the next one")
   func oldAck() throws {
     let pair = try apart()

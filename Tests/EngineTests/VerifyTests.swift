@@ -57,7 +57,7 @@ struct VerifyTests {
   @Test("writes under way are no differences", arguments: [true, false], WireProtocol.everyone)
   func writesMeanwhile(fromPrimary: Bool, wireProtocol: WireProtocol) throws {
     let pair = try Pair(diskBytes: [2 << 20]) { settings, _ in
-      settings.net.verifyAlgorithm = "sha1"
+      settings.net.verifyAlgorithm = "crc32c"
       settings.net.wireProtocol = wireProtocol
       settings.net.maxBuffers = 32
     }
@@ -157,6 +157,22 @@ struct VerifyTests {
     pair.waitSync()
     pair.expectRest()
     return (most, asked)
+  }
+
+  @Test("many volumes at once: together they ask for no more than the peer has places for")
+  func manyVolumes() throws {
+    let pair = try Pair(diskBytes: [UInt64](repeating: 8 << 20, count: 8)) { settings, _ in
+      settings.net.verifyAlgorithm = "crc32c"
+    }
+    pair.synced()
+    for node in pair.both { node.holding = [.verify] }
+    for v in 0..<8 { pair.order(.verify(VolumeNumber(UInt16(v)), start: nil, stop: nil), on: pair.alpha) }
+    pair.settle()
+    #expect(pair.beta.heldCount(.verify) == Engine.maxPeerRequests / 2)
+    for node in pair.both { node.stopHolding() }
+    pair.waitSync()
+    for node in pair.both { #expect(!node.log.contains { $0.contains("connection lost") }) }
+    pair.expectRest()
   }
 
   @Test("it gives way to an application at work, on either node, and goes at full speed when that rests")
@@ -299,7 +315,7 @@ struct VerifyTests {
     pair.refuse(verify, on: pair.alpha, -14)
     let before = pair.both.map { $0.engine.link.generation }
     var settings = pair.beta.engine.settings
-    settings.net.verifyAlgorithm = "sha1"
+    settings.net.verifyAlgorithm = "crc32c"
     pair.beta.engine.adopt(settings)
     pair.order(.announceOptions, on: pair.beta)
     pair.settle()

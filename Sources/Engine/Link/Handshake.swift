@@ -31,7 +31,7 @@ extension Engine {
 
   /// A kernel wants a digest in front of P_ZEROES that no sender appends (K2): with digests zeroes travel as P_TRIM.
   private var ownFeatures: FeatureFlags {
-    let known = FeatureFlags.all.union([.resyncsGrown, .takesSectors])
+    let known = FeatureFlags.all.union([.resyncsGrown, .takesSectors, .marksAnswers])
     return settings.net.integrityAlgorithm.isEmpty ? known : known.subtracting(.writeZeroes)
   }
 
@@ -280,7 +280,7 @@ extension Engine {
   }
 
   /// `compared`: the peer is to compare what was compared here, before the corrections of rules 34 and 71.
-  mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false, compared: Generations? = nil) {
+  mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false, compared: Generations? = nil, answersAttach: Bool = false) {
     guard volumes[v].isAttached, volumes[v].state.disk >= .negotiating, link.data != nil else { return }
     let generations = compared ?? volumes[v].generations
     var own = GenerationIdentifiers()
@@ -297,6 +297,7 @@ extension Engine {
       own.flags.insert(.inconsistent)
     }
     if skipInitialSync { own.flags.insert(.skipInitialSync) }
+    if answersAttach, link.features.contains(.marksAnswers) { own.flags.insert(.answersAttach) }
     sendData(.uuids(own), volumes[v].number)
   }
 

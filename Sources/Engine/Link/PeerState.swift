@@ -7,7 +7,10 @@ import Protocol
 extension Engine {
   mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
     volumes[v].peerGenerations = peer
-    volumes[v].attach.awaitsPeer = false
+    // One that was sent for a `resize` may arrive after the attach has begun; the peer has not seen this disk then.
+    if !link.features.contains(.marksAnswers) || peer.flags.contains(.answersAttach) {
+      volumes[v].attach.awaitsPeer = false
+    }
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
       volumes[v].generations.current == justCreated, volumes[v].isAttached
     {
@@ -181,7 +184,9 @@ extension Engine {
     if old.conn == .wfReportParams || answersAttach
       || (old.conn > .wfReportParams && verdict != nil && conn > .connected && theirConn <= .connected)
     {
-      if old.conn != .wfReportParams { sendGenerations(v, compared: verdict == nil ? nil : compared) }
+      if old.conn != .wfReportParams {
+        sendGenerations(v, compared: verdict == nil ? nil : compared, answersAttach: answersAttach)
+      }
       sendState(v)
     } else if heedsWord {
       sendState(v)
@@ -351,7 +356,7 @@ extension Engine {
     if packed.disk == .negotiating {
       // The attaching node compares our answer and gives up its attach by itself.
       warn("\(name(v)): the peer's disk does not fit: \(reason.sentence)")
-      sendGenerations(v)
+      sendGenerations(v, answersAttach: true)
       sendState(v)
       change(v) { $0.peerDisk = .diskless }
       return

@@ -56,7 +56,12 @@ extension Engine {
     return busy ? max(all / 4, 1 << 20) : all
   }
 
-  /// Sends requests as far as window and pace allow.
+  /// Requests of one volume's resync or verify that may be under way, to the end of the write or the comparison that follows the
+  /// answer. All volumes together leave half of the places for the peer's requests to everything else: an answer without payload
+  /// takes no memory, so the pool does not hold it back when the disk here is slower than the peer's answers.
+  var shareOfPlaces: Int { max(Self.maxPeerRequests / 2 / volumes.count, 1) }
+
+  /// Sends requests as far as window, places and pace allow.
   mutating func askForBlocks(_ v: Int) {
     guard volumes[v].state.conn == .syncTarget, volumes[v].resync.ready, volumes[v].resync.preparing == nil,
       volumes[v].resync.ending == .none, volumes[v].resync.stragglers == 0, volumes[v].hasDisk
@@ -67,7 +72,10 @@ extension Engine {
     let granularity = thinBlocks(v)
     let most = min(
       UInt64(longestBlock >> 12), volumes[v].resync.usesChecksums ? 32 : .max, max(blocksInAStep(v), granularity))
-    while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256, hasBudget(v) {
+    let places = shareOfPlaces
+    while volumes[v].resync.askedBytes < limit, volumes[v].resync.asked.count < 256,
+      volumes[v].resync.asked.count + volumes[v].resync.writing < places, hasBudget(v)
+    {
       guard let first = volumes[v].backing.bitmap.next(set: volumes[v].resync.position) else {
         // The end of the bitmap: once more from the front when everything asked for has come.
         if volumes[v].resync.asked.isEmpty, volumes[v].resync.writing == 0, volumes[v].resync.position > 0,

@@ -111,7 +111,7 @@ extension Engine {
   mutating func askToVerify(_ v: Int) {
     guard volumes[v].state.conn == .verifyS, let data = link.data, volumes[v].hasDisk else { return }
     lookAtApplication(v)
-    var limit = UInt64(min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests))
+    var limit = UInt64(min(Int(settings.net.maxBuffers) / 2, Self.maxVerifyRequests, shareOfPlaces))
     if volumes[v].verify.givesWay { limit = min(limit, Self.maxVerifyRequestsGivingWay) }
     refillBudget(v)
     while volumes[v].verify.underWay < limit, volumes[v].verify.position * 8 < volumes[v].verify.stop {

@@ -13,6 +13,8 @@ public struct FeatureFlags: OptionSet, Hashable, Sendable {
   public static let resyncsGrown = FeatureFlags(rawValue: 1 << 31)
   /// Ours alone, too: a write smaller than a block of the disk is carried out.
   public static let takesSectors = FeatureFlags(rawValue: 1 << 30)
+  /// Ours alone: the P_UUIDS that answers an attach says so (`GenerationIdentifiers.Flags.answersAttach`).
+  public static let marksAnswers = FeatureFlags(rawValue: 1 << 29)
   /// What a node of version 101 offers.
   public static let all: FeatureFlags = [.trim, .thinResync, .writeSame, .writeZeroes]
 }
@@ -124,6 +126,8 @@ public struct GenerationIdentifiers: Layout, Equatable, Sendable {
     public static let crashedPrimary = Flags(rawValue: 2)
     public static let inconsistent = Flags(rawValue: 4)
     public static let skipInitialSync = Flags(rawValue: 8)
+    /// Between two nodes of `repl` (`FeatureFlags.marksAnswers`): the answer to a P_STATE with a disk in Negotiating.
+    public static let answersAttach = Flags(rawValue: 1 << 63)
   }
   public init() {}
   public mutating func fields<W: LayoutWalk & ~Copyable & ~Escapable>(_ walk: inout W) {
