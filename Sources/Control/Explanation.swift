@@ -47,7 +47,7 @@ extension StatusSnapshot {
     if let why = connection.cannotListen {
       found.append(
         Finding(
-          object, "repld cannot listen for \(connection.name): \(why); it is tried again",
+          object, "repld cannot listen for \(connection.name): \(why); repld tries again",
           next: "Compare the address of this host in the file with `ip address`"))
     }
     if connection.state < .connected {

@@ -253,19 +253,8 @@ public struct Engine: ~Copyable {
     return i
   }
 
-  /// `r0/0` in log lines.
+  /// `r0/0`, as commands and log lines name a volume.
   func name(_ v: Int) -> String { "\(settings.name)/\(volumes[v].number.value)" }
-
-  mutating func log(_ text: String) { say(.info, text) }
-  mutating func warn(_ text: String) { say(.warning, text) }
-
-  private mutating func say(_ level: LogLevel, _ text: String) {
-    let (admitted, unsaid) = peerLines.admits(at: now)
-    if unsaid > 0 {
-      fx.append(.log(.warning, "\(settings.name): \(unsaid) more lines about what the peer sent were left out"))
-    }
-    if admitted { fx.append(.log(level, text)) }
-  }
 
   /// Exported size of a volume; 0 while it is not usable.
   public func exportedSize(_ number: VolumeNumber) -> SectorCount {

@@ -40,7 +40,9 @@ extension Refusal {
       Refusal(
         number: -2, exit: 17, what: "Need access to UpToDate data",
         why: why.isEmpty ? "neither this node nor a connected peer has UpToDate data" : why,
-        next: "connect a node with good data, or declare this copy good: repladm primary --force \(resource)")
+        next:
+          "connect a node whose data are UpToDate, or, if the data of this node are to be kept: repladm primary --force \(resource)"
+      )
     case -6:
       Refusal(
         number: -6, exit: 11, what: "Refusing to be Outdated while Connected", why: why,
@@ -72,7 +74,7 @@ extension Refusal {
     case -16:
       Refusal(
         number: -16, exit: 5, what: "Disk state is lower than outdated", why: why,
-        next: "nothing to do: the data of this node is not used as it is")
+        next: "nothing is to be done: the data of this node are not used")
     case -18:
       Refusal(
         number: -18, exit: 11, what: "In transient state, retry after next state change", why: why,
@@ -96,7 +98,7 @@ extension Refusal {
 
 extension Engine {
   mutating func refuse(_ reply: ReplyTo?, _ refusal: Refusal) {
-    warn("\(settings.name): \(refusal.what): \(refusal.why)")
+    warn(.resource, "\(refusal.what): \(refusal.why)")
     if let reply { fx.append(.reply(reply, .refused(refusal))) }
   }
 }

@@ -105,7 +105,7 @@ extension Reactor {
 
   func say(_ fault: AttemptFault) {
     guard fault.isNews, let name = setup.hosted.peers.first?.name else { return }
-    journal.info("\(setup.hosted.name): \(name) does not answer (\(fault.text)); it is tried again and again")
+    journal.info("the peer does not answer (\(fault.text)); repld tries again and again", peer: name)
   }
 
   /// One NBD client: its input, its requests, its replies.

@@ -35,7 +35,7 @@ extension Reactor {
       if let why = peers.listen(&ring) {
         inbox.append(.listenFailed(why: why))
       } else if wasRefused {
-        journal.info("\(setup.hosted.name): listening on \(peers.own) now")
+        journal.info("listening on \(peers.own) now")
       }
     case .stopListening: peers.stopListening(&ring)
     case .connect:

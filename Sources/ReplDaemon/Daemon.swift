@@ -101,7 +101,7 @@ enum Daemon {
     do throws(Errno) { pool = try Pool(exports.memory) } catch {
       throw StartRefusal("no memory for the buffers: \(error)", exitCode: 20)
     }
-    let journal = Journal()
+    let journal = Journal(resource: hosted.name)
     if !ring.register(pool) {
       journal.warning("too little lockable memory for registered buffers: I/O costs a bit more")
     }
@@ -113,7 +113,7 @@ enum Daemon {
       }
       for one in overTCP {
         try exports.entrances.listen(tcp: one.address, one.volume, at: Clock.now(), &ring) {
-          journal.warning("\(hosted.name): \($0)")
+          journal.warning($0)
         }
       }
       control = try ControlServer(path: files.controlSocket(hosted.name))
@@ -127,12 +127,12 @@ enum Daemon {
     let allowed = OpenFiles.allow(needed)
     if allowed < needed {
       journal.warning(
-        "\(hosted.name): \(allowed) files may be open at once, and \(needed) are needed when every client, program and"
+        "\(allowed) files may be open at once, and \(needed) are needed when every client, program and"
           + " socket is there: some would be kept waiting; set LimitNOFILE=\(needed) in the unit, or raise 'ulimit -n'")
     }
     for notice in read.notices { journal.warning(notice.description) }
     for shortfall in Memory.protect() { journal.warning(shortfall.text) }
-    journal.info("\(hosted.name): repld serves \(hosted.host) (node-id \(hosted.nodeID)), pid \(getpid())")
+    journal.info("repld serves \(hosted.host) (node-id \(hosted.nodeID)), pid \(getpid())")
     let net = hosted.peers.first?.net
     let setup = Setup(
       configPath: configPath, host: host, files: files, mainFile: read.mainFile, hosted: hosted, globals: read.globals,

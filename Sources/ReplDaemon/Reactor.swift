@@ -175,7 +175,7 @@ struct Reactor: ~Copyable {
     if let due = engine.nextDeadline, now >= due { handle(.tick) }
     peers.giveUpAttempt(at: now, &ring)
     peers.resumeAccepting(at: now, &ring)
-    exports.entrances.resume(at: now, &ring) { journal.info("\(exports.resource): \($0)") }
+    exports.entrances.resume(at: now, &ring) { journal.info($0) }
     control.resumeAccepting(at: now, &ring)
     for place in 0..<peers.sockets.capacity where peers.sockets.contains(place) {
       if case .lingering(let until) = peers.sockets[place].phase, now >= until {

@@ -70,12 +70,15 @@ extension World {
     return true
   }
 
+  /// `r0/0:` is the device, `r0/0 beta:` its replication; a refusal names the volume behind the connection.
+  private func isAbout(_ v: Int, _ text: String) -> Bool { text.contains("r0/\(v):") || text.hasPrefix("r0/\(v) ") }
+
   /// What a person reads in the log: after many resyncs that were cut before their target could write down that they had
   /// begun, the nodes do not know each other's generations any more.
   func read(_ n: Int, _ text: String) {
     if text.contains("no resync, but") {
       census.add("state that needs a person: marked blocks, and no resync")
-      for v in histories.indices where text.contains("r0/\(v):") { keeper.strayBits.insert(v) }
+      for v in histories.indices where isAbout(v, text) { keeper.strayBits.insert(v) }
     }
     if text.contains("failed: split brain") {
       for v in histories.indices where text.contains("r0/\(v)") && !keeper.truth[n][v] {
@@ -86,10 +89,10 @@ extension World {
       for v in histories.indices where text.contains("r0/\(v)") { trustTheBetter(v) }
     }
     if text.contains("Split-Brain detected") {
-      for v in histories.indices where text.contains("r0/\(v):") { keeper.splitVolumes.insert(v) }
+      for v in histories.indices where isAbout(v, text) { keeper.splitVolumes.insert(v) }
     }
     if ["local write failed", ": size is ", "could not be read or written"].contains(where: { text.contains($0) }) {
-      for v in histories.indices where text.contains("r0/\(v):") { keeper.resyncs[n][v]?.hasMore = true }
+      for v in histories.indices where isAbout(v, text) { keeper.resyncs[n][v]?.hasMore = true }
     }
     if text.contains("`disk { size }`") {
       census.add("state that needs a person: `disk { size }` is too small")
@@ -109,7 +112,7 @@ extension World {
     }
     if text.contains("I shall become SyncTarget, but I am primary!") {
       census.add("state that needs a person: a Primary would be the target")
-      for v in histories.indices where text.contains("r0/\(v):") {
+      for v in histories.indices where isAbout(v, text) {
         // Its peer drew a generation and wrote nothing in it, or has gone on where the Primary could not.
         if keeper.truth[1 - n][v], !keeper.truth[n][v] {
           keeper.mustStepDown = n
@@ -122,9 +125,9 @@ extension World {
     let isOld = era >= .second && text.contains("both sides have to support at least protocol")
     guard text.contains("Unrelated data") || isOld else { return }
     census.add("state that needs a person: \(isOld ? "a lost packet below version 91" : "unrelated data")")
-    if era >= .second { for v in histories.indices where text.contains("r0/\(v):") { trustTheBetter(v) } }
+    if era >= .second { for v in histories.indices where isAbout(v, text) { trustTheBetter(v) } }
     for x in 0...1 {
-      for v in histories.indices where !keeper.truth[x][v] && text.contains("r0/\(v):") {
+      for v in histories.indices where !keeper.truth[x][v] && isAbout(v, text) {
         keeper.isReplaced[x][v] = true
       }
     }

@@ -203,7 +203,7 @@ extension World {
     if !keeper.procedure.isEmpty { return }
     if let primary = (0...1).first(where: { nodes[$0].isPrimary }) {
       if client.node != primary, client.isIdle, !keeper.isHealing {
-        openClient(on: primary)
+        if servesTheNewest(primary) { openClient(on: primary) }
       } else if client.node == primary, client.isStopping, !keeper.isHealing {
         openClient(on: primary)
       }
@@ -215,6 +215,14 @@ extension World {
       if keeper.procedure.isEmpty, !keeper.isHealing { _ = contestPrimary(primary) }
     } else {
       promoteSomebody()
+    }
+  }
+
+  /// Without its peer, a Primary that was cut off in its resync has old blocks beside new ones: no application is sent to it.
+  private func servesTheNewest(_ n: Int) -> Bool {
+    if era < .third || nodes[n].view.connection >= .connected { return true }
+    return nodes[n].view.volumes.indices.allSatisfy {
+      keeper.truth[n][$0] || nodes[n].view.volumes[$0].disk >= .consistent
     }
   }
 

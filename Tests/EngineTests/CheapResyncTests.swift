@@ -131,7 +131,8 @@ struct CheapResyncTests {
   }
 
   /// Such answers bring no payload: the pool's memory does not hold them back (seed 772659).
-  @Test("a target whose disk is slower than the source's zeroes asks for no more than it has places for", arguments: [1, 4])
+  @Test(
+    "a target whose disk is slower than the source's zeroes asks for no more than it has places for", arguments: [1, 4])
   func slowTarget(volumes: Int) throws {
     let pair = try Pair(diskBytes: [UInt64](repeating: 64 << 20, count: volumes)) { settings, _ in
       for v in 0..<volumes {

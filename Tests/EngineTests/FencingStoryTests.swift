@@ -101,7 +101,7 @@ struct FencingStoryTests {
     pair.settle()
     #expect(pair.beta.volume().peerDisk == peers)
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
-    #expect(pair.alpha.log.contains { $0.contains("ignoring the exit code of fence-peer") })
+    #expect(pair.alpha.log.contains { $0.contains("the exit code of fence-peer is ignored") })
     pair.expectRest()
   }
 

@@ -12,7 +12,7 @@ struct ListenTests {
   /// What the node asks of its listener from now on.
   private func fail(_ node: Node) { node.inbox.append(.event(.listenFailed(why: why))) }
 
-  private func complaints(_ node: Node) -> Int { node.log.count { $0.contains("cannot listen for") } }
+  private func complaints(_ node: Node) -> Int { node.log.count { $0.contains("r0 beta: cannot listen: ") } }
 
   @Test("never StandAlone: said once, and tried again every connect-int")
   func triedAgain() throws {
@@ -30,7 +30,7 @@ struct ListenTests {
       #expect(pair.alpha.take().contains(.listen))
     }
     #expect(complaints(pair.alpha) == 1)
-    #expect(pair.alpha.log.contains { $0.contains(why) && $0.hasSuffix("it is tried again every 3 s") })
+    #expect(pair.alpha.log.contains { $0.contains(why) && $0.hasSuffix("repld tries again every 3 s") })
     #expect(pair.alpha.engine.connectionRefusal == nil)
     pair.order(.connect(discardMyData: false), on: pair.beta)
     pair.waitConnected()

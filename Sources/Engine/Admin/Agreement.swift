@@ -60,7 +60,7 @@ extension Engine {
           why: code == -2
             ? "the disk that \(settings.peerName) has detached from \(name(v)) may have newer data"
             : code == -18
-              ? "\(settings.peerName) is in the middle of another change, as a demotion that is not recorded yet"
+              ? "\(settings.peerName) has another state change under way, for example a demotion that is not yet in its metadata"
               : "\(settings.peerName) answered \(code)",
           next: code == -2
             ? "attach it there (repladm attach \(name(v))); if it is lost: repladm disconnect \(settings.name), then repladm "
@@ -203,7 +203,7 @@ extension Engine {
       if isRecordingDemotion { return -18 }
       if doubtsPeersData(v) {
         warn(
-          "\(name(v)): \(settings.peerName) is not promoted: its data are not those on the disk that was detached here")
+          .peerDevice(v), "refused the promotion of the peer: the disk that was detached here has newer data")
         return -2
       }
     }

@@ -127,7 +127,8 @@ extension Engine {
     volumes[v].attach = AttachStep()
     let state = recordedDiskState(v)
     log(
-      "\(name(v)): attached, \(volumes[v].size.bytes >> 10) KiB, \(volumes[v].outOfSync * 4) KiB out of sync, "
+      .device(v),
+      "attached, \(volumes[v].size.bytes >> 10) KiB, \(volumes[v].outOfSync * 4) KiB out of sync, "
         + "current UUID \(hex(volumes[v].generations.current))")
     if volumes[v].settings.metaLocation == .internal {
       fx.append(.metadataPlaced(volumes[v].number, deviceBytes: volumes[v].backing.facts.metaBytes))

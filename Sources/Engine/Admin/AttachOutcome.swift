@@ -26,7 +26,7 @@ extension Engine {
   /// A Primary has shown newer data than this disk has.
   func tooOld(_ v: Int) -> Refusal {
     .request(
-      150, "attach of \(name(v)) failed", why: "the disk is older than the data that this Primary has shown",
+      150, "attach of \(name(v)) failed", why: "the disk is older than the data that this Primary has in use",
       next: "connect the node that has them first: repladm connect \(settings.name)")
   }
 
@@ -48,10 +48,11 @@ extension Engine {
       next =
         role == .primary
         ? fresh
-        : "to throw away the changes on this disk: repladm disconnect \(settings.name), repladm attach \(name(v)), "
+        : "to discard the changes on this disk: repladm disconnect \(settings.name), repladm attach \(name(v)), "
           + "repladm connect --discard-my-data \(settings.name)"
     case .unrelated:
-      why = "the data on this disk are not related to those of \(peer): another volume's, or too old to tell"
+      why =
+        "the data on this disk are not related to those of \(peer): they are those of another volume, or too old to tell"
       next = fresh
     case .primaryWouldLose:
       why = "the data on this disk are older than those of \(peer), and this node is Primary"
@@ -69,7 +70,7 @@ extension Engine {
   /// It failed, or was detached, before it was compared.
   func lostInAttach(_ v: Int) -> Refusal {
     .request(
-      118, "attach of \(name(v)) failed", why: "the disk was let go before \(settings.peerName) had compared it",
+      118, "attach of \(name(v)) failed", why: "the disk was detached before \(settings.peerName) had compared it",
       next: "see the log, and when the disk is sound: repladm attach \(name(v))")
   }
 }

@@ -142,7 +142,7 @@ extension Engine {
     } else if good != .upToDate {
       refuseChange(
         reply, -2, why: "the side that would be copied is \(good.name)",
-        next: "bring good data to that side first; see repladm status \(settings.name)")
+        next: "make that disk UpToDate first; see repladm status \(settings.name)")
     } else if state.isSyncing || state.isVerifying {
       refuseChange(reply, -8)
     } else if remote, state.peerDisk < .inconsistent {
@@ -238,7 +238,7 @@ extension Engine {
     }
     if isSuspended != on {
       isSuspended = on
-      log("\(settings.name): susp( \(on ? 0 : 1) -> \(on ? 1 : 0) )")
+      log(.resource, "susp( \(on ? 0 : 1) -> \(on ? 1 : 0) )")
       fx.append(.stateChanged)
     }
     fx.append(.reply(reply, .done))

@@ -11,7 +11,7 @@ extension Engine {
     let flags = volumes[v].backing.superblock.flags
     if volumes[v].attach.setAll {
       volumes[v].backing.bitmap.setAll()
-      log("\(name(v)): the bitmap on disk is not valid, all blocks are out of sync")
+      log(.device(v), "the bitmap on disk is not valid, all blocks are out of sync")
     }
     if old < bits {
       // Padding behind the old end may hold anything.
@@ -31,14 +31,14 @@ extension Engine {
         for extent in result.active {
           marked += volumes[v].backing.bitmap.markOutOfSync(extent, marksPeer: marksPeer)
         }
-        log("\(name(v)): marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
+        log(.device(v), "marked additional \(marked * 4) KiB as out-of-sync based on the activity log")
       }
     } catch .activityLogCorrupt {
       // A crash while the log was being emptied, or a bad block: what was in use is not known.
       if flags.contains(.primaryIndicator) {
         volumes[v].backing.bitmap.setAll()
         volumes[v].backing.bitmap.noteChange(0..<bits)
-        warn("\(name(v)): the activity log is damaged and names no extent: all blocks are out of sync")
+        warn(.device(v), "the activity log is damaged and names no extent: all blocks are out of sync")
       }
       volumes[v].attach.emptyLogNeeded = true
     } catch {

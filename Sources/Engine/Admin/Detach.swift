@@ -152,11 +152,11 @@ extension Engine {
   mutating func diskFailed(_ v: Int, _ fault: DiskFault, _ what: String, _ range: BlockRange? = nil) -> Bool {
     if !volumes[v].isAttached || volumes[v].state.disk <= .failed { return true }
     let (admitted, unsaid) = volumes[v].faults.admits(at: now)
-    if unsaid > 0 { fx.append(.log(.error, "\(name(v)): \(unsaid) more errors of the local disk")) }
+    if unsaid > 0 { fail(.device(v), "\(unsaid) more errors of the local disk") }
     if admitted {
       let place = range.map { ": \($0.bytes) bytes at sector \($0.start.value)" } ?? ""
       let why = fault.isRefusal ? "was refused before it reached the disk" : "failed, errno \(fault.errno)"
-      fx.append(.log(.error, "\(name(v)): local \(what) \(why)\(place)"))
+      fail(.device(v), "local \(what) \(why)\(place)")
     }
     if fault.isRefusal { return false }
     switch volumes[v].settings.onIOError {
@@ -196,6 +196,6 @@ extension Engine {
       return targetPrepared(v, exit)
     }
     if id == fencing.running { return fencingAnswered(exit) }
-    if exit != 0 { warn("\(settings.name): a handler ended with status \(exit)") }
+    if exit != 0 { warn(.resource, "a handler ended with status \(exit)") }
   }
 }

@@ -22,7 +22,7 @@ extension Engine {
       case .tooLarge(let sectors, let limit):
         giveUpAttach(
           v, 170,
-          "the metadata of \(name(v)) is about \(sectors / 2) KiB of data, and this device has room for "
+          "the metadata of \(name(v)) describe \(sectors / 2) KiB of data, and this device has room for "
             + "\(limit / 2) KiB",
           next: "give the device its former size back")
       case .absent:
@@ -68,7 +68,7 @@ extension Engine {
       volumes[v].exposed & ~1 != current & ~1
     {
       return (
-        150, "this Primary works with newer data than this disk holds",
+        150, "the data that this Primary uses are newer than those on this disk",
         "connect the node that has them, then: repladm attach \(name(v))"
       )
     }

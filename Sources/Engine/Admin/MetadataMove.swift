@@ -36,7 +36,7 @@ extension Engine {
     volumes[v].move = MetadataMoveStep(phase: .quieting, plan: plan, facts: facts)
     // The pages that it waits for are held back from here on: it is begun again afterwards.
     if volumes[v].transaction == .flushing { volumes[v].transaction = .idle }
-    log("\(name(v)): Moving the internal meta data to their proper location")
+    log(.device(v), "Moving the internal meta data to their proper location")
     advanceMove(v)
   }
 
@@ -155,7 +155,7 @@ extension Engine {
     volumes[v].resize.freed = plan.freed
     volumes[v].backing.facts = facts
     volumes[v].backing.usable = plan.new.usableSectors(dataDeviceBytes: facts.dataBytes)
-    log("\(name(v)): Internal drbd meta data successfully moved.")
+    log(.device(v), "Internal drbd meta data successfully moved.")
     lookAgain = true
     endMeasure(v, nil)
   }

@@ -70,7 +70,7 @@ extension Engine {
           reply, -7, why: "\(settings.peerName) is not connected, and fence-peer did not say that it is fenced")
         return
       }
-      warn("\(settings.name): forced into split brain situation!")
+      warn(.resource, "forced into split brain situation!")
       for v in 0..<volumes.count where volumes[v].state.isUnfenced { change(v) { $0.peerDisk = .outdated } }
     }
     // Nobody has gone on without this disk.
@@ -114,7 +114,7 @@ extension Engine {
   private mutating func becomePrimary() {
     var forced: UInt64 = 0
     for v in 0..<volumes.count where needsForce(v) {
-      warn("\(name(v)): forced to consider local data as UpToDate!")
+      warn(.device(v), "forced to consider local data as UpToDate!")
       forced |= 1 << UInt64(v)
     }
     pending = .promoting(left: volumes.count, forced: forced)
@@ -127,7 +127,7 @@ extension Engine {
       let isAlone = state.conn < .connected || state.peerDisk <= .failed
       if isForced || (isAlone && state.disk == .upToDate && volumes[v].generations.bitmap == 0) {
         volumes[v].generations.rotateToNew(random.next(), primary: true)
-        log("\(name(v)): new current UUID \(hex(volumes[v].generations.current))")
+        log(.device(v), "new current UUID \(hex(volumes[v].generations.current))")
       }
     }
     setRole(.primary)
@@ -240,8 +240,8 @@ extension Engine {
 
   /// Gives up the role within a handshake. The metadata say so once the bitmap is written.
   mutating func stepDown() {
-    precondition(canStepDown, "a Primary in use does not step down")
-    log("\(settings.name): gave up the primary role: the peer's data are kept")
+    precondition(canStepDown, "a Primary whose device is in use is not demoted")
+    log(.resource, "demoted: the data of the peer are kept")
     for v in 0..<volumes.count where volumes[v].isAttached {
       volumes[v].superblock.waitsForPages = true
       flushBitmap(v, lazy: true, then: .superblock)

@@ -29,7 +29,7 @@ extension Engine {
       return
     }
     volumes[v].attach.phase = .leaving
-    log("\(name(v)): \(settings.peerName) runs DRBD 9, which compares a disk in a handshake only: connecting anew")
+    log(.peerDevice(v), "the peer runs DRBD 9, which compares a disk only in a handshake: connecting again")
     if link.reattach == nil {
       // Time for the requests under way, for the search, and for the handshake.
       link.reattach = Reattach(until: now + handshakeLimit * 2 + settings.net.connectInterval)
@@ -142,7 +142,7 @@ extension Engine {
         volumes[v].attach.refusal = Refusal(
           number: nil, exit: 10, what: "attach of \(name(v)) failed",
           why:
-            "requests of the application or of \(settings.peerName) did not end, so the nodes could not connect anew",
+            "requests of the application or of \(settings.peerName) did not end, so the nodes could not connect again",
           next: "see the log, then repeat repladm attach \(name(v))")
         beginDetach(v, graceful: true, nil)
       } else if volumes[v].state.disk == .negotiating {
@@ -155,7 +155,7 @@ extension Engine {
   /// No peer is there to compare the disk with: it is what its metadata say, unless a Primary has shown newer data meanwhile.
   mutating func settleUncompared(_ v: Int) {
     if isStale(v) {
-      warn("\(name(v)): connection lost while the disk was being attached: it is older than the data in use")
+      warn(.peerDevice(v), "connection lost while the disk was being attached: it is older than the data in use")
       volumes[v].attach.refusal = tooOld(v)
       beginDetach(v, graceful: true, nil)
     } else {

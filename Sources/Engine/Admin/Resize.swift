@@ -53,13 +53,14 @@ extension Engine {
     }
     if role == .secondary, state.peerRole == .secondary {
       return .request(
-        131, "Need one Primary node to resize.", why: "both nodes are Secondary, none says whose new blocks count",
-        next: "repladm primary \(settings.name) on the node with the application")
+        131, "Need one Primary node to resize.",
+        why: "both nodes are Secondary, so neither is the source of the new blocks",
+        next: "repladm primary \(settings.name) on the node that runs the application")
     }
     if !diskCounts(v) || state.disk < .inconsistent {
       return .request(
         138, "Device does not have a disk-config", why: "\(name(v)) has no disk",
-        next: "repladm attach \(name(v)), or say resize on the node with the disk")
+        next: "repladm attach \(name(v)), or run resize on the node with the disk")
     }
     if volumes[v].resize.phase != .idle || volumes[v].resize.reply != nil || !pending.isNone {
       return changing("another change is under way")
@@ -130,7 +131,7 @@ extension Engine {
         refuse(order.reply, diskIsLost(v))
       }
     case .answering(let peer, let connection):
-      if let problem { warn("\(name(v)): \(problem.what): \(problem.why); \(problem.next)") }
+      if let problem { warn(.device(v), "\(problem.what): \(problem.why); \(problem.next)") }
       if connection == link.generation, volumes[v].state.conn >= .connected { takeSizes(v, peer) }
     }
   }
@@ -146,7 +147,8 @@ extension Engine {
       if usable < volumes[v].size { throw SizeRefusal(refusal: shrinks(v, to: usable, next: back)) }
       if usable < SectorCount(bytes: facts.dataBytes) {
         warn(
-          "\(name(v)): the metadata have room for \(usable.bytes >> 10) KiB of data, the device is larger; use a larger "
+          .device(v),
+          "the metadata have room for \(usable.bytes >> 10) KiB of data, the device is larger; use a larger "
             + "device for the metadata")
       }
       volumes[v].backing.facts.dataBytes = facts.dataBytes
@@ -183,7 +185,7 @@ extension Engine {
       peer = SectorCount(volumes[v].peerSizes?.backing ?? 0)
     } else if order.assumePeerHasSpace {
       let how = conn < .connected ? "not connected" : "the peer has no disk"
-      warn("\(name(v)): Resize while \(how) was forced by the user!")
+      warn(.peerDevice(v), "Resize while \(how) was forced by the user!")
       peer = volumes[v].backing.usable
     }
     let old = volumes[v].size
@@ -244,12 +246,12 @@ extension Engine {
     if sizeLimit(v) == size { return "`disk { size }` or `resize --size` allows no more on this node" }
     if state.conn < .connected {
       return
-        "\(settings.peerName) is not connected, and its device may be smaller; connect it, \(again), or say resize "
+        "\(settings.peerName) is not connected, and its device may be smaller; connect it, \(again), or run resize "
         + "--assume-peer-has-space if its device is as large as the one here"
     }
     if state.peerDisk < .inconsistent {
       return
-        "\(settings.peerName) has no disk, and the next one may be smaller; attach it there, \(again), or say resize "
+        "\(settings.peerName) has no disk, and the next one may be smaller; attach it there, \(again), or run resize "
         + "--assume-peer-has-space if that disk is as large as the one here"
     }
     if let peer = volumes[v].peerSizes, peer.userLimit == size.value {
@@ -263,10 +265,10 @@ extension Engine {
     let state = volumes[v].state
     guard state.conn == .connected, state.disk == .upToDate, state.peerDisk == .upToDate else { return }
     if assumeClean {
-      log("\(name(v)): Resync of new storage suppressed with --assume-clean")
+      log(.device(v), "Resync of new storage suppressed with --assume-clean")
       return
     }
-    log("\(name(v)): Resync of new storage after online grow")
+    log(.device(v), "Resync of new storage after online grow")
     let isSource = role == .primary || (state.peerRole != .primary && link.resolveConflicts)
     isSource ? startGrownSource(v) : startGrownTarget(v, canBeUndone: true)
   }

@@ -60,7 +60,7 @@ extension Engine {
   /// An epoch holds writes of one protocol only: what a flush has to wait for depends on it.
   private mutating func goOn(under letter: WireProtocol) {
     if letter == link.wireProtocol { return }
-    log("\(settings.name): protocol \(link.wireProtocol.letter) -> \(letter.letter)")
+    log(.connection, "protocol \(link.wireProtocol.letter) -> \(letter.letter)")
     if epochs.sent > 0 { closeEpoch() }
     link.wireProtocol = letter
     fx.append(.stateChanged)

@@ -55,7 +55,7 @@ extension Engine {
     if new == old { return }
     volumes[v].traits = new
     if new.blockBytes != old.blockBytes, role == .primary {
-      log("\(name(v)): the export has blocks of \(new.blockBytes) bytes now, had \(old.blockBytes)")
+      log(.device(v), "the export has blocks of \(new.blockBytes) bytes now, had \(old.blockBytes)")
     }
     fx.append(.announced(volumes[v].number, new))
   }
@@ -68,7 +68,8 @@ extension Engine {
     volumes[v].notedBlock = disks
     let whose = ownBlock(v) == disks ? "the disk here" : "the disk of \(settings.peerName)"
     warn(
-      "\(name(v)): \(whose) has blocks of \(disks) bytes, and the volume is in use with \(volumes[v].traits.blockBytes): "
+      .device(v),
+      "\(whose) has blocks of \(disks) bytes, and the volume is in use with \(volumes[v].traits.blockBytes): "
         + "a smaller write costs a read and a write there until the next repladm secondary \(settings.name) "
         + "and repladm primary \(settings.name)")
   }

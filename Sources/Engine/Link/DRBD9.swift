@@ -20,7 +20,7 @@ extension Engine {
     volumes[v].generations.push(own.current & ~1)
     volumes[v].generations.current = peer.current
     volumes[v].generations.setPrimary(false)
-    log("\(name(v)): took over the new current UUID of \(settings.peerName), \(hex(volumes[v].generations.current))")
+    log(.peerDevice(v), "took over the peer's new current UUID, \(hex(volumes[v].generations.current))")
     writeSuperblock(v, then: .nothing)
   }
 
@@ -41,7 +41,8 @@ extension Engine {
       peer.current & ~1 == volumes[v].generations.current & ~1
     else { return false }
     log(
-      "\(name(v)): both nodes are the source of equal generations: \(settings.peerName) knows more, becoming the target"
+      .peerDevice(v),
+      "both nodes are the source and their generations are equal: DRBD 9 knows more, this node becomes the target"
     )
     volumes[v].exchange.isCrossed = true
     change(v) {
@@ -62,7 +63,7 @@ extension Engine {
     let state = volumes[v].state
     guard link.peerIsDRBD9, state.conn == .connected, state.peerDisk == .inconsistent else { return false }
     guard (0..<v).contains(where: { volumes[$0].state.conn >= .connected }) else { return false }
-    log("\(name(v)): begins its resync by itself: DRBD 9 begins that of the first volume only")
+    log(.peerDevice(v), "the resync is begun by this node: DRBD 9 begins only that of the first volume")
     setAllBits(v)
     volumes[v].exchange = Exchange()
     change(v) { $0.conn = .wfBitMapS }

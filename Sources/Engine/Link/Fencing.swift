@@ -85,7 +85,7 @@ extension Engine {
     if role != .primary, !waits.contains(.fencing) { return }
     if !needsFencing || link.state >= .wfReportParams { return promoteFenced() }
     guard bestDisk >= .consistent else {
-      warn("\(settings.name): not fencing \(settings.peerName): this node's own data are not even Consistent")
+      warn(.connection, "not fenced: the data of this node are not Consistent")
       thaw()
       return promoteFenced()
     }
@@ -97,14 +97,13 @@ extension Engine {
   mutating func fencingAnswered(_ exit: Int32) {
     fencing.running = nil
     if link.established != fencing.asked || link.state >= .wfReportParams {
-      log("\(settings.name): ignoring the exit code of fence-peer: \(settings.peerName) has been connected meanwhile")
+      log(.connection, "the exit code of fence-peer is ignored: the peer has connected meanwhile")
     } else {
       judgeAnswer(exit)
       if fencing.isFrozen, !needsFencing { thaw() }
       if fencing.isFrozen {
         let next = "fence \(settings.peerName) by hand and then: repladm resume-io \(settings.name)"
-        fx.append(
-          .log(.error, "\(settings.name): I/O stays frozen: connect \(settings.peerName) again, or \(next)"))
+        fail(.connection, "I/O stays frozen: connect \(settings.peerName) again, or \(next)")
       }
     }
     promoteFenced()
@@ -116,24 +115,28 @@ extension Engine {
     case 3: peerIsFenced(.inconsistent, "peer is inconsistent or worse")
     case 4: peerIsFenced(.outdated, "peer was fenced")
     case 5 where bestDisk == .upToDate: peerIsFenced(.outdated, "peer is unreachable, assumed to be dead")
-    case 5: warn("\(settings.name): peer unreachable, doing nothing since the own disk is not UpToDate")
+    case 5:
+      warn(
+        .connection, "fence-peer returned 5: the peer is unreachable; nothing is done, the disk here is not UpToDate")
     case 6:
-      warn("\(settings.name): fence-peer returned 6: peer is Primary, outdating myself")
+      warn(.connection, "fence-peer returned 6: the peer is Primary; the disk here becomes Outdated")
       for v in 0..<volumes.count where volumes[v].isAttached && volumes[v].state.disk > .outdated {
         change(v) { $0.disk = .outdated }
       }
     case 7:
       if settings.net.fencing != .resourceAndStonith {
-        fx.append(.log(.error, "\(settings.name): fence-peer() = 7 && fencing != resource-and-stonith"))
+        fail(
+          .connection,
+          "fence-peer ended with 7, the node was powered off, although `fencing` is not resource-and-stonith")
       }
       peerIsFenced(.outdated, "peer was stonithed")
     default:
-      fx.append(.log(.error, "\(settings.name): fence-peer helper broken, returned \(exit)"))
+      fail(.connection, "fence-peer helper broken, returned \(exit)")
     }
   }
 
   private mutating func peerIsFenced(_ disk: DiskState, _ how: String) {
-    log("\(settings.name): fence-peer: \(how)")
+    log(.connection, "fence-peer: \(how)")
     for v in 0..<volumes.count where volumes[v].state.isUnfenced {
       volumes[v].peerIsHearsay = disk == .inconsistent
       change(v) {
@@ -155,7 +158,7 @@ extension Engine {
   private mutating func freeze() {
     if fencing.isFrozen { return }
     fencing.isFrozen = true
-    log("\(settings.name): susp_fen( 0 -> 1 )")
+    log(.resource, "susp_fen( 0 -> 1 )")
     fx.append(.stateChanged)
   }
 
@@ -163,7 +166,7 @@ extension Engine {
   mutating func thaw() {
     guard fencing.isFrozen else { return }
     fencing.isFrozen = false
-    log("\(settings.name): susp_fen( 1 -> 0 )")
+    log(.resource, "susp_fen( 1 -> 0 )")
     for v in 0..<volumes.count {
       drawOwedGeneration(v)
       releaseHeld(v)

@@ -113,7 +113,7 @@ public enum GenerationRefusal: Equatable, Sendable {
     switch self {
     case .splitBrain:
       next =
-        "choose the node whose changes are thrown away, and type there: repladm secondary \(resource), \(discard); \(other)"
+        "choose the node whose changes are discarded, and type there: repladm secondary \(resource), \(discard); \(other)"
     case .unrelated, .contradictory:
       next =
         "if the disks are the right ones, choose the node whose data are replaced, and type there: repladm down \(resource), "

@@ -74,7 +74,7 @@ extension Engine {
     if let meta = link.meta {
       fx.append(.configure(meta, PacketStream(socket: .meta, version: link.version, features: link.features)))
     }
-    log("\(settings.name): peer speaks \(peer.minimum) to \(theirs), agreed on protocol version \(link.version)")
+    log(.connection, "peer speaks \(peer.minimum) to \(theirs), agreed on protocol version \(link.version)")
     if settings.net.cramHMAC.isEmpty {
       sendParameters()
       return
@@ -172,7 +172,7 @@ extension Engine {
     var difference = expected.count == received.count ? UInt8(0) : 1
     for i in 0..<min(expected.count, received.count) { difference |= expected[i] ^ received[i] }
     if difference == 0 {
-      log("\(settings.name): peer authenticated using \(settings.net.cramHMAC)")
+      log(.connection, "peer authenticated using \(settings.net.cramHMAC)")
       sendParameters()
     } else {
       giveUpLink(
@@ -280,7 +280,9 @@ extension Engine {
   }
 
   /// `compared`: the peer is to compare what was compared here, before the corrections of rules 34 and 71.
-  mutating func sendGenerations(_ v: Int, skipInitialSync: Bool = false, compared: Generations? = nil, answersAttach: Bool = false) {
+  mutating func sendGenerations(
+    _ v: Int, skipInitialSync: Bool = false, compared: Generations? = nil, answersAttach: Bool = false
+  ) {
     guard volumes[v].isAttached, volumes[v].state.disk >= .negotiating, link.data != nil else { return }
     let generations = compared ?? volumes[v].generations
     var own = GenerationIdentifiers()

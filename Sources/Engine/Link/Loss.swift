@@ -7,7 +7,7 @@ extension Engine {
   /// A fault: the connection ends and is tried again.
   mutating func breakLink(_ reason: ConnectionState, _ why: String) {
     guard link.phase.isConnecting else { return }
-    warn("\(settings.name): connection lost (\(reason.name)): \(why)")
+    warn(.connection, "connection lost (\(reason.name)): \(why)")
     if case .disconnect = pending {
       // The end was wanted; nobody is left to agree.
       pending = .none
@@ -21,7 +21,7 @@ extension Engine {
 
   /// A refusal: the connection ends, and an operator has to do something before it is tried again.
   mutating func giveUpLink(_ why: String) {
-    fx.append(.log(.error, "\(settings.name): giving up the connection to \(settings.peerName): \(why)"))
+    fail(.connection, "giving up the connection: \(why)")
     link.refusedBecause = why
     // What was said before still goes out: the peer finds out the same way that it has to give up, too.
     endLink(.disconnecting, afterSending: true)

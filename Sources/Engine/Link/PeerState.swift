@@ -14,7 +14,7 @@ extension Engine {
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
       volumes[v].generations.current == justCreated, volumes[v].isAttached
     {
-      log("\(name(v)): accepted new current UUID, preparing to skip initial sync")
+      log(.peerDevice(v), "accepted new current UUID, preparing to skip initial sync")
       volumes[v].backing.bitmap.clearAll()
       volumes[v].generations.current = peer.current
       volumes[v].generations.setPrimary(role == .primary)
@@ -33,7 +33,8 @@ extension Engine {
       if volumes[v].state.conn < .connected {
         if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
           giveUpLink(
-            "the peer's data of \(name(v)) are not those this Primary has shown: connect the node that has them")
+            "the peer's data of \(name(v)) are not the data that this Primary has in use: connect the node that has them"
+          )
         }
       } else if volumes[v].state.peerDisk == .upToDate {
         volumes[v].exposed = peer.current
@@ -130,7 +131,7 @@ extension Engine {
       takeCorrections(v, decided)
       if decided.splitBrain, old.conn == .wfReportParams { call(.initialSplitBrain, v) }
       if decided.losesAsPrimary {
-        warn("\(settings.name): this Primary loses, and cannot step down: a volume is in use")
+        warn(.connection, "this node has to discard its data and cannot be demoted: a volume is in use")
         call(.primaryLostAfterSplitBrain, v)
       }
       if decided.mustDemote, !isDryRun { stepDown() }
@@ -176,7 +177,7 @@ extension Engine {
 
     if let verdict {
       if case .target = verdict.action, role == .primary, old.disk >= .consistent, !wasNegotiating {
-        warn("\(name(v)): Becoming SyncTarget, violating the stable-data assumption!")
+        warn(.peerDevice(v), "Becoming SyncTarget, violating the stable-data assumption!")
       }
       startFrom(v, verdict)
     }
@@ -197,7 +198,8 @@ extension Engine {
       volumes[v].state.peerDisk == .upToDate
     {
       warn(
-        "\(name(v)): no resync, but \(volumes[v].outOfSync) bits in bitmap! "
+        .peerDevice(v),
+        "no resync, but \(volumes[v].outOfSync) bits in bitmap! "
           + "Make these blocks equal: repladm invalidate \(name(v)) on the node whose data may be replaced")
     }
     if volumes[v].state.conn == .syncTarget { askForBlocks(v) }
@@ -236,7 +238,7 @@ extension Engine {
     guard verdict.action == .noSync, link.features.contains(.resyncsGrown),
       min(input.ownDisk, input.peerDisk) > .inconsistent
     else { return }
-    log("\(name(v)): Resync of storage that was new when the nodes met")
+    log(.peerDevice(v), "resync of blocks that were added while the nodes were not connected")
     let isSource = input.ownRole != input.peerRole ? input.ownRole == .primary : input.resolveConflicts
     verdict.action = isSource ? .source(full: false) : .target(full: false)
   }
@@ -327,14 +329,16 @@ extension Engine {
   private mutating func report(_ v: Int, _ verdict: GenerationVerdict) {
     let own = volumes[v].generations
     log(
-      "\(name(v)): self \(hex(own.current)):\(hex(own.bitmap)):\(hex(own.history0)):\(hex(own.history1)) "
+      .peerDevice(v),
+      "self \(hex(own.current)):\(hex(own.bitmap)):\(hex(own.history0)):\(hex(own.history1)) "
         + "bits:\(volumes[v].outOfSync)")
     if let peer = volumes[v].peerGenerations {
       log(
-        "\(name(v)): peer \(hex(peer.current)):\(hex(peer.bitmap)):\(hex(peer.history0)):\(hex(peer.history1)) "
+        .peerDevice(v),
+        "peer \(hex(peer.current)):\(hex(peer.bitmap)):\(hex(peer.history0)):\(hex(peer.history1)) "
           + "bits:\(peer.dirtyBits) flags:\(peer.flags.rawValue)")
     }
-    log("\(name(v)): uuid_compare()=\(verdict.comparison) by rule \(verdict.rule)")
+    log(.peerDevice(v), "uuid_compare()=\(verdict.comparison) by rule \(verdict.rule)")
   }
 
   private mutating func takeCorrections(_ v: Int, _ verdict: GenerationVerdict) {
@@ -355,7 +359,7 @@ extension Engine {
     }
     if packed.disk == .negotiating {
       // The attaching node compares our answer and gives up its attach by itself.
-      warn("\(name(v)): the peer's disk does not fit: \(reason.sentence)")
+      warn(.peerDevice(v), "the peer's disk does not fit: \(reason.sentence)")
       sendGenerations(v, answersAttach: true)
       sendState(v)
       change(v) { $0.peerDisk = .diskless }
@@ -369,7 +373,7 @@ extension Engine {
     }
     if reason == .primaryWouldLose, settings.net.roleConflict == .callPrimaryLost { call(.primaryLost, v) }
     if reason == .splitBrain {
-      fx.append(.log(.error, "\(name(v)): Split-Brain detected but unresolved, dropping connection!"))
+      fail(.peerDevice(v), "Split-Brain detected but unresolved, dropping connection!")
       call(.splitBrain, v)
     }
     giveUpLink("\(name(v)): \(reason.advised(resource: settings.name, volume: name(v)))")
@@ -383,7 +387,7 @@ extension Engine {
       case .target(let full): "this node would be the target of a \(full ? "full resync" : "resync by bitmap")"
       case .noSync, .refuse: "nothing would be resynced"
       }
-    warn("\(name(v)): \(GenerationRefusal.dryRun.sentence): \(outcome)")
+    warn(.peerDevice(v), "\(GenerationRefusal.dryRun.sentence): \(outcome)")
     endLink(.disconnecting, afterSending: true)
     if !link.tentative {
       beginSearch(after: .seconds(1))
@@ -397,7 +401,8 @@ extension Engine {
   private mutating func startFrom(_ v: Int, _ verdict: GenerationVerdict) {
     if verdict.splitBrainResolved {
       warn(
-        "\(name(v)): split brain solved: \(volumes[v].state.conn == .wfBitMapS ? "peer" : "local") changes are discarded"
+        .peerDevice(v),
+        "split brain solved: \(volumes[v].state.conn == .wfBitMapS ? "peer" : "local") changes are discarded"
       )
     }
     switch verdict.action {

@@ -47,7 +47,7 @@ extension Engine {
         if let payload { fx.append(.giveBack(payload)) }
         switch packet {
         case .syncParameters, .sizes, .uuids, .state:
-          warn("\(settings.name): \(packet.name) for volume \(number.value), which is not configured here: skipped")
+          warn(.connection, "\(packet.name) for volume \(number.value), which is not configured here: skipped")
         default: breakLink(.protocolError, "\(packet.name) for volume \(number.value), which is not configured here")
         }
         return
@@ -129,14 +129,14 @@ extension Engine {
 
   mutating func violated(_ socket: SocketID, _ violation: ProtocolViolation) {
     if socket == link.data || socket == link.meta {
-      fx.append(.log(.error, "\(settings.name): \(violation.description)"))
+      fail(.connection, "\(violation.description)")
       if violation.consequence == .disconnecting {
         giveUpLink(violation.description)
       } else {
         breakLink(violation.consequence, violation.description)
       }
     } else {
-      warn("\(settings.name): \(violation.description)")
+      warn(.connection, "\(violation.description)")
       fx.append(.close(socket, afterSending: false))
       searchLost(socket)
     }

@@ -35,13 +35,12 @@ extension Engine {
     if count < Self.faultsInARow { return nil }
     // 30 s, 60 s, and so on up to 8 minutes.
     let seconds = UInt64(30) << UInt64(min(count - Self.faultsInARow, 4))
-    fx.append(
-      .log(
-        .error,
-        "\(settings.name): the connection to \(settings.peerName) has ended \(count) times in the same way: \(why); the next attempt "
-          + "is made in \(seconds) s (repladm explain \(settings.name)). Compare repladm show-gi \(settings.name) and the logs of both nodes; on a node whose data may be "
-          + "replaced by those of the other one: repladm disconnect \(settings.name), then repladm connect --discard-my-data "
-          + "\(settings.name); to try again at once: repladm disconnect and repladm connect \(settings.name)"))
+    fail(
+      .connection,
+      "the connection has ended \(count) times in the same way: \(why); the next attempt "
+        + "is made in \(seconds) s (repladm explain \(settings.name)). Compare repladm show-gi \(settings.name) and the logs of both nodes; on a node whose data may be "
+        + "replaced by those of the other one: repladm disconnect \(settings.name), then repladm connect --discard-my-data "
+        + "\(settings.name); to try again at once: repladm disconnect and repladm connect \(settings.name)")
     return .seconds(seconds)
   }
 

@@ -94,7 +94,7 @@ extension Engine {
     guard case .searching(var search) = link.phase else { return }
     if search.cannotListen != why {
       let pause = settings.net.connectInterval.nanoseconds / 1_000_000_000
-      warn("\(settings.name): cannot listen for \(settings.peerName): \(why); it is tried again every \(pause) s")
+      warn(.connection, "cannot listen: \(why); repld tries again every \(pause) s")
       search.cannotListen = why
     }
     search.nextListen = now + settings.net.connectInterval

@@ -42,7 +42,7 @@ extension Engine {
   /// New blocks are out of sync, unless both nodes are said to hold the same there.
   mutating func adoptSize(_ v: Int, _ size: SectorCount, assumeClean: Bool) {
     let old = volumes[v].size
-    log("\(name(v)): size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
+    log(.device(v), "size is \(size.bytes >> 10) KiB now, was \(old.bytes >> 10) KiB")
     volumes[v].backing.bitmap.resize(bits: size.bits, newBitsSet: size > old && !assumeClean)
     volumes[v].size = size
     if size > old {
@@ -55,7 +55,7 @@ extension Engine {
       let freed = volumes[v].resize.freed.clamped(to: old.bits..<size.bits)
       if assumeClean, !freed.isEmpty {
         _ = volumes[v].backing.bitmap.set(freed)
-        log("\(name(v)): \(freed.count * 4) KiB that held metadata are out of sync until the next resync")
+        log(.device(v), "\(freed.count * 4) KiB that held metadata are out of sync until the next resync")
       }
       // The superblock that calls the new blocks part of the volume must not be durable before their bits are.
       volumes[v].superblock.waitsForPages = true

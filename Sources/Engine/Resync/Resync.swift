@@ -90,7 +90,7 @@ extension Engine {
     volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)
     volumes[v].resync.started = now
     volumes[v].resync.lazyWrite = now + .seconds(2)
-    log("\(name(v)): began resync, will sync \(volumes[v].outOfSync * 4) KiB [\(volumes[v].outOfSync) bits set]")
+    log(.peerDevice(v), "began resync, will sync \(volumes[v].outOfSync * 4) KiB [\(volumes[v].outOfSync) bits set]")
   }
 
   private func comparesChecksums(_ v: Int) -> Bool {
@@ -106,7 +106,8 @@ extension Engine {
       let done = resync.total &- min(resync.total, volumes[v].outOfSync)
       let milliseconds = (now - started).nanoseconds / 1_000_000
       log(
-        "\(name(v)): resync ended after \(milliseconds) ms, \(done * 4) KiB transferred"
+        .peerDevice(v),
+        "resync ended after \(milliseconds) ms, \(done * 4) KiB transferred"
           + (resync.usesChecksums ? ", \(resync.same * 4) KiB of them were equal" : ""))
     }
     volumes[v].resync = Resync()

@@ -308,7 +308,7 @@ extension Engine {
     if let fault, !flushFailed(v, fault) {
       // Nothing that this resync brought is known to be durable: it is marked again, and copied again.
       if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation {
-        breakLink(.networkFailure, "what the resync of \(name(v)) brought could not be made durable")
+        breakLink(.networkFailure, "the blocks that the resync of \(name(v)) wrote could not be flushed")
       }
     } else if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
       volumes[v].state.isSyncTarget
@@ -329,7 +329,7 @@ extension Engine {
       return
     }
     guard volumes[v].resync.failed == 0 else {
-      warn("\(name(v)): resync ended with \(volumes[v].resync.failed) blocks that could not be read or written")
+      warn(.peerDevice(v), "resync ended with \(volumes[v].resync.failed) blocks that could not be read or written")
       change(v) {
         $0.conn = .connected
         $0.disk = .inconsistent

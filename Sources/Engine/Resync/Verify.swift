@@ -57,7 +57,9 @@ extension Engine {
       if verifyCanStop {
         end = stop.value
       } else if state.conn == .connected {
-        warn("\(name(v)): \(settings.peerName) cannot be told where to stop (version \(link.version)): all is compared")
+        warn(
+          .peerDevice(v), "\(settings.peerName) cannot be told where to stop (version \(link.version)): all is compared"
+        )
       }
     }
     if digest(link.verifyAlgorithm) == nil, state.conn >= .connected {
@@ -71,12 +73,13 @@ extension Engine {
       refuseChange(reply, -8, why: "\(name(v)) is \(state.conn.name)")
     } else if state.disk != .upToDate || state.peerDisk != .upToDate {
       refuseChange(
-        reply, -2, why: "the disks are \(state.disk.name) and \(state.peerDisk.name), and only good data are compared")
+        reply, -2,
+        why: "the disks are \(state.disk.name) and \(state.peerDisk.name), and only UpToDate disks are verified")
     } else if first >= end {
       refuse(
         reply,
         .request(
-          148, "Invalid setting", why: "sectors \(first) to \(end) of \(name(v)) are nothing to compare",
+          148, "Invalid setting", why: "sectors \(first) to \(end) of \(name(v)) hold nothing to verify",
           next: "name a range inside of its \(volumes[v].size.value) sectors"))
     } else if !pending.isNone {
       refuseChange(reply, -18, why: "another state change is under way")
@@ -103,7 +106,7 @@ extension Engine {
     volumes[v].verify = Verify(
       started: now, start: start, stop: stop, position: start / 8, total: blocks, left: blocks,
       used: volumes[v].counters.read + volumes[v].counters.written)
-    log("\(name(v)): Starting Online Verify from sector \(start)")
+    log(.peerDevice(v), "Starting Online Verify from sector \(start)")
   }
 
   // MARK: VerifyS
@@ -289,7 +292,7 @@ extension Engine {
   private mutating func reportRun(_ v: Int) {
     guard let run = volumes[v].verify.run else { return }
     volumes[v].verify.run = nil
-    warn("\(name(v)): Out of sync: start=\(run.lowerBound), size=\(run.count) (sectors)")
+    warn(.peerDevice(v), "Out of sync: start=\(run.lowerBound), size=\(run.count) (sectors)")
   }
 
   // MARK: the end
@@ -330,15 +333,16 @@ extension Engine {
     if verify.left > 0 {
       let reached = verify.start + (verify.total - verify.left) * 8
       volumes[v].verifyFrom = reached
-      log("\(name(v)): Online Verify reached sector \(reached)")
+      log(.peerDevice(v), "Online Verify reached sector \(reached)")
     } else if verify.started != nil {
       volumes[v].verifyFrom = 0
       log(
-        "\(name(v)): Online verify done after \(milliseconds) ms, \(verify.total * 4) KiB compared"
+        .peerDevice(v),
+        "Online verify done after \(milliseconds) ms, \(verify.total * 4) KiB compared"
           + (verify.skipped > 0 ? ", \(verify.skipped) blocks could not be compared" : ""))
     }
     if verify.found > 0 {
-      fx.append(.log(.error, "\(name(v)): Online verify found \(verify.found) 4k blocks out of sync!"))
+      fail(.peerDevice(v), "Online verify found \(verify.found) 4k blocks out of sync!")
     }
     volumes[v].verify = Verify()
     lookAgain = true

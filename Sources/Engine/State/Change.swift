@@ -172,7 +172,8 @@ extension Engine {
   mutating func newGeneration(_ v: Int) {
     volumes[v].generations.rotateToNew(random.next(), primary: role == .primary)
     log(
-      "\(name(v)): new current UUID \(hex(volumes[v].generations.current)), bitmap \(hex(volumes[v].generations.bitmap))"
+      .device(v),
+      "new current UUID \(hex(volumes[v].generations.current)), bitmap \(hex(volumes[v].generations.bitmap))"
     )
     // A Primary without disk has to know that it is durable.
     let servesPrimary = volumes[v].state.servesDisklessPrimary
@@ -183,7 +184,7 @@ extension Engine {
 
   mutating func setRole(_ new: Role) {
     if role == new { return }
-    log("\(settings.name): role( \(role.name) -> \(new.name) )")
+    log(.resource, "role( \(role.name) -> \(new.name) )")
     role = new
     fencing.isGivenUp = false
     for v in 0..<volumes.count {
@@ -195,18 +196,19 @@ extension Engine {
   }
 
   private mutating func logChange(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
-    var text = ""
-    if old.peerRole != new.peerRole { text += " peer( \(old.peerRole.name) -> \(new.peerRole.name) )" }
-    if old.conn != new.conn { text += " conn( \(old.conn.name) -> \(new.conn.name) )" }
-    if old.disk != new.disk { text += " disk( \(old.disk.name) -> \(new.disk.name) )" }
-    if old.peerDisk != new.peerDisk { text += " pdsk( \(old.peerDisk.name) -> \(new.peerDisk.name) )" }
+    var device = "", peer = ""
+    if old.peerRole != new.peerRole { peer += " peer( \(old.peerRole.name) -> \(new.peerRole.name) )" }
+    if old.conn != new.conn { peer += " conn( \(old.conn.name) -> \(new.conn.name) )" }
+    if old.disk != new.disk { device = " disk( \(old.disk.name) -> \(new.disk.name) )" }
+    if old.peerDisk != new.peerDisk { peer += " pdsk( \(old.peerDisk.name) -> \(new.peerDisk.name) )" }
     if old.userPaused != new.userPaused {
-      text += " user_isp( \(old.userPaused ? 1 : 0) -> \(new.userPaused ? 1 : 0) )"
+      peer += " user_isp( \(old.userPaused ? 1 : 0) -> \(new.userPaused ? 1 : 0) )"
     }
     if old.peerPaused != new.peerPaused {
-      text += " peer_isp( \(old.peerPaused ? 1 : 0) -> \(new.peerPaused ? 1 : 0) )"
+      peer += " peer_isp( \(old.peerPaused ? 1 : 0) -> \(new.peerPaused ? 1 : 0) )"
     }
-    if !text.isEmpty { log("\(name(v)):\(text)") }
+    if !device.isEmpty { log(.device(v), String(device.dropFirst())) }
+    if !peer.isEmpty { log(.peerDevice(v), String(peer.dropFirst())) }
   }
 
   mutating func announceSize(_ v: Int) {

@@ -262,7 +262,7 @@ extension Engine {
       attachFailed(v, fault)
       return
     }
-    fx.append(.log(.error, "\(name(v)): meta-data I/O error \(fault.errno), detaching"))
+    fail(.device(v), "meta-data I/O error \(fault.errno), detaching")
     if volumes[v].state.disk <= .failed, volumes[v].detach.phase != .none, volumes[v].detach.phase != .closing {
       // An orderly detach was under way: it ends without writing the rest.
       volumes[v].detach.phase = .draining(graceful: false)

@@ -127,7 +127,7 @@ extension Engine {
 
   /// Refuses every command that waits for this.
   mutating func refuseWaiting(_ reason: WaitReason, on v: Int? = nil, _ refusal: Refusal) {
-    warn("\(settings.name): \(refusal.what): \(refusal.why)")
+    warn(.resource, "\(refusal.what): \(refusal.why)")
     answer(reason, on: v, .refused(refusal))
   }
 
@@ -226,7 +226,7 @@ extension Engine {
         owned = volumes[v].detach.phase != .none
       case .down: owned = true
       }
-      precondition(owned, "\(one): nothing will answer it")
+      precondition(owned, "\(one): it gets no answer")
     }
   }
 }

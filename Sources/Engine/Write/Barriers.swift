@@ -143,7 +143,7 @@ extension Engine {
     if volumes[v].owesFlushFailure {
       // At once: a flush that began later must not be answered with success before it.
       warn(
-        "\(name(v)): writes that \(settings.peerName) alone had may be gone since its connection was lost: a flush fails"
+        .peerDevice(v), "writes that only the peer had may be lost with the connection: a flush fails"
       )
       volumes[v].owesFlushFailure = false
       fx.append(.answer(ticket, Errno.io))

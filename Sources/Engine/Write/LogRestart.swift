@@ -46,7 +46,7 @@ extension Engine {
     // The barrier of the first transaction comes before it in the ring's place.
     volumes[v].backing.log.reset()
     volumes[v].transaction = .idle
-    log("\(name(v)): the activity log was emptied, its transactions are numbered from 0 again")
+    log(.device(v), "the activity log was emptied, its transactions are numbered from 0 again")
     volumes[v].gate.mayFit = true
     lookAgain = true
     advanceMove(v)

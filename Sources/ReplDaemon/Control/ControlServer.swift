@@ -36,7 +36,7 @@ struct ControlServer: ~Copyable {
     switch consume arrival {
     case .nobody: return
     case .shortage(let fault):
-      return warn("programs on the control socket are not accepted now: \(fault); it is tried again every second")
+      return warn("programs on the control socket are not accepted now: \(fault); repld tries again every second")
     case .socket(let one): socket = one
     }
     guard connections.hasRoom else { return }

@@ -31,7 +31,7 @@ struct Entrances: ~Copyable {
     } catch {
       guard error.mayPass else { throw error }
       awaited.append(Awaited(volume: number, address: address, due: now + Acceptor.pause))
-      warn("--nbd-tcp \(number.value)=\(address): \(error.text); it is tried again every second")
+      warn("--nbd-tcp \(number.value)=\(address): \(error.text); repld tries again every second")
     }
   }
 
@@ -67,7 +67,7 @@ struct Entrances: ~Copyable {
         awaited.remove(at: i)
         say("NBD clients of volume \(one.volume.value) are accepted on \(one.address) now")
       } catch {
-        // Said already. What no time will help with may come after what passes: it is tried on, too.
+        // Said already. What no time will help with may come after what passes: repld tries on, too.
         awaited[i].due = now + Acceptor.pause
       }
     }

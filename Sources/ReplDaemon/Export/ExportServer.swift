@@ -86,7 +86,7 @@ struct ExportServer: ~Copyable {
     case .nobody: return
     case .shortage(let fault):
       return warn(
-        "NBD clients of \(resource)/\(number.value) are not accepted now: \(fault); it is tried again every second")
+        "NBD clients of volume \(number.value) are not accepted now: \(fault); repld tries again every second")
     case .socket(let one): socket = one
     }
     let address = isTCP ? socket.peerAddress : nil

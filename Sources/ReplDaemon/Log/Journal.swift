@@ -1,5 +1,6 @@
-// The daemon's voice: log lines of the engine as they are, and its own. Lines that repeat themselves are counted instead of
-// written (Repetitions), and no reader can stop the thread that writes them (LineWriter).
+// The daemon's log: the lines of the engine, and its own, which begin with the resource (`r0:`) or the connection (`r0 beta:`).
+// Lines that repeat themselves are counted instead of written (Repetitions), and no reader can stop the thread that writes them
+// (LineWriter).
 import Base
 import Engine
 import Logging
@@ -7,24 +8,32 @@ import Logging
 struct Journal: Sendable {
   private let logger: Logger
   private let sink: LineSink
+  private let resource: String
 
-  init() {
+  init(resource: String) {
+    self.resource = resource
     let sink = LineSink()
     self.sink = sink
     logger = Logger(label: "repld", factory: { _ in LineLogHandler(sink) })
   }
 
+  /// A line of the engine, which names what it is about itself.
   func log(_ level: LogLevel, _ text: String) {
     switch level {
-    case .info: info(text)
-    case .warning: warning(text)
-    case .error: error(text)
+    case .info: logger.info("\(text)")
+    case .warning: logger.warning("\(text)")
+    case .error: logger.error("\(text)")
     }
   }
 
-  func info(_ text: String) { logger.info("\(text)") }
-  func warning(_ text: String) { logger.warning("\(text)") }
-  func error(_ text: String) { logger.error("\(text)") }
+  /// Lines of the daemon about the resource, or about its connection to `peer`.
+  func info(_ text: String, peer: String? = nil) { log(.info, line(text, peer)) }
+  func warning(_ text: String, peer: String? = nil) { log(.warning, line(text, peer)) }
+  func error(_ text: String, peer: String? = nil) { log(.error, line(text, peer)) }
+
+  private func line(_ text: String, _ peer: String?) -> String {
+    if let peer { "\(resource) \(peer): \(text)" } else { "\(resource): \(text)" }
+  }
 
   /// When something is left to be said: how often a line came again, or how many were lost.
   var deadline: Instant? { sink.deadline }

@@ -125,7 +125,7 @@ struct PeerTable: ~Copyable {
     switch consume arrival {
     case .nobody: return nil
     case .shortage(let fault):
-      warn("connections of the peer are not accepted now: \(fault); it is tried again every second")
+      warn("connections of the peer are not accepted now: \(fault); repld tries again every second")
       return nil
     case .socket(let one): socket = one
     }

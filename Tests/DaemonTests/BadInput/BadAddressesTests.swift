@@ -26,7 +26,7 @@ import Testing
       // Long enough for several attempts: the port is said to be taken once.
       try until("it is tried again") { desk.log(desk.bench.a).contains("does not answer") }
       refuses(try desk.a("wait-connect --wfc-timeout 3 r0"), 5, "this node cannot listen for b: port")
-      #expect(desk.log(desk.bench.a).split(separator: "\n").count { $0.contains("cannot listen for b") } == 1)
+      #expect(desk.log(desk.bench.a).split(separator: "\n").count { $0.contains("r0 b: cannot listen: ") } == 1)
     }
     // Stopped: nobody has to type anything.
     try until("it listens") { desk.log(desk.bench.a).contains("r0: listening on 127.0.0.1:\(desk.bench.port) now") }
@@ -85,7 +85,9 @@ import Testing
     let desk = try Desk()
     succeeds(try desk.a("create-md r0"))
     succeeds(try desk.a("up --no-device r0"))
-    try until("the first attempt is logged") { desk.log(desk.bench.a).contains("b does not answer (127.0.0.1:") }
+    try until("the first attempt is logged") {
+      desk.log(desk.bench.a).contains("r0 b: the peer does not answer (127.0.0.1:")
+    }
     refuses(
       try desk.a("wait-connect --wfc-timeout 0.2 r0"), 5, "r0: timed out waiting for the connection to b",
       "Connection refused", "see that r0 is up there", within: 5)

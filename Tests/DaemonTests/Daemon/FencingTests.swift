@@ -189,7 +189,7 @@ import Testing
     try bench.connected()
     try bench.inSync()
     #expect(try bench.a.status().role == .secondary)
-    #expect(bench.a.log.contains("gave up the primary role"))
+    #expect(bench.a.log.contains("demoted: the data of the peer are kept"))
     try bench.expectEqualData()
     #expect(access(file, F_OK) != 0, "it has no need of its handler")
     try bench.a.done(.primary(force: false))

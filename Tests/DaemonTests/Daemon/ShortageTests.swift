@@ -61,11 +61,11 @@ import Testing
     try limit(pid, "3")
     desk.killDaemon(desk.bench.b)
     try until("a has no descriptor for its listener") {
-      desk.log(desk.bench.a).contains("cannot listen for b: socket on 127.0.0.1:")
+      desk.log(desk.bench.a).contains("cannot listen: socket on 127.0.0.1:")
     }
     try until("a has none to connect either") {
       desk.log(desk.bench.a).split(separator: "\n").contains {
-        $0.contains("b does not answer (127.0.0.1:") && $0.contains(": Too many open files)")
+        $0.contains("r0 b: the peer does not answer (127.0.0.1:") && $0.contains(": Too many open files)")
       }
     }
     succeeds(try desk.b("up --no-device r0"))
