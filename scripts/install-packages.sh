@@ -4,7 +4,7 @@
 #   install-packages.sh --check    only say what is missing; exit 1 if something is
 #   install-packages.sh --bench    also what scripts/bench.sh compares with
 #   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
-#   install-packages.sh --callers  also an exporter that a test lets read our status; Debian starts it as a service
+#   install-packages.sh --callers  also an exporter that a test lets read our status, and promtool; Debian starts services of both
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
@@ -17,7 +17,7 @@ for option in "$@"; do
   --check) check=yes ;;
   --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
-  --callers) packages="$packages prometheus-hacluster-exporter" ;;
+  --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
   *) die "unknown option $option: there are --check, --bench, --interop and --callers" ;;
   esac
 done

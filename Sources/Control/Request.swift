@@ -74,6 +74,14 @@ public enum Command: Codable, Equatable, Sendable {
 }
 
 extension Command {
+  /// Whether the resource is as before afterwards, and the answer has no secret: what the status socket takes.
+  public var onlyReads: Bool {
+    switch self {
+    case .status, .watch, .waitConnect, .waitSync: true
+    default: false
+    }
+  }
+
   /// Whether a daemon that works answers without waiting for anything.
   public var isAnsweredAtOnce: Bool {
     switch self {

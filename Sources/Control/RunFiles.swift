@@ -15,6 +15,11 @@ public struct RunFiles: Equatable, Sendable {
   }
 
   public func controlSocket(_ resource: String) -> String { "\(directory)/\(resource).sock" }
+  /// For programs that only ask: members of the group `readers` may use it. It is there when the system has the group.
+  public func statusSocket(_ resource: String) -> String { "\(directory)/\(resource).status" }
+  public static let readers = "repl"
+  /// Names another group for the status socket.
+  public static let readersKey = "REPL_READERS"
   /// Held locked (`flock`) by the `repld` of this resource for as long as it lives; holds its process id.
   public func pidFile(_ resource: String) -> String { "\(directory)/\(resource).pid" }
   public func log(_ resource: String) -> String { "\(directory)/\(resource).log" }

@@ -116,7 +116,9 @@ enum Daemon {
           journal.warning($0)
         }
       }
-      control = try ControlServer(path: files.controlSocket(hosted.name))
+      control = try ControlServer(
+        path: files.controlSocket(hosted.name), status: files.statusSocket(hosted.name),
+        readers: UserGroup.id(environment(RunFiles.readersKey) ?? RunFiles.readers))
     } catch {
       throw StartRefusal(error.text, exitCode: 20)
     }

@@ -159,7 +159,7 @@ struct VolumesStoryTests {
       Issue.record("promoted before the demotion was recorded")
       return
     }
-    #expect(refusal.why.contains("not recorded yet"), "\(refusal)")
+    #expect(refusal.why.contains("not yet in its metadata"), "\(refusal)")
     pair.alpha.stopHolding()
     pair.settle()
     #expect(pair.alpha.replies[demoted] == .done)

@@ -16,7 +16,7 @@ struct ProtocolChangeTests {
     if seed % 4 == 0 { all.maximumVersion[0] = 99 }
     let world = World(seed: seed, circumstances: all, era: .first)
     var changes = 0
-    world.trace = { line in if line.contains("log: r0: protocol ") { changes += 1 } }
+    world.trace = { line in if line.contains("log: r0 "), line.contains(": protocol ") { changes += 1 } }
     try world.live(steps: 6_000, rounds: 2)
     #expect(changes > 0 || seed % 4 == 0)
   }

@@ -2,7 +2,6 @@
 // small file per minor in DRBD's form (metadata spec 5.6); DRBD's own record is read where ours is missing. A record that
 // cannot be written costs nothing but that help. Nothing here may run for every request.
 
-import CURing
 import Glibc
 
 public struct SizeRecords: Sendable {
@@ -32,18 +31,7 @@ public struct SizeRecords: Sendable {
   public func remember(_ bytes: UInt64, minor: Int, device: String) throws(Errno) {
     if self.bytes(minor: minor, device: device) == bytes { return }
     if mkdir(directory, 0o755) != 0, errno != EEXIST { throw Errno.last }
-    let path = path(minor, in: directory)
-    let fresh = "\(path).\(getpid())"
-    let file = cu_open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
-    guard file >= 0 else { throw Errno.last }
-    let text = Array("\(bytes)\t\(device)\n".utf8)
-    let written = write(file, text, text.count)
-    let fault = written == text.count ? nil : Errno(written < 0 ? errno : ENOSPC)
-    close(file)
-    if fault == nil, rename(fresh, path) == 0 { return }
-    let problem = fault ?? Errno.last
-    unlink(fresh)
-    throw problem
+    try ReplacedFile.write("\(bytes)\t\(device)\n", to: path(minor, in: directory))
   }
 
   public func forget(minor: Int) { unlink(path(minor, in: directory)) }

@@ -25,14 +25,18 @@ public struct Listener: ~Copyable {
     inode = 0
   }
 
-  public init(unix path: String, backlog: Int32 = 64) throws(SocketRefusal) {
+  /// `group`: its members may connect as well.
+  public init(unix path: String, group: UInt32? = nil, backlog: Int32 = 64) throws(SocketRefusal) {
     let address = try UnixPath(path)
     try address.clear()
     let made = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard made >= 0 else { throw .failed(where: path, doing: "socket", Errno.last) }
-    // The file gets the socket's mode when it is made: there is no moment in which others may connect.
+    // The file gets the socket's mode when it is made: there is no moment in which others may connect. The group is let in when the
+    // file is the group's.
     _ = fchmod(made, 0o600)
-    guard address.with({ bind(made, $0, $1) }) == 0, listen(made, backlog) == 0 else {
+    let isBound = address.with({ bind(made, $0, $1) }) == 0
+    let isShared = group.map { isBound && lchown(path, .max, $0) == 0 && chmod(path, 0o660) == 0 } ?? true
+    guard isBound, isShared, listen(made, backlog) == 0 else {
       let error = Errno.last
       close(made)
       switch error.code {

@@ -28,7 +28,7 @@ struct DaemonProcess {
     let patience = Deadline(after: deadline.secondsLeft.map { $0 + (isAtOnce ? 0 : DaemonProcess.grace(beyond: $0)) })
     var server: Int32?
     do {
-      var client = try ControlClient(connecting: files.controlSocket(resource), deadline: patience)
+      var client = try ControlClient(connecting: files.socket(of: resource, for: command), deadline: patience)
       server = client.server
       try client.send(Request(command, timeoutMilliseconds: deadline.milliseconds), deadline: patience)
       while true {
@@ -164,8 +164,22 @@ struct DaemonProcess {
         "repld cannot be asked for \(command.name)", why: why, next: "choose a shorter run directory (REPL_RUN_DIR)",
         exitCode: 20)
     case .system(let why):
-      Refusal("repld could not be asked for \(command.name)", why: why, next: "run repladm as root", exitCode: 20)
+      Refusal(
+        "repld could not be asked for \(command.name)", why: why,
+        next: command.onlyReads
+          ? "run the command as root, or as a member of the group \(RunFiles.readers)" : "run the command as root",
+        exitCode: 20)
     }
+  }
+}
+
+extension RunFiles {
+  /// A user who may not use the control socket asks by the status socket, where there is one.
+  func socket(of resource: String, for command: Command) -> String {
+    let control = controlSocket(resource)
+    guard command.onlyReads, access(control, R_OK | W_OK) != 0, errno == EACCES else { return control }
+    let status = statusSocket(resource)
+    return access(status, F_OK) == 0 ? status : control
   }
 }
 

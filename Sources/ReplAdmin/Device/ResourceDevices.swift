@@ -135,6 +135,7 @@ extension RunFiles {
   func removeLeftovers(of resource: String) {
     let numbers = volumes(of: resource)
     unlink(controlSocket(resource))
+    unlink(statusSocket(resource))
     unlink(pidFile(resource))
     unlink(noDevice(resource))
     for number in numbers { unlink(exportSocket(resource, number)) }

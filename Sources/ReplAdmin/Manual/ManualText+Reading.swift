@@ -49,6 +49,19 @@ extension ManualText {
       examples: [.init("repladm explain r0", "After a look at status that was not as expected.")],
       related: ["status", "events2"]),
     ManualText(
+      command: "metrics",
+      does: """
+        Prints roles, disk and connection states, counters and what is out of sync in Prometheus' text format. Metrics that DRBD's \
+        exporter (drbd-reactor) has carry its names and labels; the others begin with repl_. A resource whose repld does not run has \
+        repl_resource_up 0. Without an object: all resources of this host.
+        """,
+      examples: [
+        .init("repladm metrics", "Look at them."),
+        .init(
+          "repladm metrics --output /var/lib/prometheus/node-exporter/repl.prom",
+          "From a timer, for node_exporter's textfile collector."),
+      ], related: ["status", "events2"]),
+    ManualText(
       command: "events2",
       does: "Prints the present state of all objects, then each change as one line, until the program is ended.",
       waits: "With --now the command ends after the present state.",

@@ -82,7 +82,7 @@ struct EventFollower: ~Copyable {
   private mutating func follow(_ name: String) -> StatusSnapshot? {
     let deadline = patience
     do throws(ControlFault) {
-      var client = try ControlClient(connecting: files.controlSocket(name), deadline: deadline)
+      var client = try ControlClient(connecting: files.socket(of: name, for: .watch), deadline: deadline)
       try client.send(Request(.watch), deadline: deadline)
       guard case .progress(let snapshot) = try client.reply(deadline: deadline) else { return nil }
       let new = Followed(client)

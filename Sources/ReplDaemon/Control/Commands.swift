@@ -45,6 +45,10 @@ extension Reactor {
       reply(.refused(.leaving(setup.hosted.name)), place)
       return
     }
+    if control.connections[place].isReader, !request.command.onlyReads {
+      reply(.refused(.notForReaders), place)
+      return
+    }
     switch request.command {
     case .status: reply(.status(status()), place)
     case .exportURI(let volume):
@@ -308,6 +312,10 @@ extension Reactor {
 }
 
 extension ControlRefusal {
+  static let notForReaders = ControlRefusal(
+    "this command is for root", why: "the status socket takes status, events2 and waits only", next: "run it as root",
+    exitCode: 20)
+
   static func leaving(_ resource: String) -> ControlRefusal {
     ControlRefusal(
       .inTransientState, why: "the repld of \(resource) is going down", next: "repeat the command in a moment")

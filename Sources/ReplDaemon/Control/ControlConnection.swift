@@ -33,6 +33,8 @@ struct ControlConnection: ~Copyable {
 
   let socket: Socket
   let file: RingFile
+  /// It came by the status socket: it may ask, and change nothing.
+  let isReader: Bool
   /// Part of every `ReplyTo`: an answer that comes late finds nobody.
   var generation: UInt32
   var job: Job?
@@ -50,8 +52,9 @@ struct ControlConnection: ~Copyable {
   /// A follower that could not be told everything.
   var isBehind = false
 
-  init(socket: consuming Socket, file: RingFile, generation: UInt32) {
+  init(socket: consuming Socket, file: RingFile, isReader: Bool, generation: UInt32) {
     self.socket = socket
+    self.isReader = isReader
     self.file = file
     self.generation = generation
   }

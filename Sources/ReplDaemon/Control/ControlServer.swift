@@ -1,5 +1,5 @@
-// The control socket of the resource, for its owner only: up to 16 programs; one more, and the oldest that asks for nothing
-// has to go. Who is answered is found by the number in `ReplyTo`: place and generation, so that an answer that comes after
+// The control socket of the resource, for its owner only, and the status socket, whose readers change nothing: up to 16 programs;
+// one more, and the oldest that asks for nothing has to go. Readers have 8 of the places at most. Who is answered is found by the number in `ReplyTo`: place and generation, so that an answer that comes after
 // the program has left goes nowhere.
 import Base
 import BlockIO
@@ -8,10 +8,11 @@ import Engine
 
 struct ControlServer: ~Copyable {
   static let programsMax = 16
+  static let readersMax = 8
   /// Whom the daemon itself asks for: a signal has no connection.
   static let ownReply = ReplyTo(0)
 
-  private var acceptor: Places<Acceptor>
+  private var acceptors: Places<Acceptor>
   /// A few more than allowed: those that have to go take a moment.
   static let placesMax = programsMax + 8
   var connections = Places<ControlConnection>(capacity: ControlServer.placesMax)
@@ -22,16 +23,28 @@ struct ControlServer: ~Copyable {
   /// What followers were told last.
   var shownToWatchers: StatusSnapshot?
 
-  init(path: String) throws(SocketRefusal) {
-    acceptor = Places(capacity: 1)
-    acceptor.put(Acceptor(try Listener(unix: path), tag: Tag(kind: Kind.controlAccept)), at: 0)
+  /// The places of the acceptors.
+  private static let (owner, reader) = (0, 1)
+
+  /// `readers`: the group that may use the status socket; nil: there is none.
+  init(path: String, status: String, readers: UInt32?) throws(SocketRefusal) {
+    acceptors = Places(capacity: 2)
+    try listen(Listener(unix: path), at: Self.owner)
+    if let readers { try listen(Listener(unix: status, group: readers), at: Self.reader) }
   }
 
-  mutating func begin(_ ring: inout Ring) { acceptor[0].accept(&ring) }
+  private mutating func listen(_ listener: consuming Listener, at place: Int) {
+    acceptors.put(Acceptor(listener, tag: Tag(kind: Kind.controlAccept, UInt64(place))), at: place)
+  }
+
+  mutating func begin(_ ring: inout Ring) {
+    for i in 0..<acceptors.capacity where acceptors.contains(i) { acceptors[i].accept(&ring) }
+  }
 
   mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
-    let arrival = acceptor[0].accepted(completion, at: now)
-    if acceptor[0].pausedUntil == nil { begin(&ring) }
+    let door = Int(completion.tag.payload)
+    let arrival = acceptors[door].accepted(completion, at: now)
+    if acceptors[door].pausedUntil == nil { acceptors[door].accept(&ring) }
     let socket: Socket
     switch consume arrival {
     case .nobody: return
@@ -39,24 +52,39 @@ struct ControlServer: ~Copyable {
       return warn("programs on the control socket are not accepted now: \(fault); repld tries again every second")
     case .socket(let one): socket = one
     }
-    guard connections.hasRoom else { return }
+    let isReader = door == Self.reader
+    guard connections.hasRoom, !isReader || readers < Self.readersMax || endOldestIdle(isReader: true) else { return }
     if connections.count >= ControlServer.programsMax { endOldestIdle() }
     generation &+= 1
     let place = connections.free
     let file = ring.register(socket.descriptor)
-    connections.put(ControlConnection(socket: socket, file: file, generation: generation), at: place)
+    connections.put(
+      ControlConnection(socket: socket, file: file, isReader: isReader, generation: generation), at: place)
     connections[place].watch(Tag(kind: Kind.controlHangUp, UInt64(place)), &ring)
     hasNews = true
   }
 
-  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) { acceptor[0].resume(at: now, &ring) }
+  mutating func resumeAccepting(at now: Instant, _ ring: inout Ring) {
+    for i in 0..<acceptors.capacity where acceptors.contains(i) { acceptors[i].resume(at: now, &ring) }
+  }
 
-  private mutating func endOldestIdle() {
+  private var readers: Int {
+    var count = 0
+    for i in 0..<connections.capacity where connections.contains(i) && connections[i].isReader { count += 1 }
+    return count
+  }
+
+  /// False: each of them waits for an answer.
+  @discardableResult
+  private mutating func endOldestIdle(isReader: Bool = false) -> Bool {
     var oldest: Int?
-    for i in 0..<connections.capacity where connections.contains(i) && connections[i].isIdle {
+    for i in 0..<connections.capacity
+    where connections.contains(i) && connections[i].isIdle && (!isReader || connections[i].isReader) {
       if oldest == nil || connections[i].generation < connections[oldest!].generation { oldest = i }
     }
-    if let oldest { connections[oldest].end() }
+    guard let oldest else { return false }
+    connections[oldest].end()
+    return true
   }
 
   mutating func received(_ completion: Completion) {
@@ -106,7 +134,10 @@ struct ControlServer: ~Copyable {
   }
 
   var deadline: Instant? {
-    var next = acceptor[0].pausedUntil
+    var next: Instant?
+    for i in 0..<acceptors.capacity where acceptors.contains(i) {
+      if let until = acceptors[i].pausedUntil, next == nil || until < next! { next = until }
+    }
     for i in 0..<connections.capacity where connections.contains(i) {
       guard let job = connections[i].job else { continue }
       if let due = job.deadline, next == nil || due < next! { next = due }

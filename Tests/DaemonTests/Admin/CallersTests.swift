@@ -157,6 +157,18 @@ import Testing
     #expect(page.contains("ha_cluster_drbd_quorum{resource=\"r0\",volume=\"0\"} 1"))
     #expect(page.contains("ha_cluster_drbd_written{resource=\"r0\",volume=\"0\"}"))
   }
+
+  /// Debian's package prometheus has it.
+  @Test(.enabled(if: isInstalled("promtool"), "needs promtool"))
+  func promtoolFindsNothingInTheMetrics() throws {
+    let desk = try Desk()
+    try desk.synced()
+    let file = desk.bench.directory + "/metrics"
+    let said = try desk.a("metrics --output \(file)")
+    #expect(said.code == 0 && said.out.isEmpty, "\(said)")
+    let judged = try shell("promtool check metrics < \(file) 2>&1; echo exit $?", with: "/bin/bash")
+    #expect(judged == "exit 0", "\(judged)")
+  }
 }
 
 /// A program that runs on, and what it has said.

@@ -120,6 +120,7 @@ private struct Walk {
     "wfc-timeout": "7", "degr-wfc-timeout": "7", "outdated-wfc-timeout": "7", "wait-after-sb": "yes",
     "reset-bitmap": "no", "start": "8", "stop": "16", "size": "1M", "max-peers": "3", "format": "v08",
     "al-stripes": "2", "al-stripe-size-kB": "64", "peer-max-bio-size": "4096", "to": "v08", "node-id": "7",
+    "output": "PLACE/metrics",
   ]
   private static let settings = [
     "disk-options": "al-extents=127", "net-options": "ping-int=3", "resource-options": "auto-promote=no",
