@@ -138,7 +138,7 @@ import Testing
     }
     try until("clients are let in there") { bench.a.log.contains("accepted on 127.0.0.1:\(port) now") }
     #expect(try Wire(port: port).receive(8) == Array("NBDMAGIC".utf8))
-    #expect(bench.a.log.components(separatedBy: "tried again every second").count == 2, "\(bench.a.log)")
+    #expect(bench.a.log.components(separatedBy: "tries again every second").count == 2, "\(bench.a.log)")
   }
 
   // MARK: Death
