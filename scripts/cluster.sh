@@ -11,7 +11,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 
 dir=${REPL_CLUSTER_DIR:-/var/tmp/repl-cluster}
-fencing=none
+fencing=repl
 total_lost=0
 
 usage() {
@@ -48,7 +48,8 @@ find_binaries() {
 
 finish() {
   local status=$?
-  trap - EXIT INT TERM
+  trap - EXIT INT TERM ERR
+  set +e # one part that cannot be ended must not keep the others
   ledger_stop
   if [ "$status" != 0 ] && [ -n "${REPL_CLUSTER_KEEP:-}" ]; then
     echo "cluster.sh: $dir is kept; scripts/cluster.sh down ends it" >&2
@@ -77,6 +78,7 @@ need
 . "$root/Tests/Cluster/group.sh"
 . "$root/Tests/Cluster/ledger.sh"
 . "$root/Tests/Cluster/scenarios.sh"
+. "$root/Tests/Cluster/faults.sh"
 . "$root/Tests/Cluster/agent.sh"
 
 if [ "$1" = down ]; then

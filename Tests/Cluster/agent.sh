@@ -81,6 +81,9 @@ prepare_agent() {
   on_both repladm up drbd0
   on "$one" repladm --timeout 30 wait-connect drbd0
   on "$one" repladm new-current-uuid --clear-bitmap drbd0/0
+  on "$one" repladm primary drbd0
+  on "$one" mkfs.xfs -q -f /dev/drbd0
+  on "$one" repladm secondary drbd0
   on_both repladm down drbd0
 }
 
@@ -163,7 +166,6 @@ case_promote_refused() {
 # A living daemon does not take the device away from a file system.
 case_device_in_use() {
   expect 0 "$one" promote
-  on "$one" mkfs.xfs -q -f /dev/drbd0
   on "$one" mount /dev/drbd0 /mnt/drbd
   expect 1 "$one" demote OCF_RESKEY_CRM_meta_timeout=9000 -- "stays Primary"
   expect 1 "$one" stop OCF_RESKEY_CRM_meta_timeout=9000 -- "/mnt/drbd"

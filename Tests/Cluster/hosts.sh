@@ -97,18 +97,29 @@ note_loops() {
   done
 }
 
-# Takes away the noted loop devices that still stand on the same file. A mount that is just going away holds them a moment.
+# Of the noted loop devices, those that still stand on the same file, or on one whose server is gone, which has no number
+# any more. Another file means that the device has a new owner.
+own_loops() {
+  local loop device inode
+  losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO 2>/dev/null | while read -r loop device inode; do
+    if [ -z "$device" ]; then
+      if grep -q "^$loop\( \|$\)" "$dir/loops"; then echo "$loop"; fi
+    elif grep -qx "$loop *$device *$inode" "$dir/loops"; then
+      echo "$loop"
+    fi
+  done
+}
+
+# The mounts of a dead host go in the background: its devices are free a moment later.
 free_loops() {
-  local loop device inode now try
+  local loop try left
   [ -e "$dir/loops" ] || return 0
-  sort -u "$dir/loops" | while read -r loop device inode; do
-    for try in $(seq 100); do
-      now=$(losetup --list --noheadings --output BACK-MAJ:MIN,BACK-INO "$loop" 2>/dev/null | xargs) || true
-      [ "$now" = "$device $inode" ] || break
-      losetup --detach "$loop" 2>/dev/null || true
-      [ "$try" -lt 100 ] || echo "cluster: $loop is left over" >&2
-      sleep 0.1
-    done
+  for try in $(seq 100); do
+    left=$(own_loops)
+    [ -n "$left" ] || break
+    for loop in $left; do losetup --detach "$loop" 2>/dev/null || true; done
+    [ "$try" -lt 100 ] || echo "cluster: still in use: $left" >&2
+    sleep 0.1
   done
   rm -f "$dir/loops"
 }
