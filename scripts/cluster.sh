@@ -3,10 +3,18 @@
 # what happens to it. A client writes down each acknowledged row; every scenario prints the time without service and the
 # acknowledged rows that are lost.
 #   cluster.sh short                 two standby cycles and a crash, under six minutes
-#   cluster.sh SCENARIO [N|HOST]..   one or several of those below, separated by commas: cluster.sh standby 20, crash 3
+#   cluster.sh SCENARIO [WORD]..     one or several of those below, separated by commas: cluster.sh standby 20, crash 3
 #   cluster.sh agent                 the resource agent alone: ocf-tester, then cases of our own
 #   cluster.sh --fencing repl|drbd|none ..   with the fence handlers (default repl), those of drbd-utils, or without
-# Scenarios: standby [N], crash [N], power [N]. Needs root and the packages of scripts/install-packages.sh --cluster. Everything it starts it ends.
+#   standby [N]                 the active host is put into standby and back
+#   crash [N]                   all processes of the active host end at once
+#   power [N]                   its cables are pulled first: no connection is closed
+#   cut                         the replication link is pulled, then the active host put into standby
+#   kill|term|stop active|passive [N]   SIGKILL, SIGTERM, SIGSTOP to repld of that host
+#   device [N]                  the server of the active host's device is killed
+#   fence                       the fence handlers, case by case
+# Needs root and the packages of scripts/install-packages.sh --cluster. Everything it starts it ends.
+# REPL_CLUSTER_DIR: where the hosts' files lie. REPL_CLUSTER_KEEP: a failed run is left as it is; cluster.sh down ends it.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 
@@ -79,6 +87,7 @@ need
 . "$root/Tests/Cluster/ledger.sh"
 . "$root/Tests/Cluster/scenarios.sh"
 . "$root/Tests/Cluster/faults.sh"
+. "$root/Tests/Cluster/fence.sh"
 . "$root/Tests/Cluster/agent.sh"
 
 if [ "$1" = down ]; then

@@ -4,6 +4,8 @@
 #   install-packages.sh --check    only say what is missing; exit 1 if something is
 #   install-packages.sh --bench    also what scripts/bench.sh compares with
 #   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
+#   install-packages.sh --cluster  also what scripts/cluster.sh runs: Corosync, Pacemaker, its agents, PostgreSQL. Where Debian
+#                                  would start them as services, deny it with a policy-rc.d
 #   install-packages.sh --callers  also an exporter that a test lets read our status; Debian starts it as a service
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
@@ -17,8 +19,10 @@ for option in "$@"; do
   --check) check=yes ;;
   --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
+  --cluster) packages="$packages corosync pacemaker pacemaker-cli-utils crmsh resource-agents resource-agents-dev
+  libxml2-utils postgresql-15 shellcheck" ;; # xmllint for ocf-tester; shellcheck for the agent
   --callers) packages="$packages prometheus-hacluster-exporter" ;;
-  *) die "unknown option $option: there are --check, --bench, --interop and --callers" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop, --cluster and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||

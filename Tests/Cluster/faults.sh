@@ -26,26 +26,35 @@ noticed() {
   die "Pacemaker did not replace the daemon of $host for 90 s: $(on "$host" crm_mon -1 -r -f)"
 }
 
-# strike SIGNAL active|passive [N]
+# The process that serves the device of a Primary where the kernel has neither nbd nor ublk.
+kill_device_server() {
+  local server
+  server=$(on "$1" sed -n 's/.*"fuse":{[^}]*"pid":\([0-9]*\).*/\1/p' /run/repl/drbd0-0.device)
+  [ -n "$server" ] || die "the device of $1 has no server: the kernel serves it"
+  on "$1" kill -KILL "$server"
+}
+
+# strike SIGNAL|device active|passive [N]
 strike() {
   local signal=$1 which=${2:-active} count=${3:-1} cycle host start pid
   for cycle in $(seq "$count"); do
     host=$(chosen "$which")
     pid=$(on "$host" cat /run/repl/drbd0.pid)
     start=$(moment)
-    signal_repld "$host" "$signal"
+    if [ "$signal" = device ]; then kill_device_server "$host"; else signal_repld "$host" "$signal"; fi
     noticed "$host" "$pid"
     recovered "$start" 150
-    echo "  $signal to repld of the $which $host, $cycle: over after $(since "$start") s, active is $(address_host)"
+    echo "  $signal, $which $host, $cycle: over after $(since "$start") s, active is $(address_host)"
     wait_up_to_date
     clean_failures
   done
-  report "SIG$signal repld, $which host"
+  if [ "$signal" = device ]; then report "server of the device killed"; else report "SIG$signal repld, $which host"; fi
 }
 
 scenario_kill() { strike KILL "$@"; }
 scenario_stop() { strike STOP "$@"; }
 scenario_term() { strike TERM "$@"; }
+scenario_device() { strike device active "$@"; }
 
 wait_connection() {
   local host=$1 wanted=$2 deadline=$((SECONDS + 60))
@@ -89,7 +98,6 @@ scenario_cut() {
   idle 180 || die "standby with the link pulled: the cluster is not idle: $(on "$host" crm_mon -1 -r -f)"
   if [ "$fencing" = none ]; then
     ledger_goes_on 60 || die "no row was acknowledged: $(on "$host" crm_mon -1 -r -f)"
-    outages+=" $(outage "$start")"
     echo "  standby: the group runs on $(address_host) with old data"
     wait_rows 20
   else
@@ -104,7 +112,7 @@ scenario_cut() {
   else
     constraint_is no
     ledger_goes_on 90 || die "no row was acknowledged after the link came back: $(on "$host" crm_mon -1 -r -f)"
-    outages+=" $(outage "$start")"
+    echo "  link back: rows go on, $(outage "$start") s after the standby"
   fi
   wait_up_to_date
   clean_failures

@@ -71,8 +71,11 @@ CONF
 }
 
 resources() {
+  local parameter=resource
+  # The handler of drbd-utils finds the clone by the name that DRBD's agent has for this parameter.
+  [ "$fencing" != drbd ] || parameter=drbd_resource
   cat <<CRM
-primitive drbd ocf:repl:repl params resource=drbd0 \
+primitive drbd ocf:repl:repl params $parameter=drbd0 \
   op monitor interval=10s role=Promoted timeout=20s op monitor interval=11s role=Unpromoted timeout=20s \
   op start interval=0 timeout=240s op stop interval=0 timeout=100s \
   op promote interval=0 timeout=90s op demote interval=0 timeout=90s op notify interval=0 timeout=90s
