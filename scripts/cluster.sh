@@ -31,7 +31,7 @@ need() {
   local row program package
   [ "$(uname -s)" = Linux ] || die "needs Linux"
   is_root || die "needs root: run it with sudo"
-  for row in corosync:corosync pacemakerd:pacemaker crm_mon:pacemaker-cli-utils crm:crmsh ocf-tester:resource-agents-dev \
+  for row in corosync:corosync pacemakerd:pacemaker crm_mon:pacemaker-cli-utils crm:crmsh ocf-tester:resource-agents \
     xmllint:libxml2-utils mkfs.xfs:xfsprogs nbdfuse:libnbd-bin fusermount3:fuse3 ip:iproute2 losetup:mount drbdadm:drbd-utils; do
     IFS=: read -r program package <<<"$row"
     command -v "$program" >/dev/null || die "needs $package ($program): scripts/install-packages.sh --cluster"
@@ -98,7 +98,7 @@ fi
 
 # "standby 2, crash" to one scenario a line; every name is known before anything starts.
 plan=$(tr ',' '\n' <<<"$*" | xargs -L 1 echo)
-[ "$plan" != short ] || plan=$'standby 2\ncrash 1'
+plan=${plan//short/$'standby 2\ncrash 1'}
 while read -r name _; do
   [ "$name" = agent ] || declare -F "scenario_$name" >/dev/null || die "no scenario $name: see cluster.sh without arguments"
 done <<<"$plan"

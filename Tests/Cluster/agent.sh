@@ -254,6 +254,31 @@ case_unconfigured() {
   expect 0 "$one" start OCF_RESKEY_CRM_meta_timeout=30000
 }
 
+# A person has made it Primary and left it so; and the handler that monitor calls on request.
+case_left_over() {
+  on "$one" repladm primary drbd0
+  expect 0 "$one" start OCF_RESKEY_CRM_meta_timeout=30000
+  expect 0 "$one" monitor
+  on "$one" sed -i 's/meta-disk internal;/& handlers { unfence-peer "touch \/run\/unfenced"; }/' /etc/drbd.d/drbd0.res
+  expect 0 "$one" promote
+  expect 8 "$one" monitor
+  on "$one" test ! -e /run/unfenced || fail_case "monitor calls unfence-peer and was not asked to"
+  expect 8 "$one" monitor OCF_RESKEY_unfence_if_all_uptodate=true
+  on "$one" test -e /run/unfenced || fail_case "monitor does not call unfence-peer"
+  expect 0 "$one" demote
+}
+
+# The disk is missing: start says so, and stop works.
+case_no_disk() {
+  expect 0 "$one" stop
+  on "$one" mv /var/lib/drbd/drbd0.img /var/lib/drbd/away.img
+  expect 1 "$one" start OCF_RESKEY_CRM_meta_timeout=40000 -- "drbd0"
+  expect 0 "$one" stop
+  expect 7 "$one" monitor
+  on "$one" mv /var/lib/drbd/away.img /var/lib/drbd/drbd0.img
+  expect 0 "$one" start OCF_RESKEY_CRM_meta_timeout=30000
+}
+
 run_ocf_tester() {
   on "$one" ocf-tester -n drbd0 -o resource=drbd0 -o failed_promotion_pause=0 -o wfc_timeout=1 "$agent" \
     >"$dir/ocf-tester.log" 2>&1 || die "ocf-tester: $(cat "$dir/ocf-tester.log")"
@@ -266,7 +291,7 @@ agent_cases() {
   prepare_agent
   [ -n "${REPL_AGENT_CASES:-}" ] || run_ocf_tester
   for name in ${REPL_AGENT_CASES:-parameters stopped roles promote_refused device_in_use dead_daemon dead_daemon_stop \
-    dead_device hung_daemon unconfigured}; do
+    dead_device hung_daemon unconfigured left_over no_disk}; do
     before=$SECONDS
     "case_$name"
     count=$((count + 1))
