@@ -13,12 +13,13 @@ fail_case() {
   failed_cases=$((failed_cases + 1))
 }
 
-# act HOST ACTION [NAME=VALUE..]: runs the agent as the executor does; sets $code, $words, $took.
+# act HOST ACTION [NAME=VALUE..]: runs the agent as the executor does, which kills it at its timeout; sets $code, $words, $took.
+limit=20
 act() {
   local host=$1 action=$2 start=$SECONDS
   shift 2
   code=0
-  words=$(on "$host" env OCF_ROOT=/usr/lib/ocf OCF_RESOURCE_INSTANCE=drbd:0 OCF_RESKEY_resource=drbd0 \
+  words=$(on "$host" timeout --kill-after 2 "$limit" env OCF_ROOT=/usr/lib/ocf OCF_RESOURCE_INSTANCE=drbd:0 OCF_RESKEY_resource=drbd0 \
     OCF_RESKEY_CRM_meta_interval=10000 OCF_RESKEY_CRM_meta_timeout=20000 OCF_RESKEY_failed_promotion_pause=0 \
     OCF_RESKEY_wfc_timeout=2 "$@" "$agent" "$action" 2>&1 </dev/null) || code=$?
   took=$((SECONDS - start))
@@ -26,8 +27,9 @@ act() {
 
 # expect CODE HOST ACTION [NAME=VALUE..] [-- WORDS]: the exit code, and words that the reason must have.
 expect() {
-  local wanted=$1 host=$2 action=$3 settings=() part='' limit=20
+  local wanted=$1 host=$2 action=$3 settings=() part=''
   shift 3
+  limit=20
   while [ $# -gt 0 ]; do
     case $1 in
     --)
