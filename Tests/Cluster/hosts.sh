@@ -91,8 +91,9 @@ note_loops() {
   pid=$(host_pid "$1")
   for record in "/proc/$pid/root/run/repl"/*.device; do
     [ -e "$record" ] || continue
-    minor=$(sed -n 's/.*"major":7,"minor":\([0-9]*\).*/\1/p; s/.*"minor":\([0-9]*\),.*"major":7.*/\1/p' "$record" | head -1)
-    [ -n "$minor" ] || continue
+    # The order of the names is not fixed.
+    grep -q '"major":7[,}]' "$record" || continue
+    minor=$(grep -o '"minor":[0-9]*' "$record" | cut -d: -f2)
     losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO "/dev/loop$minor" 2>/dev/null >>"$dir/loops" || true
   done
 }
