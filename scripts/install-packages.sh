@@ -4,21 +4,25 @@
 #   install-packages.sh --check    only say what is missing; exit 1 if something is
 #   install-packages.sh --bench    also what scripts/bench.sh compares with
 #   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
+#   install-packages.sh --cluster  also what scripts/cluster.sh runs: Corosync, Pacemaker, its agents, PostgreSQL; their
+#                                  services are not started
 #   install-packages.sh --callers  also an exporter that a test lets read our status, and promtool; Debian starts services of both
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
 
 packages="liburing-dev libssl-dev pkg-config qemu-utils nbdkit libnbd-bin fio xfsprogs drbd-utils fuse3 iproute2
-  util-linux procps xz-utils python3"
+  util-linux procps xz-utils python3 shellcheck"
 check=
 for option in "$@"; do
   case $option in
   --check) check=yes ;;
   --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
+  --cluster) packages="$packages corosync pacemaker pacemaker-cli-utils crmsh resource-agents
+  libxml2-utils postgresql-15" ;; # xmllint is for ocf-tester
   --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
-  *) die "unknown option $option: there are --check, --bench, --interop and --callers" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop, --cluster and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||
@@ -37,5 +41,11 @@ need_root "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 # Without lists, as on a fresh machine, apt-get would say of every package that it cannot be located.
 apt-get update -q || echo "install-packages.sh: the package lists could not be updated; trying with the present ones" >&2
+# A cluster of the machine itself is not wanted: its daemons are for hosts made of namespaces.
+if [[ $packages == *pacemaker* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+fi
 apt-get install -y -q --no-install-recommends "${missing[@]}" ||
   die "apt-get could not install ${missing[*]}: see above"
