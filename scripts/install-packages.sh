@@ -4,6 +4,7 @@
 #   install-packages.sh --check    only say what is missing; exit 1 if something is
 #   install-packages.sh --bench    also what scripts/bench.sh compares with
 #   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
+#   install-packages.sh --package  also what scripts/package.sh and scripts/package-test.sh build and boot with
 #   install-packages.sh --callers  also an exporter that a test lets read our status; Debian starts it as a service
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
@@ -17,8 +18,10 @@ for option in "$@"; do
   --check) check=yes ;;
   --bench) packages="$packages qemu-system-common" ;; # qemu-storage-daemon
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
+  # debhelper, dpkg-dev and rpm build; lintian judges; mmdebstrap makes a system, and systemd-nspawn of systemd-container boots it.
+  --package) packages="$packages debhelper dpkg-dev lintian mmdebstrap rpm systemd-container" ;;
   --callers) packages="$packages prometheus-hacluster-exporter" ;;
-  *) die "unknown option $option: there are --check, --bench, --interop and --callers" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop, --package and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||
