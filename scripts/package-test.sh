@@ -4,6 +4,7 @@
 # purge. Ends by itself, and leaves nothing but the cached system.
 #   package-test.sh            builds the packages first, as scripts/package.sh does
 #   REPL_PROGRAMS=DIR          packs the repld and repladm of DIR
+#   REPL_PACKAGES=DIR          takes the .debs of DIR
 #   REPL_PACKAGE_CACHE=DIR     where the fresh system is kept, default ~/.cache/repl-package
 #   REPL_PACKAGE_TEST_KEEP=1   keeps the two systems to look at, and says where
 set -euo pipefail
@@ -140,9 +141,14 @@ is_free() { ! is_in_use "$1"; }
 node_ended() { ! kill -0 "${nspawn[$1]}"; }
 
 say "packages"
-DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1 DEB_BUILD_OPTIONS=noautodbgsym \
-  "$root/scripts/package.sh" --output "$work/first" >"$work/log" || fail "the packages were not built: $(cat "$work/log")"
-repl=$(ls "$work"/first/repl_*.deb) names=$(ls "$work"/first/repl-drbd-names_*.deb)
+packages=${REPL_PACKAGES:-}
+if [ -z "$packages" ]; then
+  packages=$work/first
+  DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1 DEB_BUILD_OPTIONS=noautodbgsym \
+    "$root/scripts/package.sh" --output "$packages" >"$work/log" || fail "the packages were not built: $(cat "$work/log")"
+fi
+repl=$(ls "$packages"/repl_*.deb) names=$(ls "$packages"/repl-drbd-names_*.deb) ||
+  fail "$packages does not have the two packages"
 lintian --fail-on error "$repl" "$names" >"$work/log" 2>&1 ||
   fail "lintian finds errors: $(cat "$work/log")"
 # The next version: the same with another number, and other files on the disk.
@@ -154,7 +160,7 @@ rm -rf "$work/next"
 if [ ! -e "$system" ]; then
   say "a fresh $suite into $system"
   mkdir -p "$cache"
-  mmdebstrap --quiet --variant=minbase --include="$included" "$suite" "$system.$$" || fail "mmdebstrap failed"
+  mmdebstrap --quiet --format=tar --variant=minbase --include="$included" "$suite" "$system.$$" || fail "mmdebstrap failed"
   mv "$system.$$" "$system"
 fi
 
@@ -164,6 +170,8 @@ for node in alfa bravo; do
   tar -C "$work/$node" -xf "$system"
   echo "$node" >"$work/$node/etc/hostname"
 done
+# Swift reads the arguments of a program from /proc.
+in_chroot() { unshare --mount --pid --fork --mount-proc="$work/$1/proc" chroot "$work/$1" "${@:2}"; }
 everything() { (cd "$1" && find . -xdev | sed -E '/^\.\/(proc|sys|dev|run|tmp|root)\//d' | sort); }
 everything "$work/alfa" >"$work/before"
 for node in alfa bravo; do
@@ -187,7 +195,7 @@ CONF
   mkdir -p "$work/$node/etc/systemd/system/repld@.service.d"
   printf '[Service]\nWatchdogSec=3\nTimeoutStopSec=12\nTimeoutAbortSec=3\nEnvironment=REPLD_PATIENCE=2\n' \
     >"$work/$node/etc/systemd/system/repld@.service.d/test.conf"
-  chroot "$work/$node" env "__DRBD_NODE__=$node" repladm create-md --force r0 >"$work/log" 2>&1 ||
+  in_chroot "$node" env "__DRBD_NODE__=$node" repladm create-md --force r0 >"$work/log" 2>&1 ||
     fail "create-md: $(cat "$work/log")"
   chroot "$work/$node" systemctl enable repld@r0.service >"$work/log" 2>&1 || fail "enable: $(cat "$work/log")"
 done
@@ -197,10 +205,9 @@ say "the exposure by systemd-analyze security: $(chroot "$work/alfa" systemd-ana
 say "boot, the second node first"
 ip netns add "$namespace"
 ip -n "$namespace" link set lo up
-ip -n "$namespace" link add cable type dummy
-ip -n "$namespace" addr add 10.99.0.1/24 dev cable
-ip -n "$namespace" addr add 10.99.0.2/24 dev cable
-ip -n "$namespace" link set cable up
+# Both systems share the network, and each has its address there.
+ip -n "$namespace" addr add 10.99.0.1/32 dev lo
+ip -n "$namespace" addr add 10.99.0.2/32 dev lo
 boot bravo
 until_true 30 "bravo serves without alfa" shows bravo "disk:Inconsistent connection:Connecting"
 boot alfa

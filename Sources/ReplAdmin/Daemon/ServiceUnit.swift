@@ -95,8 +95,7 @@ struct ServiceUnit {
   private func property(_ property: String) -> String? {
     let result = tools.run("systemctl", ["show", "-P", property, name])
     guard result.ok else { return nil }
-    let value = result.output.trimmingCharacters(in: .whitespacesAndNewlines)
-    return value.isEmpty ? nil : value
+    return result.output.split(separator: "\n").first.map(String.init)
   }
 
   /// What the daemon of one start said.
