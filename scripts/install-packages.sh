@@ -6,6 +6,7 @@
 #   install-packages.sh --interop  also what the virtual machines of scripts/interop.sh need
 #   install-packages.sh --cluster  also what scripts/cluster.sh runs: Corosync, Pacemaker, its agents, PostgreSQL; their
 #                                  services are not started
+#   install-packages.sh --package  also what scripts/package.sh and scripts/package-test.sh build and boot with
 #   install-packages.sh --callers  also an exporter that a test lets read our status, and promtool; Debian starts services of both
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
@@ -21,8 +22,10 @@ for option in "$@"; do
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
   --cluster) packages="$packages corosync pacemaker pacemaker-cli-utils crmsh resource-agents
   libxml2-utils postgresql-15" ;; # xmllint is for ocf-tester
+  # debhelper, dpkg-dev and rpm build; lintian judges; mmdebstrap makes a system, and systemd-nspawn of systemd-container boots it.
+  --package) packages="$packages debhelper dpkg-dev lintian mmdebstrap rpm systemd-container" ;;
   --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
-  *) die "unknown option $option: there are --check, --bench, --interop, --cluster and --callers" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||

@@ -26,6 +26,9 @@ public struct RunFiles: Equatable, Sendable {
   /// Exists while the resource was brought up with `--no-device`.
   public func noDevice(_ resource: String) -> String { "\(directory)/\(resource).nodevice" }
 
+  /// Exists while a command starts the unit of the daemon: it attaches and connects by itself then.
+  public func bare(_ resource: String) -> String { "\(directory)/\(resource).bare" }
+
   public func exportSocket(_ resource: String, _ volume: VolumeNumber) -> String {
     "\(directory)/\(resource)-\(volume.value).nbd"
   }

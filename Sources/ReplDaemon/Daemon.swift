@@ -102,6 +102,10 @@ enum Daemon {
       throw StartRefusal("no memory for the buffers: \(error)", exitCode: 20)
     }
     let journal = Journal(resource: hosted.name)
+    let service: ServiceManager
+    do throws(Errno) { service = try ServiceManager.fromEnvironment(at: Clock.now()) } catch {
+      throw StartRefusal("NOTIFY_SOCKET is not the name of a socket (\(error)): unset it", exitCode: 20)
+    }
     if !ring.register(pool) {
       journal.warning("too little lockable memory for registered buffers: I/O costs a bit more")
     }
@@ -151,7 +155,7 @@ enum Daemon {
       handlers: Handlers(setup),
       signals: signals, lock: lock,
       setup: setup,
-      journal: journal)
+      journal: journal, service: service)
   }
 
   static func addresses(_ hosted: HostedResource) throws(StartRefusal) -> (own: SocketAddress, peer: SocketAddress) {

@@ -26,6 +26,7 @@ struct Reactor: ~Copyable {
   var setup: Setup
   var journal: Journal
   var marks = ResyncMarks()
+  var service: ServiceManager
 
   /// A demotion or `down` is under way: no client may begin to use a volume.
   var isDemoting = false
@@ -43,7 +44,8 @@ struct Reactor: ~Copyable {
   init(
     ring: consuming Ring, pool: consuming Pool, engine: consuming Engine, disks: consuming DiskTable,
     peers: consuming PeerTable, exports: consuming ExportServer, control: consuming ControlServer,
-    handlers: consuming Handlers, signals: consuming Signals, lock: consuming PidFile, setup: Setup, journal: Journal
+    handlers: consuming Handlers, signals: consuming Signals, lock: consuming PidFile, setup: Setup, journal: Journal,
+    service: consuming ServiceManager
   ) {
     self.ring = ring
     self.pool = pool
@@ -57,6 +59,7 @@ struct Reactor: ~Copyable {
     self.lock = lock
     self.setup = setup
     self.journal = journal
+    self.service = service
     now = Clock.now()
   }
 
@@ -64,6 +67,8 @@ struct Reactor: ~Copyable {
   mutating func run() {
     signals.wait(&ring, tag: Tag(kind: Kind.signal))
     settle()
+    // The control socket listens, and the next turn answers who is there.
+    sayReady()
     while ending != .over {
       ring.submitAndWait(until: deadline)
       now = Clock.now()
@@ -71,6 +76,7 @@ struct Reactor: ~Copyable {
       keepTime()
       settle()
     }
+    service.stopping()
     journal.end()
   }
 
@@ -102,6 +108,7 @@ struct Reactor: ~Copyable {
         stateMoved = false
         refreshExports()
         control.stateMoved()
+        sayStatus()
       }
       serveControl()
     } while !inbox.isEmpty || stateMoved || !exports.dirty.isEmpty || control.hasWork || memoryCame
@@ -168,6 +175,7 @@ struct Reactor: ~Copyable {
     sooner(exports.deadline)
     sooner(control.deadline)
     sooner(journal.deadline)
+    sooner(service.deadline)
     return next
   }
 
@@ -185,5 +193,6 @@ struct Reactor: ~Copyable {
     }
     exports.hangUpSilent(at: now)
     journal.keepTime(at: now)
+    service.keepTime(at: now)
   }
 }

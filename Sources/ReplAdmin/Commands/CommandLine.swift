@@ -20,7 +20,8 @@ struct Repladm: ParsableCommand {
       """,
     version: VersionText.lines(environment: [:]),
     subcommands: [
-      AdjustWithProgress.self, NewResource.self, NewMinor.self, NewPeer.self, NewPath.self, DelPeer.self,
+      AdjustWithProgress.self, ExpectSuccessor.self, NewResource.self, NewMinor.self, NewPeer.self, NewPath.self,
+      DelPeer.self,
       StateWord.self, HiddenCommands.self, ManualPages.self, RunHandler.self, Syncer.self,
     ],
     groupedSubcommands: [

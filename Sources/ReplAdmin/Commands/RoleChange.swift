@@ -63,6 +63,8 @@ struct RoleChange {
         )
       }
     }
+    // Else systemd takes the killed daemon for a crashed one and starts another.
+    daemon.unit?.stop(waits: false)
     devices.remark(devices.each.flatMap { $0.cut() })
     devices.removeLeftovers()
   }

@@ -53,6 +53,23 @@ struct AdjustWithProgress: AdminCommand {
   func perform(_ admin: Admin) -> Int32 { admin.adjust(objects.names) }
 }
 
+/// For the unit, which starts the daemon without `up`: what `up` does with the devices of a daemon that died.
+struct ExpectSuccessor: AdminCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "expect-successor", abstract: "Keep the devices of a daemon that died for the next one.",
+    shouldDisplay: false)
+  @OptionGroup var general: GeneralOptions
+  @OptionGroup var objects: ResourceArguments
+
+  func perform(_ admin: Admin) -> Int32 {
+    admin.forEach(objects.names, .resource, .skipped) { target in
+      guard !admin.options.dryRun, !admin.daemon(target.resource).isRunning else { return }
+      let devices = try admin.devices(target.resource)
+      devices.remark(devices.each.flatMap { $0.expectSuccessor() })
+    }
+  }
+}
+
 extension Admin {
   func up(_ resource: HostedResource, noDevice: Bool, discardMyData: Bool = false, deadline: Deadline) throws {
     try startDaemon(resource, noDevice: noDevice, deadline: deadline)

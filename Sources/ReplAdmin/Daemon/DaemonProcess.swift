@@ -15,6 +15,12 @@ struct DaemonProcess {
     self.files = files
   }
 
+  /// Its unit, where systemd runs its daemons.
+  var unit: ServiceUnit? {
+    ServiceUnit(resource, files: files, tools: Tools(environment: ProcessInfo.processInfo.environment))
+  }
+  private var log: DaemonLog { DaemonLog(resource, files: files, unit: unit) }
+
   /// Grace beyond the deadline the daemon itself keeps, so that its better sentence arrives.
   private static let graceSeconds = 1.0
   private static func grace(beyond seconds: Double) -> Double { min(graceSeconds, max(0.1, seconds / 2)) }
@@ -69,9 +75,7 @@ struct DaemonProcess {
     let daemon = DeviceRecord.ProcessMark(pid)
     // It hangs up a moment before it is gone.
     guard Deadline(after: 1).wait(until: { daemon?.isAlive != true }) else { return nil }
-    let log = files.log(resource)
-    let said =
-      FileManager.default.contents(atPath: log).map { String(decoding: $0.suffix(64 << 10), as: UTF8.self) } ?? ""
+    let said = log.tail
     var how = Death.reason(of: pid, in: said)
     // Its own parent knows more than its log.
     var word: Int32 = 0
@@ -82,7 +86,7 @@ struct DaemonProcess {
       "repld (process \(pid)) \(how ?? "ended") while it was asked for \(command.name)",
       why: how == nil
         ? "its log does not say of what; SIGKILL, which the out-of-memory killer sends, leaves no line" : "",
-      details: lastWords(in: said), next: "see \(log), then repladm up \(resource)", exitCode: 20)
+      details: lastWords(in: said), next: "see \(log.place), then repladm up \(resource)", exitCode: 20)
   }
 
   /// The broken belief, where there was one.
@@ -129,7 +133,7 @@ struct DaemonProcess {
     guard ended else {
       throw Refusal(
         "repld said it would end, but \(described(daemon?.pid)) is still there after \(deadline.text)",
-        next: "see \(files.log(resource)), then stop it with kill", exitCode: 20)
+        next: "see \(log.place), then stop it with kill", exitCode: 20)
     }
   }
 
@@ -153,12 +157,12 @@ struct DaemonProcess {
     case .silent:
       Refusal(
         "repld (\(described(pid))) did not answer \(command.name) within \(waited.text)",
-        next: "see \(files.log(resource)) for what it is doing, or ask again with a longer --timeout", exitCode: 20)
+        next: "see \(log.place) for what it is doing, or ask again with a longer --timeout", exitCode: 20)
     case .broken(let why):
       death(of: pid, during: command)
         ?? Refusal(
           "repld (\(described(pid))) could not be asked for \(command.name)", why: why,
-          next: "see \(files.log(resource))", exitCode: 20)
+          next: "see \(log.place)", exitCode: 20)
     case .impossible(let why):
       Refusal(
         "repld cannot be asked for \(command.name)", why: why, next: "choose a shorter run directory (REPL_RUN_DIR)",

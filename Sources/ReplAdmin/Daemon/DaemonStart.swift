@@ -1,5 +1,5 @@
-// `repladm up` starts `repld RES` when it is not running: in a session of its own, its output in `$REPL_RUN_DIR/RES.log`,
-// the surroundings handed on by the environment. Done when the control socket answers; a daemon that ends before that is
+// `repladm up` starts `repld RES` when it is not running: by its unit where systemd runs daemons (ServiceUnit), else in a session of
+// its own, its output in `$REPL_RUN_DIR/RES.log`, the surroundings handed on by the environment. Done when the control socket answers; a daemon that ends before that is
 // quoted.
 import Base
 import BlockIO
@@ -15,6 +15,9 @@ struct DaemonStart {
 
   func start(_ resource: String, deadline: Deadline) throws(Refusal) {
     let files = surroundings.runFiles
+    if isStandard, let unit = ServiceUnit(resource, files: files, tools: surroundings.tools) {
+      return try unit.start(deadline: deadline)
+    }
     guard let program = surroundings.daemonProgram else {
       throw Refusal(
         "repld is not installed beside repladm (\(surroundings.programDirectory)) nor in the search path",
@@ -44,6 +47,12 @@ struct DaemonStart {
       throw Refusal(why, next: "check the installation of repld", exitCode: 20)
     }
     try waitUntilItAnswers(&child, resource, log: path, from: before, deadline: deadline)
+  }
+
+  /// Whether the unit would start the same daemon: it is given the name of the resource and nothing else.
+  private var isStandard: Bool {
+    surroundings.isRoot && surroundings.environment["REPLD"] == nil && nodeName == surroundings.hostName
+      && configurationFile == ConfigurationPlace.find(option: nil, environment: [:])
   }
 
   /// A line of our own comes first: what the daemon has to say when it ends at once must find room, too.
@@ -76,7 +85,7 @@ struct DaemonStart {
       }
       throw Refusal(
         "repld ended at once, with exit code \(child.status ?? 255)", details: details,
-        next: "set right what it says and repeat repladm up \(resource)", exitCode: exitCode(child.status))
+        next: "set right what it says and repeat repladm up \(resource)", exitCode: DaemonStart.exitCode(child.status))
     }
     guard settled else {
       child.stop()
@@ -87,7 +96,7 @@ struct DaemonStart {
   }
 
   /// A code that admin spec 6 knows is passed up; anything else is an execution that failed.
-  private func exitCode(_ status: Int32?) -> UInt8 {
+  static func exitCode(_ status: Int32?) -> UInt8 {
     switch status {
     case 1, 10, 11, 17: UInt8(status ?? 20)
     default: 20

@@ -85,6 +85,16 @@ enum BlockNode {
     }
   }
 
+  /// Has udev look at the device again, whose names it is told by a rule: the kernel itself says nothing when we give and take them.
+  /// Where no udev runs, nobody listens.
+  static func announce(_ number: BlockNumber) {
+    let descriptor = open("/sys/dev/block/\(number.major):\(number.minor)/uevent", O_WRONLY | O_CLOEXEC)
+    // Gone, or a read-only /sys: then there is no udev either.
+    guard descriptor >= 0 else { return }
+    defer { close(descriptor) }
+    _ = write(descriptor, "change", 6)
+  }
+
   /// Removes a node of DRBD's numbers that no kernel module serves.
   static func removeUnused(_ path: String) {
     var status = stat()

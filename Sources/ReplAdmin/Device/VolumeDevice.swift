@@ -57,6 +57,7 @@ struct VolumeDevice {
     do throws(DeviceFault) {
       try attach(&record)
       for link in links { try BlockNode.link(link, to: path) }
+      if let number = number(of: record) { BlockNode.announce(number) }
     } catch {
       abandon(DeviceRecord(reading: recordPath) ?? record)
       throw error
@@ -228,6 +229,7 @@ struct VolumeDevice {
     let isOurs = lstat(path, &status) != 0 || BlockNumber(status) == number(of: record)
     if isOurs { for path in record.paths { BlockNode.remove(path) } }
     unlink(recordPath)
+    if let number = number(of: record) { BlockNode.announce(number) }
   }
 
   private func number(of record: DeviceRecord) -> BlockNumber? {

@@ -25,7 +25,7 @@ import Testing
   static let silent = [
     "new-resource r0", "dump", "dump-xml", "sh-nop", "sh-resources", "sh-resource r0", "sh-dev r0", "sh-minor r0",
     "sh-ll-dev r0", "sh-md-dev r0", "sh-md-idx r0", "sh-ip r0", "sh-udev r0/0", "sh-mod-parms", "sh-lr-of r0",
-    "sh-nbd-uri r0", "install-names /nonexistent", "man", "hidden-commands",
+    "sh-nbd-uri r0", "install-names /nonexistent", "man", "hidden-commands", "expect-successor r0",
   ]
 
   /// A daemon that takes the call and says nothing: what a stopped one does.

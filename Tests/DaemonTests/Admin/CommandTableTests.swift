@@ -91,7 +91,7 @@ struct CommandRow: CustomStringConvertible {
     a("connect r0", 10, "(125)"), a("attach r0", 10, "(124)"), a("adjust r0"), a("adjust nosuch", 1, "nosuch"),
     a("adjust --skip-disk --skip-net r0"), a("adjust --discard-my-data r0"), a("adjust r0/0"),
     a("adjust-with-progress r0"),
-    a("adjust-with-progress nosuch", 1, "nosuch"),
+    a("adjust-with-progress nosuch", 1, "nosuch"), a("expect-successor r0"), a("expect-successor nosuch", 1, "nosuch"),
     a("verify r0", 11, "(-15)"), a("invalidate-remote r0", 17, "(-2)"),
     b("up --no-device r0"),
     a("wait-connect --wfc-timeout=20 --degr-wfc-timeout=20 --outdated-wfc-timeout=20 --wait-after-sb=yes r0"),

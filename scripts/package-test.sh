@@ -1,0 +1,327 @@
+#!/usr/bin/env bash
+# The packages on two machines that systemd boots: containers (systemd-nspawn) of a fresh Debian with nothing of this tree in them.
+# Installation, boot in any order, a killed and a hung daemon, upgrade under a device in use, refused and granted stop, removal,
+# purge. Ends by itself, and leaves nothing but the cached system.
+#   package-test.sh            builds the packages first, as scripts/package.sh does
+#   REPL_PROGRAMS=DIR          packs the repld and repladm of DIR
+#   REPL_PACKAGES=DIR          takes the .debs of DIR
+#   REPL_PACKAGE_CACHE=DIR     where the fresh system is kept, default ~/.cache/repl-package
+#   REPL_PACKAGE_TEST_KEEP=1   keeps the two systems to look at, and says where
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
+need_linux
+need_root "making systems and booting them"
+need_command mmdebstrap mmdebstrap
+need_command systemd-nspawn systemd-container
+need_command lintian lintian
+need_namespaces
+
+suite=bookworm
+included=systemd-sysv,udev,dbus,procps,iproute2,kmod,liburing2,libssl3,libnbd-bin,man-db
+cache=${REPL_PACKAGE_CACHE:-$HOME/.cache/repl-package}
+# The name says what is in it: another list makes another system.
+system=$cache/$suite-$(printf %s "$included" | sha256sum | cut -c1-12).tar
+began=$SECONDS
+work=$(mktemp -d)
+namespace=repl-package-$$
+declare -A nspawn=() leader=()
+
+say() { printf '== %3d s  %s\n' $((SECONDS - began)) "$*"; }
+
+fail() {
+  echo "package-test.sh: FAILED: $*" >&2
+  local node
+  for node in "${!leader[@]}"; do
+    echo "-- $node: status and the end of the journal" >&2
+    inside "$node" systemctl --no-pager --full status repld@r0.service >&2 || true
+    inside "$node" journalctl --no-pager -n 40 >&2 || true
+  done
+  exit 1
+}
+
+end_node() {
+  local node=$1 pid=${nspawn[$1]:-}
+  [ -n "$pid" ] || return 0
+  # systemd's own signal for "power off"; then the end of its container.
+  [ -z "${leader[$node]:-}" ] || kill -s SIGRTMIN+4 "${leader[$node]}" 2>/dev/null || true
+  for _ in $(seq 100); do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.2
+  done
+  kill -KILL ${leader[$node]:+"${leader[$node]}"} "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+  unset "nspawn[$node]" "leader[$node]"
+}
+
+clean_up() {
+  local node
+  for node in "${!nspawn[@]}"; do end_node "$node"; done
+  remove_groups
+  if [ -e "/run/netns/$namespace" ]; then ip netns delete "$namespace"; fi
+  if [ -n "${REPL_PACKAGE_TEST_KEEP:-}" ]; then
+    echo "kept: $work"
+  else
+    rm -rf --one-file-system "$work"
+  fi
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# inside NODE COMMAND...: in the running container.
+inside() {
+  local node=$1
+  shift
+  nsenter --target "${leader[$node]}" --mount --uts --ipc --net --pid --root --wd=/ \
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+# until_true SECONDS WHAT COMMAND...: looks again and again.
+until_true() {
+  local end=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $end ] || fail "waited in vain: $what"
+    sleep 0.2
+  done
+}
+
+# The directories of systemd's control groups here: of version 2, of version 1, or of both.
+group_roots() {
+  local candidate
+  for candidate in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+    if [ -e "$candidate/cgroup.procs" ]; then echo "$candidate"; fi
+  done
+}
+
+# Each system has control groups of its own, or the two would end each other's processes.
+in_own_group() {
+  local group
+  while read -r group; do
+    mkdir -p "$group/$namespace-$1"
+    echo "$BASHPID" >"$group/$namespace-$1/cgroup.procs"
+  done < <(group_roots)
+  shift
+  exec "$@"
+}
+
+remove_groups() {
+  local group
+  while read -r group; do
+    find "$group" -mindepth 1 -depth -type d -path "$group/$namespace-*" -exec rmdir {} + 2>/dev/null || true
+  done < <(group_roots)
+}
+
+boot() {
+  local node=$1
+  # The containers of systemd do not allow io_uring by themselves.
+  in_own_group "$node" systemd-nspawn --quiet --register=no --keep-unit --directory="$work/$node" --hostname="$node" --machine="$node" \
+    --network-namespace-path="/run/netns/$namespace" --resolv-conf=off --link-journal=no --boot \
+    --system-call-filter="io_uring_setup io_uring_enter io_uring_register" \
+    </dev/null >"$work/$node.console" 2>&1 &
+  nspawn[$node]=$!
+  local end=$((SECONDS + 30))
+  while [ -z "${leader[$node]:-}" ]; do
+    leader[$node]=$(pgrep -P "${nspawn[$node]}" -x systemd || true)
+    [ -n "${leader[$node]}" ] || [ $SECONDS -lt $end ] || fail "$node did not begin to boot: $(tail -5 "$work/$node.console")"
+    sleep 0.1
+  done
+  until_true 60 "$node is up" node_is_up "$node"
+}
+
+node_is_up() { inside "$1" systemctl is-active multi-user.target; }
+daemon_pid() { inside "$1" systemctl show -P MainPID repld@r0.service; }
+status_text() { inside "$1" systemctl show -P StatusText repld@r0.service; }
+shows() { [[ "$(status_text "$1")" == *"$2"* ]]; }
+restarted() { [ "$(daemon_pid "$1")" != 0 ] && [ "$(daemon_pid "$1")" != "$2" ]; }
+unit_is() { [ "$(inside "$1" systemctl is-active repld@r0.service || true)" = "$2" ]; }
+# The export has a client.
+is_in_use() { inside "$1" ss --no-header --unix state connected | grep -q 'r0-0\.nbd'; }
+is_free() { ! is_in_use "$1"; }
+node_ended() { ! kill -0 "${nspawn[$1]}"; }
+
+say "packages"
+packages=${REPL_PACKAGES:-}
+if [ -z "$packages" ]; then
+  packages=$work/first
+  DPKG_DEB_COMPRESSOR_TYPE=gzip DPKG_DEB_COMPRESSOR_LEVEL=1 DEB_BUILD_OPTIONS=noautodbgsym \
+    "$root/scripts/package.sh" --output "$packages" >"$work/log" || fail "the packages were not built: $(cat "$work/log")"
+fi
+repl=$(ls "$packages"/repl_*.deb) names=$(ls "$packages"/repl-drbd-names_*.deb) ||
+  fail "$packages does not have the two packages"
+lintian --fail-on error "$repl" "$names" >"$work/log" 2>&1 ||
+  fail "lintian finds errors: $(cat "$work/log")"
+# The next version: the same with another number, and other files on the disk.
+dpkg-deb -R "$repl" "$work/next"
+sed -i 's/^Version: .*/&.next/' "$work/next/DEBIAN/control"
+dpkg-deb -Zgzip -z1 -b "$work/next" "$work/next.deb" >/dev/null
+rm -rf "$work/next"
+
+if [ ! -e "$system" ]; then
+  say "a fresh $suite into $system"
+  mkdir -p "$cache"
+  mmdebstrap --quiet --format=tar --variant=minbase --include="$included" "$suite" "$system.$$" || fail "mmdebstrap failed"
+  mv "$system.$$" "$system"
+fi
+
+say "two systems, the package installed"
+for node in alfa bravo; do
+  mkdir "$work/$node"
+  tar -C "$work/$node" -xf "$system"
+  echo "$node" >"$work/$node/etc/hostname"
+done
+# Swift reads the arguments of a program from /proc.
+in_chroot() { unshare --mount --pid --fork --mount-proc="$work/$1/proc" chroot "$work/$1" "${@:2}"; }
+everything() { (cd "$1" && find . -xdev | sed -E '/^\.\/(proc|sys|dev|run|tmp|root)\//d' | sort); }
+everything "$work/alfa" >"$work/before"
+for node in alfa bravo; do
+  cp "$repl" "$names" "$work/next.deb" "$work/$node/root/"
+  chroot "$work/$node" dpkg -i "/root/${repl##*/}" >"$work/log" 2>&1 || fail "dpkg -i: $(cat "$work/log")"
+  chroot "$work/$node" systemd-analyze verify --man=yes repld@r0.service repl.target >"$work/log" 2>&1 ||
+    fail "systemd-analyze verify: $(cat "$work/log")"
+  [ ! -s "$work/log" ] || fail "systemd-analyze verify says: $(cat "$work/log")"
+  [ -d "$work/$node/etc/repl.d" ] || fail "/etc/repl.d is missing"
+  cat >"$work/$node/etc/repl.d/r0.res" <<CONF
+resource r0 {
+  device /dev/drbd0 minor 0;
+  disk /srv/r0.img;
+  meta-disk internal;
+  on alfa { address 10.99.0.1:7789; node-id 0; }
+  on bravo { address 10.99.0.2:7789; node-id 1; }
+}
+CONF
+  truncate -s 64M "$work/$node/srv/r0.img"
+  # What the test has no time for: a minute until a hung daemon is noticed, and until a stop is given up.
+  mkdir -p "$work/$node/etc/systemd/system/repld@.service.d"
+  printf '[Service]\nWatchdogSec=3\nTimeoutStopSec=12\nTimeoutAbortSec=3\nEnvironment=REPLD_PATIENCE=2\n' \
+    >"$work/$node/etc/systemd/system/repld@.service.d/test.conf"
+  in_chroot "$node" env "__DRBD_NODE__=$node" repladm create-md --force r0 >"$work/log" 2>&1 ||
+    fail "create-md: $(cat "$work/log")"
+  chroot "$work/$node" systemctl enable repld@r0.service >"$work/log" 2>&1 || fail "enable: $(cat "$work/log")"
+done
+say "the exposure by systemd-analyze security: $(chroot "$work/alfa" systemd-analyze security --offline=yes \
+  /lib/systemd/system/repld@.service 2>/dev/null | sed -n 's/.*Overall exposure level[^:]*: *//p')"
+
+say "boot, the second node first"
+ip netns add "$namespace"
+ip -n "$namespace" link set lo up
+# Both systems share the network, and each has its address there.
+ip -n "$namespace" addr add 10.99.0.1/32 dev lo
+ip -n "$namespace" addr add 10.99.0.2/32 dev lo
+boot bravo
+until_true 30 "bravo serves without alfa" shows bravo "disk:Inconsistent connection:Connecting"
+boot alfa
+for node in alfa bravo; do until_true 30 "$node is connected" shows "$node" "connection:Connected"; done
+inside alfa repladm primary --force r0 >"$work/log" 2>&1 || fail "primary: $(cat "$work/log")"
+until_true 60 "both are UpToDate" shows bravo "disk:UpToDate"
+say "booted in the order bravo, alfa: $(status_text alfa)"
+
+say "the log is in the journal, with its levels"
+inside alfa journalctl -o json -u repld@r0.service >"$work/log"
+grep -q '"PRIORITY":"6".*repld serves alfa\|repld serves alfa.*"PRIORITY":"6"' "$work/log" ||
+  fail "no line of level 6 in the journal: $(head -3 "$work/log")"
+! grep -q '"MESSAGE":"<[0-7]>' "$work/log" || fail "the level stands in the text"
+
+say "a killed daemon comes back, attached and connected"
+inside alfa repladm secondary r0
+pid=$(daemon_pid alfa)
+inside alfa kill -KILL "$pid"
+until_true 20 "alfa's daemon is restarted" restarted alfa "$pid"
+until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Connected"
+
+say "a hung daemon is noticed"
+pid=$(daemon_pid alfa)
+inside alfa kill -STOP "$pid"
+until_true 30 "alfa's daemon is restarted" restarted alfa "$pid"
+until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Connected"
+inside alfa journalctl --no-pager -u repld@r0.service | grep -qi 'watchdog' || fail "systemd does not say that it was the watchdog"
+
+say "a command starts the unit; what the daemon refuses has its exit code"
+inside alfa repladm down r0 || fail "down"
+[ "$(inside alfa systemctl is-active repld@r0.service || true)" = inactive ] || fail "the unit is not inactive after down"
+inside alfa mv /etc/repl.d/r0.res /root/r0.res
+code=0
+inside alfa systemctl start repld@r0.service 2>"$work/log" || code=$?
+[ $code != 0 ] || fail "a resource that is not in the file was started"
+[ "$(inside alfa systemctl show -P ExecMainStatus repld@r0.service)" = 10 ] || fail "the exit code is not 10"
+inside alfa mv /root/r0.res /etc/repl.d/r0.res
+inside alfa repladm up r0 2>"$work/log" || fail "up: $(cat "$work/log")"
+[ "$(inside alfa systemctl is-active repld@r0.service)" = active ] || fail "repladm up did not start the unit"
+! inside alfa test -e /run/repl/r0.bare || fail "RES.bare is left"
+until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Connected"
+# A killed daemon must not come back after this.
+pid=$(daemon_pid alfa)
+inside alfa kill -STOP "$pid"
+inside alfa repladm down --force r0 >"$work/log" 2>&1 || fail "down --force: $(cat "$work/log")"
+until_true 20 "the unit is inactive" unit_is alfa inactive
+inside alfa repladm up r0 2>"$work/log" || fail "up after down --force: $(cat "$work/log")"
+until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Connected"
+
+say "an upgrade while the device is in use"
+inside alfa repladm primary r0 >"$work/log" 2>&1 || fail "primary: $(cat "$work/log")"
+mkfifo "$work/alfa/root/data"
+inside alfa sh -c 'exec nbdcopy --flush - "$(repladm sh-nbd-uri r0)" </root/data' >"$work/client" 2>&1 &
+client=$!
+exec 9>"$work/alfa/root/data"
+until_true 20 "a client uses the export" is_in_use alfa
+pid=$(daemon_pid alfa)
+inside alfa dpkg -i /root/next.deb >"$work/log" 2>&1 || fail "the upgrade: $(cat "$work/log")"
+grep -q 'repladm down r0 && repladm up r0' "$work/log" || fail "the upgrade does not say how to restart: $(cat "$work/log")"
+[ "$(daemon_pid alfa)" = "$pid" ] || fail "the upgrade restarted the daemon"
+is_in_use alfa || fail "the client was thrown out"
+head -c 1M /dev/zero >&9
+
+say "what is in use is neither stopped nor removed"
+code=0
+inside alfa repladm down r0 >"$work/log" 2>&1 || code=$?
+[ $code = 11 ] || fail "down of a device in use: $code, $(cat "$work/log")"
+stop_began=$SECONDS
+inside alfa systemctl stop repld@r0.service >"$work/log" 2>&1 || true
+[ $((SECONDS - stop_began)) -lt 40 ] || fail "the stop hangs"
+inside alfa kill -0 "$pid" || fail "the stop ended a daemon in use"
+is_in_use alfa || fail "the stop threw the client out"
+inside alfa journalctl --no-pager -u repld@r0.service | grep -q 'repld goes on serving r0' || fail "the stop does not say why"
+code=0
+inside alfa dpkg -r repl >"$work/log" 2>&1 || code=$?
+[ $code != 0 ] || fail "the package was removed below a device in use"
+grep -q 'still served: r0' "$work/log" || fail "dpkg -r does not say why: $(cat "$work/log")"
+inside alfa kill -0 "$pid" || fail "the refused removal ended the daemon"
+exec 9>&-
+wait $client || fail "the client: $(cat "$work/client")"
+
+say "restart into the new version"
+until_true 20 "the client has left" is_free alfa
+inside alfa sh -c 'repladm down r0 && repladm up r0' >"$work/log" 2>&1 || fail "down and up: $(cat "$work/log")"
+[ "$(daemon_pid alfa)" != "$pid" ] && [ "$(daemon_pid alfa)" != 0 ] || fail "the daemon is the old one"
+until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Connected"
+
+say "DRBD's names, and what conflicts with them"
+inside alfa dpkg -i "/root/${names##*/}" >"$work/log" 2>&1 || fail "repl-drbd-names: $(cat "$work/log")"
+[ "$(inside alfa drbdadm role r0)" = Secondary ] || fail "drbdadm does not lead to repladm"
+inside alfa drbdsetup status r0 | grep -q 'r0 role:Secondary' || fail "drbdsetup does not lead to repladm"
+mkdir -p "$work/drbd-utils/DEBIAN"
+printf 'Package: drbd-utils\nVersion: 9.22\nArchitecture: all\nMaintainer: x <x@x.invalid>\nDescription: x\n' \
+  >"$work/drbd-utils/DEBIAN/control"
+dpkg-deb -b "$work/drbd-utils" "$work/alfa/root/drbd-utils.deb" >/dev/null
+! inside alfa dpkg -i /root/drbd-utils.deb >"$work/log" 2>&1 || fail "drbd-utils was installed beside repl-drbd-names"
+grep -q 'conflicting packages' "$work/log" || fail "dpkg does not say that they conflict: $(cat "$work/log")"
+inside alfa dpkg -P repl-drbd-names >"$work/log" 2>&1 || fail "purge of repl-drbd-names: $(cat "$work/log")"
+
+say "removal takes the resource down, purge leaves nothing"
+pid=$(daemon_pid alfa)
+inside alfa dpkg -r repl >"$work/log" 2>&1 || fail "dpkg -r: $(cat "$work/log")"
+! inside alfa kill -0 "$pid" 2>/dev/null || fail "a daemon is left"
+[ -e "$work/alfa/etc/repl.conf" ] || fail "removal took the configuration"
+inside alfa rm -r /etc/repl.d/r0.res /etc/systemd/system/repld@.service.d /srv/r0.img
+inside alfa dpkg -P repl >"$work/log" 2>&1 || fail "purge: $(cat "$work/log")"
+inside alfa sh -c '! test -e /run/repl' || fail "/run/repl is left"
+inside alfa systemctl is-system-running --wait >/dev/null 2>&1 || true
+kill -s SIGRTMIN+4 "${leader[alfa]}"
+until_true 30 "alfa is off" node_ended alfa
+everything "$work/alfa" >"$work/after"
+# What a boot, dpkg and the services of the system write by themselves.
+comm -13 "$work/before" "$work/after" |
+  grep -vE '^\./(var/(log|lib/(dpkg|systemd|dbus)|cache|tmp)|etc/(machine-id|\.updated|hostname|resolv\.conf))' \
+    >"$work/left" || true
+[ ! -s "$work/left" ] || fail "left after the purge: $(cat "$work/left")"
+say "passed"
