@@ -48,6 +48,8 @@ struct ServiceUnit {
   /// Starts the daemon, with nothing attached and nothing connected: that is for the command to do. Done when the daemon has said
   /// that it is ready.
   func start(deadline: Deadline) throws(Refusal) {
+    // How often it may be started in a minute holds for crashes, not for who types this.
+    _ = tools.run("systemctl", ["reset-failed", name], deadline: deadline)
     // The unit's own way, at boot and after a crash, is to attach and to connect. It takes this file for a request not to.
     let bare = files.bare(resource)
     let descriptor = open(bare, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)

@@ -59,7 +59,7 @@ import Testing
     try tool("systemctl", "test -e \(bare) && echo bare >>\(bench.directory)/calls")
     try "old\n".write(toFile: bench.files.log("r0"), atomically: true, encoding: .utf8)
     try #require(unit()).start(deadline: Deadline(after: 20))
-    #expect(calls == ["systemctl start repld@r0.service", "bare"])
+    #expect(calls == ["systemctl reset-failed repld@r0.service", "systemctl start repld@r0.service", "bare"])
     #expect(!FileManager.default.fileExists(atPath: bare), "whoever starts the unit next means all of it")
     #expect(!FileManager.default.fileExists(atPath: bench.files.log("r0")))
   }
@@ -101,13 +101,13 @@ import Testing
   }
 
   @Test func theLogIsWhereTheDaemonWrites() throws {
-    let log = DaemonLog("r0", files: bench.files, unit: unit())
+    let log = ReplAdmin.DaemonLog("r0", files: bench.files, unit: unit())
     #expect(log.place == "journalctl -u repld@r0.service")
     #expect(log.tail == "the word of -u\nanother\n")
     try "a line\n".write(toFile: bench.files.log("r0"), atomically: true, encoding: .utf8)
     #expect(log.place == "journalctl -u repld@r0.service and \(bench.files.log("r0"))")
     #expect(log.tail == "the word of -u\nanother\na line\n")
-    let alone = DaemonLog("r0", files: bench.files, unit: nil)
+    let alone = ReplAdmin.DaemonLog("r0", files: bench.files, unit: nil)
     #expect(alone.place == bench.files.log("r0") && alone.tail == "a line\n")
   }
 }

@@ -1,4 +1,5 @@
 // A real `repld` under a service manager that a test plays: sd_notify's words on a socket that NOTIFY_SOCKET names.
+import Base
 import BlockIO
 import Control
 import Foundation
