@@ -301,7 +301,7 @@ agent_cases() {
   done
   on_both "$agent" usage >/dev/null
   on_both repladm --timeout 20 down --force drbd0
-  on_both rm -f /usr/local/sbin/crm_attribute /run/scores
+  on_both rm -f /usr/local/sbin/crm_attribute /run/scores /var/lib/drbd/drbd0.img
   [ "$failed_cases" = 0 ] || die "agent: $failed_cases failures"
   echo "agent: $count cases"
 }

@@ -78,6 +78,8 @@ host_boot() {
   read -r pid _ <"/proc/$parent/task/$parent/children" || true # the line has no end
   echo "${pid:?}" >"$dir/$name.pid"
   for cable in 0 1; do
+    # The kernel takes the cables of a dead host away in the background.
+    on switch ip link delete "p$number-eth$cable" 2>/dev/null || true
     on switch ip link add "p$number-eth$cable" type veth peer name "eth$cable" netns "$pid"
     on switch ip link set "p$number-eth$cable" master "br$cable" up
     on "$name" ip address add "$net.$cable.1$number/24" dev "eth$cable"
