@@ -18,7 +18,8 @@ extension Reactor {
   private var serviceStatus: String {
     let snapshot = engine.snapshot()
     let disks = snapshot.volumes.map(\.disk.name).joined(separator: ",")
-    return "\(setup.hosted.name) role:\(snapshot.role.name) disk:\(disks) connection:\(snapshot.connection.connectionName)"
+    return
+      "\(setup.hosted.name) role:\(snapshot.role.name) disk:\(disks) connection:\(snapshot.connection.connectionName)"
       + (snapshot.connection >= .connected ? " peer-role:\(snapshot.peerRole.name)" : "")
   }
 }
