@@ -7,6 +7,7 @@
 #   install-packages.sh --cluster  also what scripts/cluster.sh runs: Corosync, Pacemaker, its agents, PostgreSQL; their
 #                                  services are not started
 #   install-packages.sh --package  also what scripts/package.sh and scripts/package-test.sh build and boot with
+#   install-packages.sh --zabbix   also what scripts/zabbix-test.sh runs; its services are not started
 #   install-packages.sh --callers  also an exporter that a test lets read our status, and promtool; Debian starts services of both
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
@@ -23,9 +24,10 @@ for option in "$@"; do
   --cluster) packages="$packages corosync pacemaker pacemaker-cli-utils crmsh resource-agents
   libxml2-utils postgresql-15" ;; # xmllint is for ocf-tester
   # debhelper, dpkg-dev and rpm build; lintian judges; mmdebstrap makes a system, and systemd-nspawn of systemd-container boots it.
+  --zabbix) packages="$packages zabbix-server-pgsql zabbix-frontend-php zabbix-agent php-pgsql php-cli php-xml php-mbstring php-bcmath php-gd postgresql-15" ;;
   --package) packages="$packages debhelper dpkg-dev lintian mmdebstrap rpm systemd-container" ;;
   --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
-  *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package and --callers" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package, --zabbix and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||
@@ -45,7 +47,7 @@ export DEBIAN_FRONTEND=noninteractive
 # Without lists, as on a fresh machine, apt-get would say of every package that it cannot be located.
 apt-get update -q || echo "install-packages.sh: the package lists could not be updated; trying with the present ones" >&2
 # A cluster of the machine itself is not wanted: its daemons are for hosts made of namespaces.
-if [[ $packages == *pacemaker* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+if [[ $packages == *pacemaker* || $packages == *zabbix* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod 755 /usr/sbin/policy-rc.d

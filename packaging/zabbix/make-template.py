@@ -35,10 +35,11 @@ def identifier(text):
 
 
 def path(text, otherwise=None):
+    """A resource that does not run is not in the JSON: then its items keep their values, and `repl.running` says so."""
     step = {"type": "JSONPATH", "parameters": [text + ".first()"]}
-    if otherwise is not None:
-        step |= {"error_handler": "CUSTOM_VALUE", "error_handler_params": otherwise}
-    return step
+    if otherwise is None:
+        return step | {"error_handler": "DISCARD_VALUE"}
+    return step | {"error_handler": "CUSTOM_VALUE", "error_handler_params": otherwise}
 
 
 def number(words):
@@ -97,7 +98,7 @@ def discovery(key, name, loops, macros, items, graphs=()):
 
 
 def rules():
-    role, suspended = "repl.role[{#RES}]", "repl.suspended[{#RES}]"
+    role, suspended, running = "repl.role[{#RES}]", "repl.suspended[{#RES}]", "repl.running[{#RES}]"
     role_map, to_role = states(ROLES, "repl role")
     disk_map, to_disk = states(DISKS, "repl disk")
     connection_map, to_connection = states(CONNECTIONS, "repl connection")
@@ -106,6 +107,9 @@ def rules():
         [
             item(role, "{#RES}: role", [path(RESOURCE + ".role"), to_role],
                  [("{#RES}: the role has changed", "INFO", ask(role, "change") + "<>0")], **role_map),
+            item(running, "{#RES}: runs", [path(RESOURCE + "['node-id']", otherwise="-1"),
+                 {"type": "JAVASCRIPT", "parameters": ["return value < 0 ? 0 : 1;"]}],
+                 [("{#RES}: repld does not run", "HIGH", f"max(/{TEMPLATE}/{running},1m)=0")]),
             item(suspended, "{#RES}: I/O suspended", [path(RESOURCE + ".suspended"), flag()],
                  [("{#RES}: I/O is suspended", "DISASTER", ask(suspended) + "=1")]),
         ],
