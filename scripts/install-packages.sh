@@ -23,8 +23,9 @@ for option in "$@"; do
   --interop) packages="$packages qemu-system-x86 busybox-static cpio kmod python3" ;;
   --cluster) packages="$packages corosync pacemaker pacemaker-cli-utils crmsh resource-agents
   libxml2-utils postgresql-15" ;; # xmllint is for ocf-tester
+  --zabbix) packages="$packages zabbix-server-pgsql zabbix-frontend-php zabbix-agent php-pgsql php-cli php-xml
+  php-mbstring php-bcmath php-gd postgresql-15" ;;
   # debhelper, dpkg-dev and rpm build; lintian judges; mmdebstrap makes a system, and systemd-nspawn of systemd-container boots it.
-  --zabbix) packages="$packages zabbix-server-pgsql zabbix-frontend-php zabbix-agent php-pgsql php-cli php-xml php-mbstring php-bcmath php-gd postgresql-15" ;;
   --package) packages="$packages debhelper dpkg-dev lintian mmdebstrap rpm systemd-container" ;;
   --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
   *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package, --zabbix and --callers" ;;
