@@ -367,6 +367,22 @@ struct VerifyTests {
     pair.expectRest()
   }
 
+  /// A kernel does not count P_NEG_RS_DREPLY as an answer: its verify would never end.
+  @Test("with pass_on every request is answered by a digest, also behind the read that made the disk Inconsistent")
+  func unreadable() throws {
+    let bench = try Bench {
+      $0.net.verifyAlgorithm = "crc32c"
+      $0.volumes[0].onIOError = .passOn
+    }
+    bench.primary()
+    bench.disk.badForReading = 0..<64
+    for block: UInt64 in 0..<3 {
+      bench.say(.verifyRequest(BlockRequest(sector: block * 8, blockID: syncerBlockID, size: 4096)))
+    }
+    let answers = bench.node.packets { if case .verifyReply(_, [0, 0, 0, 0]) = $0 { true } else { false } }
+    #expect(answers.count == 3 && bench.node.volume().disk == .inconsistent)
+  }
+
   @Test("the peer's requests are checked")
   func hostile() throws {
     let bench = try Bench { $0.net.verifyAlgorithm = "crc32c" }

@@ -227,7 +227,14 @@ extension Engine {
     guard volumes[v].hasDisk, volumes[v].state.disk == .upToDate, isAsked || volumes[v].state.conn == .verifyS,
       let digest = digest(link.verifyAlgorithm)
     else {
-      if isAsked { refuseRead(v, id, { .negativeResyncReply($0) }) } else { releasePeerRequest(id) }
+      if !isAsked {
+        releasePeerRequest(id)
+      } else if volumes[v].hasDisk, digest(link.verifyAlgorithm) != nil {
+        // A kernel does not count a negative answer, and its verify would never end (K34).
+        answerVerify(v, id, notEqual)
+      } else {
+        refuseRead(v, id, { .negativeResyncReply($0) })
+      }
       return
     }
     if let hold = request.hold {
@@ -247,19 +254,13 @@ extension Engine {
     if case .fault(let fault) = finding { diskFailed(v, fault, "read", request.range) }
     // What cannot be read is not equal; what has no digest here is not known.
     let isUnknown = finding == .unknown
-    var own = [UInt8](repeating: 0, count: DigestName(rawValue: link.verifyAlgorithm)?.size ?? 1)
+    var own = notEqual
     if case .digest(let digest) = finding { own = digest }
     let isCurrent = request.connection == link.generation
     if request.kind == .verifyRead, isUnknown {
       refuseRead(v, id, { .negativeResyncReply($0) })
     } else if request.kind == .verifyRead {
-      if isCurrent, let data = link.data {
-        volumes[v].unacked -= 1
-        let answer = BlockRequest(
-          sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes))
-        fx.append(.send(data, volumes[v].number, .verifyReply(answer, digest: own), nil, notify: nil))
-      }
-      releasePeerRequest(id)
+      answerVerify(v, id, own)
     } else {
       let theirs = digests[id.raw]
       releasePeerRequest(id)
@@ -276,6 +277,23 @@ extension Engine {
       }
     }
     advanceDetach(v)
+  }
+
+  /// The digest of a block that cannot be read: zeroes, as DRBD sends them.
+  private var notEqual: [UInt8] {
+    [UInt8](repeating: 0, count: DigestName(rawValue: link.verifyAlgorithm)?.size ?? 1)
+  }
+
+  /// P_OV_REPLY to what VerifyS has asked for.
+  private mutating func answerVerify(_ v: Int, _ id: SlotID, _ digest: [UInt8]) {
+    let request = peerRequests[id]
+    if request.connection == link.generation, let data = link.data {
+      volumes[v].unacked -= 1
+      let answer = BlockRequest(
+        sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes))
+      fx.append(.send(data, volumes[v].number, .verifyReply(answer, digest: digest), nil, notify: nil))
+    }
+    releasePeerRequest(id)
   }
 
   private mutating func differs(_ v: Int, _ range: BlockRange) {

@@ -37,6 +37,7 @@ import Testing
     let client = try Client(desk.bench.a.exportPath)
     try client.write(pattern(65536, 3), at: 0)
     try client.leave()
+    try until("the peer is looked for") { try desk.a("cstate r0").out == "Connecting\n" }
     let alone = try plugin(desk)
     #expect(alone.code == 1 && alone.out.contains("r0 b: connection is Connecting"), "\(alone)")
     #expect(alone.out.contains("65536 bytes are out of sync"), "\(alone)")
