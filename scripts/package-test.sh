@@ -147,7 +147,7 @@ restarted() {
 }
 unit_is() { [ "$(inside "$1" systemctl is-active repld@r0.service || true)" = "$2" ]; }
 # The export has a client.
-is_in_use() { inside "$1" ss --no-header --unix state connected | grep -q 'r0-0\.nbd'; }
+is_in_use() { inside "$1" ss --no-header --unix state connected | grep 'r0-0\.nbd' >/dev/null; }
 is_free() { ! is_in_use "$1"; }
 node_ended() { ! kill -0 "${nspawn[$1]}"; }
 
@@ -245,7 +245,7 @@ pid=$(daemon_pid alfa)
 signal_daemon alfa STOP
 until_true 30 "alfa's daemon is restarted" restarted alfa "$pid"
 until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Connected"
-inside alfa journalctl --no-pager -u repld@r0.service | grep -qi 'watchdog' || fail "systemd does not say that it was the watchdog"
+inside alfa journalctl --no-pager -u repld@r0.service | grep -i 'watchdog' >/dev/null || fail "systemd does not say that it was the watchdog"
 
 say "a command starts the unit, a refused start is not repeated, down --force is the end"
 inside alfa repladm down r0 || fail "down"
@@ -291,7 +291,7 @@ inside alfa systemctl stop repld@r0.service >"$work/log" 2>&1 || true
 [ $((SECONDS - stop_began)) -lt 40 ] || fail "the stop hangs"
 inside alfa kill -0 "$pid" || fail "the stop ended a daemon in use"
 is_in_use alfa || fail "the stop threw the client out"
-inside alfa journalctl --no-pager -u repld@r0.service | grep -q 'repld goes on serving r0' || fail "the stop does not say why"
+inside alfa journalctl --no-pager -u repld@r0.service | grep 'repld goes on serving r0' >/dev/null || fail "the stop does not say why"
 code=0
 inside alfa dpkg -r repl >"$work/log" 2>&1 || code=$?
 [ $code != 0 ] || fail "the package was removed below a device in use"
@@ -309,7 +309,7 @@ until_true 20 "alfa is connected again" shows alfa "disk:UpToDate connection:Con
 say "DRBD's names, and what conflicts with them"
 inside alfa dpkg -i "/root/${names##*/}" >"$work/log" 2>&1 || fail "repl-drbd-names: $(cat "$work/log")"
 [ "$(inside alfa drbdadm role r0)" = Secondary ] || fail "drbdadm does not lead to repladm"
-inside alfa drbdsetup status r0 | grep -q 'r0 role:Secondary' || fail "drbdsetup does not lead to repladm"
+inside alfa drbdsetup status r0 | grep 'r0 role:Secondary' >/dev/null || fail "drbdsetup does not lead to repladm"
 mkdir -p "$work/drbd-utils/DEBIAN"
 printf 'Package: drbd-utils\nVersion: 9.22\nArchitecture: all\nMaintainer: x <x@x.invalid>\nDescription: x\n' \
   >"$work/drbd-utils/DEBIAN/control"

@@ -70,7 +70,7 @@ constraint_is() {
   local deadline=$((SECONDS + 60)) found
   while [ $SECONDS -lt $deadline ]; do
     found=no
-    if on "$(live_host)" cibadmin --query --scope constraints 2>/dev/null | grep -q 'rsc_location.*fence'; then found=yes; fi
+    if on "$(live_host)" cibadmin --query --scope constraints 2>/dev/null | grep 'rsc_location.*fence' >/dev/null; then found=yes; fi
     [ "$found" != "$1" ] || return 0
     sleep 0.2
   done

@@ -12,7 +12,7 @@ handler() {
 
 wait_uncertain() {
   local deadline=$((SECONDS + 60))
-  until on "$1" repladm events2 --now drbd0 | grep -q 'peer-disk:\(DUnknown\|Outdated\)'; do
+  until on "$1" repladm events2 --now drbd0 | grep 'peer-disk:\(DUnknown\|Outdated\)' >/dev/null; do
     [ $SECONDS -lt $deadline ] || die "$1 still knows its peer after 60 s"
     sleep 0.2
   done

@@ -77,7 +77,7 @@ members() { on "$1" crm_mon -1 --output-as=xml 2>/dev/null | grep -c '<node name
 wait_members() {
   local deadline=$((SECONDS + 60))
   while [ $SECONDS -lt $deadline ]; do
-    if [ "$(members "$1")" = "$2" ] && on "$1" crm_mon -1 2>/dev/null | grep -q 'partition with quorum'; then return; fi
+    if [ "$(members "$1")" = "$2" ] && on "$1" crm_mon -1 2>/dev/null | grep 'partition with quorum' >/dev/null; then return; fi
     sleep 0.25
   done
   die "the cluster did not form: $(members "$1") of $2 members are online; see $dir/$1/var/log/pacemaker"
