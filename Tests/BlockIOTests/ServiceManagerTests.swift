@@ -75,7 +75,7 @@ extension OnThisMachine {
       #expect(ear.heard() == [])
     }
 
-    @Test("A service manager that does not read stops nobody, and hears what matters when it reads again")
+    @Test("A service manager that does not read does not stop the daemon, and gets READY=1 when it reads again")
     func full() throws {
       let scratch = try Scratch()
       let ear = try Ear("\(scratch.path)/notify")

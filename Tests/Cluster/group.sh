@@ -101,7 +101,7 @@ make_resources() {
   [ -n "$(address_host)" ] || die "the address runs nowhere: $(on "${hosts[0]}" crm_mon -1 -r -f)"
 }
 
-# wait_up_to_date: both disks are UpToDate, by the word of the host that runs the address.
+# wait_up_to_date: both disks are UpToDate, as the host that runs the address reports.
 wait_up_to_date() {
   local deadline=$((SECONDS + 120)) name said=
   while [ $SECONDS -lt $deadline ]; do

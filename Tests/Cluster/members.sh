@@ -103,7 +103,7 @@ live_host() {
 # idle [SECONDS]: until the cluster has nothing left to do.
 idle() { on "$(live_host)" crm_resource --wait --timeout "${1:-120}s" >/dev/null 2>&1; }
 
-# The host that runs the address, by the word of the one that is asked; empty: none.
+# The host that runs the address, as the asked host reports; empty: none.
 address_host() {
   local name
   for name in "${hosts[@]}"; do

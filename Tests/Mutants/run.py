@@ -132,7 +132,10 @@ def live(number, tree, limit, caught, *words):
                 process.kill()
                 process.wait()
                 return (1, "no end within the time limit", None) if is_late else (0, "", None)
-            time.sleep(0.02)
+            try:
+                process.wait(timeout=0.05)
+            except subprocess.TimeoutExpired:
+                continue
         output.seek(0)
         text = output.read().decode(errors="replace")
     found = re.search(r"LAW BROKEN: (.*?)(?: \(seed (\d+), at .*)?$", text, re.M)

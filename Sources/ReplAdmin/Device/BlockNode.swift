@@ -86,7 +86,7 @@ enum BlockNode {
   }
 
   /// Has udev look at the device again, whose names it is told by a rule: the kernel itself says nothing when we give and take them.
-  /// Where no udev runs, nobody listens.
+  /// Where no udev runs, the kernel event has no effect.
   static func announce(_ number: BlockNumber) {
     let descriptor = open("/sys/dev/block/\(number.major):\(number.minor)/uevent", O_WRONLY | O_CLOEXEC)
     // Gone, or a read-only /sys: then there is no udev either.

@@ -20,7 +20,7 @@ import Testing
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     }
     try bench.write("more-units/repld@.service", "")
-    try tool("journalctl", "echo the word of $1; echo another")
+    try tool("journalctl", "echo the entries of $1; echo another")
   }
 
   private func tool(_ name: String, _ body: String) throws {
@@ -78,7 +78,7 @@ import Testing
     let refusal = #expect(throws: Refusal.self) { try unit()?.start(deadline: Deadline(after: 20)) }
     #expect(refusal?.headline == "repld ended at once, with exit code 10")
     #expect(refusal?.exitCode == 10)
-    #expect(refusal?.details == ["the word of _SYSTEMD_INVOCATION_ID=12ab", "another"])
+    #expect(refusal?.details == ["the entries of _SYSTEMD_INVOCATION_ID=12ab", "another"])
     #expect(refusal?.next == "set right what it says and repeat repladm up r0")
     #expect(
       calls.contains("systemctl stop repld@r0.service"), "it is not tried again behind the back of who typed this")
@@ -103,10 +103,10 @@ import Testing
   @Test func theLogIsWhereTheDaemonWrites() throws {
     let log = ReplAdmin.DaemonLog("r0", files: bench.files, unit: unit())
     #expect(log.place == "journalctl -u repld@r0.service")
-    #expect(log.tail == "the word of -u\nanother\n")
+    #expect(log.tail == "the entries of -u\nanother\n")
     try "a line\n".write(toFile: bench.files.log("r0"), atomically: true, encoding: .utf8)
     #expect(log.place == "journalctl -u repld@r0.service and \(bench.files.log("r0"))")
-    #expect(log.tail == "the word of -u\nanother\na line\n")
+    #expect(log.tail == "the entries of -u\nanother\na line\n")
     let alone = ReplAdmin.DaemonLog("r0", files: bench.files, unit: nil)
     #expect(alone.place == bench.files.log("r0") && alone.tail == "a line\n")
   }
