@@ -27,7 +27,8 @@ extension Circumstances {
   private mutating func drawDeaths(_ apart: inout SeededGenerator) {
     isDeadly = true
     faultsWanted = 6 + Int(apart.below(10))
-    favourite = Strike.Target.allCases[Int(apart.below(UInt64(Strike.Target.allCases.count)))]
+    favourite = Strike.Target.deadly[Int(apart.below(UInt64(Strike.Target.deadly.count)))]
+    if favourite == .generation, apart.oneIn(2) { favourite = .bitmapGeneration }
     faults = [.kill, .powerCut, .reset]
     faults.formUnion(Faults.all.intersection(Faults(rawValue: UInt32(truncatingIfNeeded: apart.next() & apart.next()))))
     client.spread = min(client.spread, 32 << apart.below(6))

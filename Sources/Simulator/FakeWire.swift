@@ -52,10 +52,12 @@ struct Lane: ~Copyable {
   var reading = PacketStream(socket: .undecided)
   var pipe: [UInt8] = []
   var inbox: [UInt8] = []
+  /// Packets lie in the inbox, and the receiver's engine has no room for requests.
+  var isHeldBack = false
 
   init(from now: UInt64) { clock = now }
 
-  var hasSomethingToDeliver: Bool { !moving.isEmpty || (ends && waiting.isEmpty) }
+  var hasSomethingToDeliver: Bool { isHeldBack || !moving.isEmpty || (ends && waiting.isEmpty) }
 }
 
 enum EndState {

@@ -215,11 +215,13 @@ extension World {
     return volume.replication == .connected && volume.disk == .upToDate && volume.peerDisk == .upToDate
   }
 
-  /// Law: a resync copies no more than the bitmap said at its start.
+  /// Law: a resync copies no more than the bitmap said at its start. A target whose disk refuses writes asks again, block by
+  /// block, and marks what the application wrote meanwhile.
   private func watchResync(_ n: Int, _ v: Int, _ volume: VolumeSnapshot) {
     let isTarget = volume.replication == .syncTarget || volume.replication == .pausedSyncT
     if isTarget && keeper.resyncs[n][v] == nil {
-      keeper.resyncs[n][v] = Resyncing(total: volume.resyncTotal, copied: 0)
+      keeper.resyncs[n][v] = Resyncing(
+        total: volume.resyncTotal, copied: 0, hasMore: nodes[n].disks[v].broken)
     } else if isTarget {
       keeper.resyncs[n][v]!.total = max(keeper.resyncs[n][v]!.total, volume.resyncTotal)
     } else if let resync = keeper.resyncs[n][v] {

@@ -59,10 +59,13 @@ extension World {
     case violation(ProtocolViolation)
   }
 
-  private func parse(_ c: Int, _ n: Int) {
+  /// Hands on every packet that is complete, as long as the engine has room for it.
+  func parse(_ c: Int, _ n: Int) {
+    connections[c]?.withLane(1 - n) { $0.isHeldBack = false }
     while broken == nil, let connection = connections[c], !connection.withLane(1 - n, { $0.isPaused }),
       connection.ends[n].state == .open || connection.ends[n].state == .closing
     {
+      if hasNoRoom(n, c) { return connection.withLane(1 - n) { $0.isHeldBack = true } }
       let outcome = connection.withLane(1 - n) { next(&$0, n) }
       switch outcome {
       case .wait: return

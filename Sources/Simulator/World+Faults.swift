@@ -56,6 +56,7 @@ extension World {
   func failDisk(_ n: Int, _ v: Int) {
     say(n, "the disk of volume \(v) fails")
     nodes[n].disks[v].broken = true
+    keeper.resyncs[n][v]?.hasMore = true
     schedule.add(.mend, at: now + random.below(2_000 * World.millisecond), node: n, UInt64(v))
   }
 

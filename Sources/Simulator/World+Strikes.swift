@@ -16,8 +16,11 @@ struct Strike {
     case resyncWrite, write
     /// A bitmap page that has lost bits. In deadly lives only.
     case forgetting
+    /// A superblock with another bitmap UUID for the peer: a resync begins or ends, or a node goes on alone. As a favourite only.
+    case bitmapGeneration
 
-    static let everywhere = allCases.filter { $0 != .forgetting }
+    static let deadly = allCases.filter { $0 != .bitmapGeneration }
+    static let everywhere = deadly.filter { $0 != .forgetting }
   }
   enum Moment: CaseIterable {
     /// The work is under way: done, done in parts, or not done.
@@ -38,12 +41,12 @@ struct Strike {
 
   static func drawn(_ random: inout SeededGenerator, powerCut: Bool, _ circumstances: Circumstances) -> Strike {
     let soon = circumstances.isDeadly
-    let targets = soon ? Target.allCases : Target.everywhere
+    let targets = soon ? Target.deadly : Target.everywhere
     var target = targets[Int(random.below(UInt64(targets.count)))]
     if let favourite = circumstances.favourite, random.oneIn(2) { target = favourite }
     let many: UInt64 =
       switch target {
-      case .generation, .consistency, .forgetting: 1
+      case .generation, .consistency, .forgetting, .bitmapGeneration: 1
       case .superblock, .bitmapPage, .flush: 4
       case .activityLog: 8
       case .resyncWrite, .write: soon ? 1 << random.below(7) : 100
@@ -97,7 +100,8 @@ extension World {
     case (.superblock, .superblock), (.bitmapPage, .bitmapPage), (.activityLog, .activityLog): true
     case (.resyncWrite, .resyncWrite), (.write, .appWrite), (.write, .peerWrite): true
     case (.flush, .appFlush), (.flush, .epochFlush), (.flush, .bracket): true
-    case (.generation, .superblock), (.consistency, .superblock): changes(n, work, target)
+    case (.generation, .superblock), (.consistency, .superblock), (.bitmapGeneration, .superblock):
+      changes(n, work, target)
     case (.forgetting, .bitmapPage): forgets(n, work)
     default: false
     }
@@ -119,9 +123,11 @@ extension World {
       let place = nodes[n].disks[work.disk].meta
       let old = try Superblock(
         reading: UnsafeRawBufferPointer(rebasing: place[block * 4096..<block * 4096 + 4096]).bytes)
-      return target == .generation
-        ? old.current & ~1 != new.current & ~1
-        : old.flags.contains(.consistent) != new.flags.contains(.consistent)
+      switch target {
+      case .generation: return old.current & ~1 != new.current & ~1
+      case .bitmapGeneration: return zip(old.peers, new.peers).contains { $0.bitmapUUID != $1.bitmapUUID }
+      default: return old.flags.contains(.consistent) != new.flags.contains(.consistent)
+      }
     } catch {
       return false
     }

@@ -212,6 +212,11 @@ extension World {
     case .open, .closing:
       guard connection.ends[n].isKnown else { return scheduleDelivery(c, from, notBefore: now + 20_000) }
       if connection.withLane(from, { $0.isPaused }) { return seeEnd(c, n) }
+      if hasNoRoom(n, c) { return scheduleDelivery(c, from, notBefore: now + 100_000) }
+      if connection.withLane(from, { $0.isHeldBack }) {
+        parse(c, n)
+        return scheduleDelivery(c, from)
+      }
       if let moving = connection.withLane(
         from,
         { lane -> Moving? in
@@ -227,6 +232,11 @@ extension World {
         closeEnd(c, n)
       }
     }
+  }
+
+  /// The engine has no room for a request of its peer: the data socket is not read, as by the daemon (`PeerSocket.next`).
+  func hasNoRoom(_ n: Int, _ c: Int) -> Bool {
+    !nodes[n].engine.takesPeerRequests && connections[c]!.withLane(1 - n) { $0.reading.socket == .data }
   }
 
   /// A paused socket keeps what arrives, and sees the end of the stream all the same.

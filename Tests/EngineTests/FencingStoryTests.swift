@@ -331,6 +331,31 @@ struct FencingStoryTests {
     pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
   }
 
+  @Test(
+    "a Secondary whose connection ends before the peer's consent arrives is Outdated, as the peer has recorded (seed 801363)",
+    arguments: [Command.disconnect(force: false), .disconnect(force: true), .down])
+  func consentIsLost(_ command: Command) throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.network.held = [.init(to: 1, kind: .meta)]
+    let reply = pair.beta.order(.disconnect(force: false))
+    pair.settle()
+    // A Primary with fencing agrees to nothing less than Outdated.
+    let end = try #require(pair.network.end(1, .meta))
+    pair.network.deliverHeld(to: end)
+    pair.settle()
+    #expect(pair.alpha.volume().peerDisk == .outdated && pair.beta.volume().disk == .upToDate)
+    if command != .disconnect(force: false) { _ = pair.beta.order(command) }
+    pair.network.reset()
+    pair.network.held = []
+    pair.settle()
+    #expect(pair.beta.replies[reply] == .done)
+    for volume in [VolumeNumber(0), VolumeNumber(1)] {
+      #expect(try !pair.beta.disks[volume]!.superblock().flags.contains(.wasUpToDate))
+    }
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
+  }
+
   // MARK: options at run time
 
   private func take(_ policy: FencingPolicy, on node: Node) {

@@ -90,6 +90,7 @@ let failedSeeds = [
   FailedSeed(740_746, "a disk that had failed while its peer was asked was copied over a good one", era: .third),
   FailedSeed(733_237, "a flush was answered before an older one that had to fail", era: .third),
   FailedSeed(752_135, "an older P_UUIDS was taken for the answer to an attach", era: .third),
+  FailedSeed(801_363, "a node that disconnects was not Outdated when the consent of its peer was lost", era: .third),
 ]
 
 @Suite("Seeds that once broke a law")

@@ -170,8 +170,10 @@ extension Engine {
     case .invalidate, .verify:
       pending = .none
       refuseChange(takeChange(), -15)
-    case .disconnect:
+    case .disconnect(let outdating):
       pending = .none
+      // As in `disconnectUnanswered`.
+      if outdating == .own { outdateSelf() }
       answer(.change, .done)
     }
   }

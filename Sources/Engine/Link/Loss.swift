@@ -8,15 +8,18 @@ extension Engine {
   mutating func breakLink(_ reason: ConnectionState, _ why: String) {
     guard link.phase.isConnecting else { return }
     warn(.connection, "connection lost (\(reason.name)): \(why)")
-    if case .disconnect = pending {
-      // The end was wanted; nobody is left to agree.
-      pending = .none
-      standAlone(takeChange())
-      return
-    }
+    if case .disconnect(let outdating) = pending { return disconnectUnanswered(outdating) }
     let pause = pauseForRepetition(reason, why)
     endLink(reason)
     beginSearch(after: pause ?? (link.wasUp ? .milliseconds(100) : .seconds(1)))
+  }
+
+  /// The connection ends before the peer has answered a `disconnect`: its end was wanted. The peer may have agreed, and have
+  /// recorded that this copy is Outdated.
+  private mutating func disconnectUnanswered(_ outdating: PendingChange.Outdating) {
+    pending = .none
+    link.outdatesOwn = outdating == .own
+    standAlone(takeChange())
   }
 
   /// A refusal: the connection ends, and an operator has to do something before it is tried again.
@@ -33,9 +36,7 @@ extension Engine {
   /// End of stream on one of the sockets.
   mutating func peerHungUp(_ reason: ConnectionState) {
     switch pending {
-    case .disconnect:
-      pending = .none
-      standAlone(takeChange())
+    case .disconnect(let outdating): disconnectUnanswered(outdating)
     default:
       if link.state == .tearDown {
         endLink(.tearDown)

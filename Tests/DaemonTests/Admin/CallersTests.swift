@@ -42,7 +42,7 @@ import Testing
     let place = desk.bench.directory
     for version in ["1", "2"] {
       try FileManager.default.createDirectory(atPath: "\(place)/\(version)", withIntermediateDirectories: true)
-      try FileManager.default.copyItem(atPath: try program("repladm"), toPath: "\(place)/\(version)/repladm")
+      try copyProgram("repladm", to: "\(place)/\(version)/repladm")
     }
     for directory in ["names", "fixed", "other"] {
       try FileManager.default.createDirectory(atPath: "\(place)/\(directory)", withIntermediateDirectories: true)

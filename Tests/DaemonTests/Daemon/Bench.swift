@@ -18,6 +18,17 @@ func program(_ name: String) throws -> String {
   throw Timeout(description: "\(name) was not built beside the tests")
 }
 
+/// Copies a program that will be run. The writer is a process of its own: a child that another test starts at that moment would
+/// inherit a file that this process writes, and nobody can run a program that is open for writing (ETXTBSY).
+func copyProgram(_ name: String, to path: String) throws {
+  let cp = Process()
+  cp.executableURL = URL(filePath: "/bin/cp")
+  cp.arguments = [try program(name), path]
+  try cp.run()
+  cp.waitUntilExit()
+  guard cp.terminationStatus == 0 else { throw Timeout(description: "\(name) could not be copied to \(path)") }
+}
+
 /// A port that nobody listens on just now.
 func freePort() throws -> UInt16 {
   let listener = try Listener(tcp: SocketAddress(host: .v4(0x7f00_0001), port: 0))

@@ -22,7 +22,7 @@ import Testing
   func itsGroupMayLookAndNobodyElse() throws {
     let (desk, _) = try waiting()
     let copy = desk.bench.directory + "/repladm"
-    try FileManager.default.copyItem(atPath: try program("repladm"), toPath: copy)
+    try copyProgram("repladm", to: copy)
     for path in [desk.bench.directory, desk.bench.a.runDirectory, copy] { #expect(chmod(path, 0o755) == 0) }
     #expect(chmod(desk.config, 0o644) == 0)
     func user(of group: String, _ words: String...) throws -> Said {
