@@ -19,6 +19,7 @@ extension Circumstances {
     case 7...8: drawSlowResync(&apart)
     case 9...10: drawBlindPrimary(&apart)
     case 11: drawErrors(&apart)
+    case 12: drawGenerations(&apart)
     default: break
     }
   }
@@ -71,6 +72,15 @@ extension Circumstances {
   private mutating func drawErrors(_ apart: inout SeededGenerator) {
     drawDeaths(&apart)
     faults = [.singleErrors, .diskError, apart.oneIn(2) ? .powerCut : .kill]
+  }
+
+  /// Resyncs that begin, one after the other, and machines that lose their power while the new generation is written.
+  private mutating func drawGenerations(_ apart: inout SeededGenerator) {
+    drawDeaths(&apart)
+    favourite = .bitmapGeneration
+    faults = [.powerCut, .linkCut, .reset]
+    startsWithFullSync = false
+    actions.subtract([.invalidate, .replaceDisk])
   }
 
   /// More extents than the log has slots, so that extents leave it all the time, and few reasons to copy the whole volume.
