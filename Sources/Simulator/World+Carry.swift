@@ -194,6 +194,7 @@ extension World {
     guard let place = metaPlace(n, disk, offset, 4096) else { return }
     let buffer = nodes[n].takeMetaBuffer()
     nodes[n].engine.render(block, of: volume, into: nodes[n].metaBuffers[buffer])
+    if fingerprintsEffects { effectsPrint.mix(UnsafeRawBufferPointer(nodes[n].metaBuffers[buffer])) }
     start(
       n,
       DiskWork(

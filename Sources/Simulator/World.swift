@@ -30,6 +30,11 @@ public final class World {
   public internal(set) var events = 0
   /// Changes with everything that happens: equal lives have equal fingerprints.
   public private(set) var fingerprint: UInt64 = 0xcbf2_9ce4_8422_2325
+  /// Of all effects, while `fingerprintsEffects`.
+  var effectsPrint = Fingerprint()
+  public var fingerprintsEffects = false
+  /// Two builds that ask for the same, in the same order and at the same moments, have the same number.
+  public var effectsFingerprint: UInt64 { effectsPrint.value }
   var random: SeededGenerator
   var schedule = Schedule()
   var pool = FakePool()
@@ -187,6 +192,7 @@ public final class World {
     let node = nodes[n]
     while let effect = node.effects.popFirst() {
       if isTracing { say(n, "   " + Trace.effect(effect)) }
+      if fingerprintsEffects { mix(n, effect) }
       carry(n, effect)
     }
     if isTracing, keeper.trustChanged {

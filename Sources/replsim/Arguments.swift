@@ -15,6 +15,7 @@ struct Arguments {
       --census           tell at the end how often each property and fault was met in 1,000 lives
       --era N            lives of an earlier era, 1 to \(Era.latest.rawValue) (default: the latest)
       --no-fencing       no life has fencing: the lives of seeds from before there was any
+      --fingerprint      print a number for each life that changes with every effect: builds that do the same have the same
       --trace            print every event and every effect
       --planted FAULT    plant a fault, to prove that the laws are watched:
                          \(PlantedFault.allCases.map(\.rawValue).joined(separator: ", "))
@@ -27,6 +28,7 @@ struct Arguments {
   var steps = 60_000
   var drawsFencing = true
   var isTracing = false
+  var printsFingerprints = false
   var goesOn = false
   var tellsCensus = false
   var era = Era.latest
@@ -55,6 +57,7 @@ struct Arguments {
       case "--steps": steps = number(word)
       case "--no-fencing": drawsFencing = false
       case "--trace": isTracing = true
+      case "--fingerprint": printsFingerprints = true
       case "--all": goesOn = true
       case "--census": tellsCensus = true
       case "--era":

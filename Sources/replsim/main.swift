@@ -41,6 +41,7 @@ func goOnBehind(_ seed: UInt64) {
   if let seconds = arguments.seconds { words += ["--seconds", "\(max(0, seconds - (monotonicSeconds() - start)))"] }
   if let lives = arguments.lives { words += ["--lives", "\(lives)"] }
   if !arguments.drawsFencing { words.append("--no-fencing") }
+  if arguments.printsFingerprints { words.append("--fingerprint") }
   if arguments.era != .latest { words += ["--era", "\(arguments.era.rawValue)"] }
   if let planted = arguments.planted { words += ["--planted", planted.rawValue] }
   words += ["--tally", tally.word]
@@ -58,6 +59,7 @@ func live(_ seed: UInt64) -> Bool {
   runningSeed = seed
   let world = World(seed: seed, planting: arguments.planted, drawsFencing: arguments.drawsFencing, era: arguments.era)
   if arguments.isTracing { world.trace = { print($0) } }
+  world.fingerprintsEffects = arguments.printsFingerprints
   var isGood = true
   do {
     try world.live(steps: arguments.steps)
@@ -70,6 +72,7 @@ func live(_ seed: UInt64) -> Bool {
   tally.lives += 1
   tally.events += world.events
   if arguments.tellsCensus { census += world.census }
+  if arguments.printsFingerprints { print("\(seed) \(String(world.effectsFingerprint, radix: 16))") }
   return isGood
 }
 
