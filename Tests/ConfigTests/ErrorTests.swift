@@ -6,6 +6,9 @@ import Testing
   static let hosts = "on alpha { address 10.77.0.1:7789; }\non beta { address 10.77.0.2:7789; }"
   static let keys = "device /dev/drbd0;\ndisk /dev/vda;\nmeta-disk internal;"
 
+  static let numberedHosts =
+    "on alpha { node-id 0; address 10.77.0.1:7789; }\non beta { node-id 1; address 10.77.0.2:7789; }"
+
   struct Mistake: CustomTestStringConvertible, Sendable {
     var text: String
     var line: Int
@@ -28,6 +31,12 @@ import Testing
     Mistake("resource r0 {\ndevice minor 1; // second", line: 2, says: "comments of C begin here"),
     Mistake("resource r0 { // second\n}", line: 1, says: "comments of C begin here"),
     Mistake("resource r0 {\n  /* second */\n}", line: 2, says: "comments of C begin here"),
+    Mistake(
+      "resource r0 {\n\(keys)\n\(numberedHosts)\nconnection-mesh { hosts alpha beta alpha; }\n}", line: 7,
+      says: "host 'alpha' is in the mesh twice"),
+    Mistake(
+      "resource r0 {\n\(keys)\n\(numberedHosts)\nconnection { host alpha; host alpha; }\n}", line: 7,
+      says: "joins host 'alpha' to itself", "Name two different hosts"),
     Mistake("resorce r0 { }", line: 1, says: "Parse error: ", "'resorce'", "Did you mean 'resource'?"),
     Mistake("resource r0 {\n\(keys)\n\(hosts)\nnet {\nprotocoll C;\n}\n}", line: 8, says: "Did you mean 'protocol'?"),
     Mistake("resource r0 {\n\(keys)\ndik /dev/vda;\n}", line: 5, says: "Did you mean 'disk'?"),
