@@ -41,9 +41,9 @@ public struct RunFiles: Equatable, Sendable {
   /// Where `repl-device` shows the volumes of a resource as files.
   public func deviceMount(_ resource: String) -> String { "\(directory)/\(resource).devices" }
   /// Where `repl-device` is asked.
-  public func deviceSocket(_ resource: String) -> String { "\(directory)/\(resource).device-server" }
+  public func deviceSocket(_ resource: String) -> String { "\(directory)/\(resource).dev" }
   /// Held locked (`flock`) by the `repl-device` of this resource. The name does not end as that of a daemon's does.
-  public func deviceLock(_ resource: String) -> String { "\(directory)/\(resource).device-lock" }
+  public func deviceLock(_ resource: String) -> String { "\(directory)/\(resource).devlock" }
 
   /// What NBD clients are given: `nbd+unix:///?socket=PATH`.
   public func exportURI(_ resource: String, _ volume: VolumeNumber) -> String {

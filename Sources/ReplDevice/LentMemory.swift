@@ -12,7 +12,8 @@ struct LentMemory: ~Copyable {
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
     bytesOfPiece = (bytes + page - 1) / page * page
     total = bytesOfPiece * pieces
-    guard let mapped = mmap(nil, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), mapped != MAP_FAILED
+    guard let mapped = mmap(nil, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+      mapped != MAP_FAILED
     else { fatalError("no address space for \(total) bytes") }
     base = mapped
     let size = bytesOfPiece

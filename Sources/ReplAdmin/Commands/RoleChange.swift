@@ -25,7 +25,9 @@ struct RoleChange {
     guard devices.each.contains(where: \.needsMending) else { return }
     let status = try daemon.status(deadline: deadline)
     guard status.role == .primary else { return }
-    if !isUnchanged(status) { devices.remark(devices.each.filter(\.awaitsDaemon).flatMap { $0.cleanUp(mayResume: false) }) }
+    if !isUnchanged(status) {
+      devices.remark(devices.each.filter(\.awaitsDaemon).flatMap { $0.cleanUp(mayResume: false) })
+    }
     devices.attach(deadline: deadline)
   }
 

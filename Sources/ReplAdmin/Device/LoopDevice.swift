@@ -69,7 +69,9 @@ struct LoopDevice {
     var status = stat()
     // Asks the server of the file: the kernel remembers no size beyond that.
     guard stat(file, &status) == 0 else { throw .cannot("see the size of \(file)", systemWords(errno)) }
-    guard isBound, let loop = opened(O_RDONLY) else { throw .cannot("open the loop device behind \(node)", "it is gone") }
+    guard isBound, let loop = opened(O_RDONLY) else {
+      throw .cannot("open the loop device behind \(node)", "it is gone")
+    }
     defer { close(loop) }
     guard ioctl(loop, LoopDevice.setCapacity, 0) == 0 else {
       throw .cannot("give \(node) its new size", systemWords(errno))
