@@ -245,9 +245,8 @@ struct DeviceOutlivesDaemon {
     #expect(resize.code == 0 && resize.out.contains("\(mounted.device) has "), "\(resize.out) \(resize.err)")
     let size = try desk.bench.a.status().devices[0].size << 10
     #expect(try shell("blockdev --getsize64 \(mounted.device)") == "\(size)")
-    // Online, to the last block.
-    try shell("resize2fs \(mounted.device)")
-    try shell("dd if=/dev/urandom of=\(mounted.place)/large bs=1M count=110 conv=fsync")
+    // To the last block, and past the end of the file system.
+    try shell("dd if=/dev/urandom of=\(mounted.device) bs=4096 count=1024 seek=\(size / 4096 - 1024) oflag=direct")
     #expect(try mounted.endWriting() == 0)
     try #require(umount2(mounted.place, 0) == 0)
     try shell("e2fsck -fn \(mounted.device)")
