@@ -27,6 +27,7 @@ let package = Package(
   products: [
     .executable(name: "repld", targets: ["repld"]),
     .executable(name: "repladm", targets: ["repladm"]),
+    .executable(name: "repl-device", targets: ["repl-device"]),
     .executable(name: "replsim", targets: ["replsim"]),
   ],
   dependencies: [
@@ -50,6 +51,7 @@ let package = Package(
     // C libraries of the system.
     .systemLibrary(name: "CURing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
 
     // The only target that touches the kernel.
     .target(name: "BlockIO", dependencies: ["Base", "CURing", "CCrypto"], swiftSettings: settings),
@@ -65,8 +67,11 @@ let package = Package(
       name: "ReplAdmin",
       dependencies: ["Base", "MetaDisk", "Config", "Control", "BlockIO", arguments],
       swiftSettings: settings),
+    .target(
+      name: "ReplDevice", dependencies: ["Base", "Export", "Control", "BlockIO", "CFuse"], swiftSettings: settings),
     .executableTarget(name: "repld", dependencies: ["ReplDaemon"], swiftSettings: settings),
     .executableTarget(name: "repladm", dependencies: ["ReplAdmin"], swiftSettings: settings),
+    .executableTarget(name: "repl-device", dependencies: ["ReplDevice"], swiftSettings: settings),
     .executableTarget(name: "replsim", dependencies: ["Simulator"], swiftSettings: settings),
 
     tests("BaseTests", ["Base"]),

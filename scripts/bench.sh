@@ -52,7 +52,7 @@ for name in $contestants; do
 done
 fio --enghelp=nbd >/dev/null 2>&1 || die "this fio has no nbd engine: Debian's has (apt-get install fio)"
 bytes=$(numfmt --from=iec "${REPL_BENCH_SIZE:-512M}") || die "${REPL_BENCH_SIZE} is no size: 512M, 2G"
-case " $contestants " in *" repl"*) release_binaries --product repld; release_binaries --product repladm ;; esac
+case " $contestants " in *" repl"*) release_binaries --product repld; release_binaries --product repladm; release_binaries --product repl-device ;; esac
 
 place= results=
 stop_all() {

@@ -32,7 +32,7 @@ need() {
   [ "$(uname -s)" = Linux ] || die "needs Linux"
   is_root || die "needs root: run it with sudo"
   for row in corosync:corosync pacemakerd:pacemaker crm_mon:pacemaker-cli-utils crm:crmsh ocf-tester:resource-agents \
-    xmllint:libxml2-utils mkfs.xfs:xfsprogs nbdfuse:libnbd-bin fusermount3:fuse3 ip:iproute2 losetup:mount drbdadm:drbd-utils; do
+    xmllint:libxml2-utils mkfs.xfs:xfsprogs ip:iproute2 losetup:mount drbdadm:drbd-utils; do
     IFS=: read -r program package <<<"$row"
     command -v "$program" >/dev/null || die "needs $package ($program): scripts/install-packages.sh --cluster"
   done

@@ -244,6 +244,10 @@ step_unplanned() {
   else
     at $two 'kill -KILL $(cat $REPL_RUN_DIR/drbd0.pid)'
   fi
+  if [ $mode = hosts ]; then
+    note "its writer waits for the next repld on that host; here the other host goes on instead, and down ends the wait"
+    at $two "repladm down drbd0"
+  fi
   wait $writer || true
   writer=
   note "$(wc -l <"$work/shared/journal") pieces were durable when it died"

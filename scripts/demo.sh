@@ -50,8 +50,9 @@ take_down() {
   if [ -d "$REPL_HOSTS_DIR" ]; then
     for host in $one $two; do
       # The polite way first; what does not answer dies with its host.
+      # First what a daemon that died has left: to unmount it is to wait for the next daemon.
       "$root/scripts/hosts.sh" run "$host" sh -c \
-        'umount /mnt; timeout 15 repladm down drbd0' >/dev/null 2>&1 || true
+        'pgrep --exact repld || repladm down drbd0; umount /mnt; timeout 15 repladm down drbd0' >/dev/null 2>&1 || true
     done
     "$root/scripts/hosts.sh" down || status=1
   fi
@@ -132,6 +133,7 @@ else
 fi
 release_binaries --product repld
 release_binaries --product repladm
+release_binaries --product repl-device
 
 trap finish EXIT
 trap 'exit 130' INT

@@ -13,8 +13,10 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
 need_linux
 
-packages="liburing-dev libssl-dev pkg-config qemu-utils nbdkit libnbd-bin fio xfsprogs drbd-utils fuse3 iproute2
-  util-linux procps xz-utils python3 shellcheck"
+# libfuse3-dev is for repl-device, which serves block devices where the kernel has no nbd; libnbd-bin has nbdinfo, nbdcopy and the
+# nbdfuse of interop's faulty disk, which fuse3 unmounts.
+packages="liburing-dev libssl-dev libfuse3-dev pkg-config qemu-utils nbdkit libnbd-bin fio xfsprogs drbd-utils fuse3 iproute2
+  util-linux procps xz-utils python3 shellcheck e2fsprogs"
 check=
 for option in "$@"; do
   case $option in

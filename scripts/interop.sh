@@ -86,6 +86,7 @@ esac
 if [ -z "${REPL_PROGRAMS:-}" ]; then
   release_binaries --product repld
   release_binaries --product repladm
+  release_binaries --product repl-device
   REPL_PROGRAMS=$root/.build/release
 fi
 export REPL_PROGRAMS PYTHONDONTWRITEBYTECODE=1

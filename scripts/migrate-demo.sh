@@ -18,5 +18,5 @@ need_root "running virtual machines on a network of their own"
 need_namespaces
 need_loop_devices
 [ -n "$(device_means)" ] ||
-  die "no block device can be made here: neither kernel nbd nor nbdfuse (apt-get install libnbd-bin fuse3)"
+  die "no block device can be made here: neither kernel nbd nor FUSE with loop devices (modprobe fuse loop)"
 exec "$root/scripts/interop.sh" migrate --kernel "${1:-stable}"

@@ -48,15 +48,15 @@ need_namespaces() {
     die "namespaces cannot be made here: in a container, run it privileged"
 }
 
-# Prints the means by which a block device can be made of an export: nbd, nbdfuse, or nothing.
+# Prints the means by which a block device can be made of an export: nbd, fuse, or nothing.
 device_means() {
   is_root || return 0
   modprobe nbd 2>/dev/null || true
   if [ -e /sys/module/nbd ] && [ -b /dev/nbd0 ]; then
     echo nbd
-  elif command -v nbdfuse >/dev/null && [ -e /dev/loop-control ]; then
+  elif [ -e /dev/loop-control ]; then
     [ -e /dev/fuse ] || modprobe fuse 2>/dev/null || true
-    if [ -e /dev/fuse ]; then echo nbdfuse; fi
+    if [ -e /dev/fuse ]; then echo fuse; fi
   fi
 }
 

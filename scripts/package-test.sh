@@ -17,7 +17,7 @@ need_command lintian lintian
 need_namespaces
 
 suite=bookworm
-included=systemd-sysv,udev,dbus,procps,iproute2,kmod,liburing2,libssl3,libnbd-bin,man-db
+included=systemd-sysv,udev,dbus,procps,iproute2,kmod,liburing2,libssl3,libfuse3-3,libnbd-bin,man-db
 cache=${REPL_PACKAGE_CACHE:-$HOME/.cache/repl-package}
 # The name says what is in it: another list makes another system.
 system=$cache/$suite-$(printf %s "$included" | sha256sum | cut -c1-12).tar

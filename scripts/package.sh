@@ -4,7 +4,7 @@
 #   package.sh --rpm             the RPM, too
 #   package.sh --revision N      the packages' own revision, default that of packaging/debian/changelog
 #   package.sh --output DIR      where they go
-#   REPL_PROGRAMS=DIR            takes repld and repladm from there instead of building them
+#   REPL_PROGRAMS=DIR            takes repld, repladm and repl-device from there instead of building them
 #   DEB_BUILD_OPTIONS=noautodbgsym   leaves out the package of symbols
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
@@ -36,9 +36,10 @@ programs=${REPL_PROGRAMS:-}
 if [ -z "$programs" ]; then
   release_binaries --product repld
   release_binaries --product repladm
+  release_binaries --product repl-device
   programs=$root/.build/release
 fi
-for program in repld repladm; do
+for program in repld repladm repl-device; do
   [ -x "$programs/$program" ] || die "$programs has no $program: build it, or leave REPL_PROGRAMS out"
 done
 
@@ -52,7 +53,7 @@ version=$("$programs/repladm" --version | sed -n 's/^REPL_VERSION=//p')
 tree=$work/repl-$version
 mkdir -p "$tree/programs/completions" "$output"
 output=$(cd "$output" && pwd)
-cp "$programs/repld" "$programs/repladm" "$tree/programs/"
+cp "$programs/repld" "$programs/repladm" "$programs/repl-device" "$tree/programs/"
 "$programs/repladm" --generate-completion-script bash | sed "1{/^#!/d}" >"$tree/programs/completions/repladm"
 for part in docs packaging README.md ARCHITECTURE.md SECURITY.md LICENSE; do cp -r "$root/$part" "$tree/"; done
 cp -r "$root/packaging/debian" "$tree/debian"

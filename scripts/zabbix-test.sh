@@ -24,6 +24,7 @@ if [ -n "${REPL_PROGRAMS:-}" ]; then
 else
   release_binaries --product repld
   release_binaries --product repladm
+  release_binaries --product repl-device
 fi
 export PATH
 

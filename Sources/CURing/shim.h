@@ -95,6 +95,37 @@ static inline int cu_wait_pidfd(int pidfd, siginfo_t *info)
 static inline int cu_exit_status(const siginfo_t *info) { return info->si_status; }
 static inline int cu_exit_code(const siginfo_t *info) { return info->si_code; }
 static inline int cu_exit_pid(const siginfo_t *info) { return info->si_pid; }
+/* One packet, with a descriptor beside the bytes when there is one (not -1). */
+static inline ssize_t cu_send_packet(int fd, const void *bytes, size_t count, int descriptor)
+{
+  union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } beside;
+  struct iovec part = { .iov_base = (void *)bytes, .iov_len = count };
+  struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+  if (descriptor >= 0) {
+    memset(&beside, 0, sizeof beside);
+    message.msg_control = beside.room;
+    message.msg_controllen = sizeof beside.room;
+    beside.head.cmsg_level = SOL_SOCKET;
+    beside.head.cmsg_type = SCM_RIGHTS;
+    beside.head.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&beside.head), &descriptor, sizeof(int));
+  }
+  return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+/* `descriptor` becomes -1 when none came. */
+static inline ssize_t cu_receive_packet(int fd, void *bytes, size_t room, int *descriptor)
+{
+  union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } beside;
+  struct iovec part = { .iov_base = bytes, .iov_len = room };
+  struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = beside.room, .msg_controllen = sizeof beside.room };
+  *descriptor = -1;
+  ssize_t got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (got < 0) return got;
+  struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+  if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int)))
+    memcpy(descriptor, CMSG_DATA(head), sizeof(int));
+  return got;
+}
 /* PR_SET_IO_FLUSHER, Linux 5.6. */
 static inline int cu_set_io_flusher(void) { return prctl(57, 1, 0, 0, 0); }
 static inline void cu_keep_heap(void) { mallopt(M_TRIM_THRESHOLD, -1); mallopt(M_TOP_PAD, 1 << 20); }

@@ -38,10 +38,12 @@ public struct RunFiles: Equatable, Sendable {
   }
   /// Links to the tools, for handlers: found before the ones of other packages.
   public var tools: String { "\(directory)/tools" }
-  /// Where nbdfuse shows a volume as a file.
-  public func fuseMount(_ resource: String, _ volume: VolumeNumber) -> String {
-    "\(directory)/\(resource)-\(volume.value).fuse"
-  }
+  /// Where `repl-device` shows the volumes of a resource as files.
+  public func deviceMount(_ resource: String) -> String { "\(directory)/\(resource).devices" }
+  /// Where `repl-device` is asked.
+  public func deviceSocket(_ resource: String) -> String { "\(directory)/\(resource).dev" }
+  /// Held locked (`flock`) by the `repl-device` of this resource. The name does not end as that of a daemon's does.
+  public func deviceLock(_ resource: String) -> String { "\(directory)/\(resource).devlock" }
 
   /// What NBD clients are given: `nbd+unix:///?socket=PATH`.
   public func exportURI(_ resource: String, _ volume: VolumeNumber) -> String {

@@ -61,6 +61,14 @@ public struct Surroundings {
   }
 }
 
+extension Surroundings {
+  /// The program that serves block devices: `REPL_DEVICE`, else beside this program, else where the packages have it.
+  var deviceProgram: String? {
+    if let given = environment["REPL_DEVICE"] { return given }
+    return [programDirectory + "/repl-device", "/usr/lib/repl/repl-device"].first { access($0, X_OK) == 0 }
+  }
+}
+
 func lastComponent(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
 func parent(_ path: String) -> String {

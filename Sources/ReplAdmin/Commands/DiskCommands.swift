@@ -190,8 +190,8 @@ struct Resize: AdminCommand {
     commandName: "resize", abstract: "Grow a volume to the size of its backing devices.",
     discussion: """
       Grow the devices of both nodes first, then say this on the Primary. Metadata at the end of a device move to its new end. \
-      The smaller device decides; when nothing grows, the command says why. A block device by the kernel's nbd grows at once; one by nbdfuse, and clients of the \
-      export, have the new size when they are connected again.
+      The smaller device decides; when nothing grows, the command says why. The block device grows at once, in use or not; clients of the \
+      export have the new size when they are connected again.
       """)
   @Option(help: ArgumentHelp("New size, with K, M, G or s (sectors).", valueName: "size")) var size: String?
   @Flag(help: "Do not resync the new blocks.") var assumeClean = false

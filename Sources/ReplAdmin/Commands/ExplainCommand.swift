@@ -13,13 +13,15 @@ struct Explain: AdminCommand {
       let name = target.resource.name
       if admin.instead(["replsetup", "status", name]) { return }
       let daemon = admin.daemon(target.resource)
+      let complaints = try admin.devices(target.resource).each.compactMap { $0.complaint() }
+      for complaint in complaints { admin.console.out("\(name): \(complaint).\n") }
       guard daemon.isRunning else {
         admin.console.out("\(name): repld is not running.\n  To start the resource: repladm up \(name).\n")
         return
       }
       let findings = try daemon.status(deadline: admin.deadline(10)).findings
       for finding in findings { admin.console.out(finding.text + "\n") }
-      if findings.isEmpty { admin.console.out("\(name): both nodes are connected and UpToDate.\n") }
+      if findings.isEmpty, complaints.isEmpty { admin.console.out("\(name): both nodes are connected and UpToDate.\n") }
     }
   }
 }

@@ -20,6 +20,17 @@ struct RoleChange {
     devices.attach(deadline: deadline)
   }
 
+  /// Makes the devices of a Primary anew that do not work any more.
+  func mend() throws(Refusal) {
+    guard devices.each.contains(where: \.needsMending) else { return }
+    let status = try daemon.status(deadline: deadline)
+    guard status.role == .primary else { return }
+    if !isUnchanged(status) {
+      devices.remark(devices.each.filter(\.awaitsDaemon).flatMap { $0.cleanUp(mayResume: false) })
+    }
+    devices.attach(deadline: deadline)
+  }
+
   func demote(force: Bool) throws(Refusal) {
     guard daemon.isRunning else { throw Refusal.notRunning(daemon.resource) }
     try devices.without(force: force, deadline: deadline) { () throws(Refusal) in

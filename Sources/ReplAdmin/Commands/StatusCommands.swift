@@ -34,6 +34,7 @@ struct Status: AdminCommand {
       } catch {
         guard error == .notRunning(target.resource.name) else { throw error }
         absent = true
+        if !json { admin.explainDevices(try admin.devices(target.resource)) }
         guard named else { return }
         admin.console.err(
           "\(target.resource.name): No such resource\n"
@@ -53,7 +54,10 @@ struct Status: AdminCommand {
         verbose: general.verbose, statistics: statistics, columns: admin.console.columns,
         toTerminal: admin.console.outputIsTerminal)
       admin.console.out(text.render(snapshots))
-      for snapshot in snapshots { admin.explainConnections(snapshot) }
+      for snapshot in snapshots {
+        admin.explainConnections(snapshot)
+        admin.explainDevices(ResourceDevices(snapshot, admin.surroundings, admin.console))
+      }
     }
     return code
   }
@@ -76,6 +80,11 @@ extension Status {
 }
 
 extension Admin {
+  /// Beside the text that scripts read: a device that does not work.
+  fileprivate func explainDevices(_ devices: ResourceDevices) {
+    devices.remark(devices.each.compactMap { $0.complaint() }.map { $0 + "." })
+  }
+
   /// Beside the text that scripts read: a connection that somebody has to do something about.
   fileprivate func explainConnections(_ snapshot: StatusSnapshot) {
     for connection in snapshot.connections {

@@ -137,6 +137,7 @@ extension Admin {
         skipDisk || skipNet || discardMyData
         ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData) : .adjust
       pass(on: try daemon(resource).ask(command, deadline: deadline(30)), about: resource)
+      try roleChange(resource, seconds: 30).mend()
     }
   }
 

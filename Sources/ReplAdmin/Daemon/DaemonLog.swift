@@ -14,7 +14,7 @@ struct DaemonLog {
   /// For a sentence that says where to look.
   var place: String {
     guard let unit else { return path }
-    // What was started by hand with another configuration writes to the file, and so does nbdfuse.
+    // What was started by hand with another configuration writes to the file, and so does repl-device.
     return exists(path) ? "\(unit.log) and \(path)" : unit.log
   }
 

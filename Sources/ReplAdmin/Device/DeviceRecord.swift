@@ -6,7 +6,9 @@ import Glibc
 struct DeviceRecord: Codable, Equatable {
   enum Means: String, Codable {
     case kernelNBD = "nbd"
-    case fuseLoop = "nbdfuse"
+    case deviceServer = "repl-device"
+    /// Made by a version before `repl-device` was; such a device may be in use when the next version is installed.
+    case nbdfuse
   }
 
   var means: Means
@@ -15,9 +17,10 @@ struct DeviceRecord: Codable, Equatable {
   var minor: UInt32?
   /// Paths to remove: the configured one first, then the links.
   var paths: [String] = []
-  /// Where nbdfuse is mounted, and which process it is.
+  /// Where the server of the loop device's file is mounted, which process it is, and the name of the file.
   var fuseMount: String?
   var fuse: ProcessMark?
+  var fuseFile: String?
   /// Which of the kernel's nbd devices, and the socket it was connected to.
   var nbdIndex: UInt32?
   var backend: String?
@@ -63,7 +66,7 @@ struct DeviceRecord: Codable, Equatable {
 
 /// Why there is no block device. Promotion itself does not fail for it.
 enum DeviceFault: Error, Equatable {
-  /// No kernel nbd, no nbdfuse.
+  /// No kernel nbd, no FUSE.
   case noMeans(String)
   case cannot(String, String)
 

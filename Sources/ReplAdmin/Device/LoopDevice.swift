@@ -1,4 +1,4 @@
-// Loop devices by the kernel's own calls: a file (here the one that nbdfuse shows) as a block device, with direct I/O, so
+// Loop devices by the kernel's own calls: a file (here one that `repl-device` shows) as a block device, with direct I/O, so
 // that nothing is cached twice and a flush reaches the daemon. Law: a loop device that has another file behind it by now
 // is somebody else's and is left alone.
 import Glibc
@@ -13,6 +13,7 @@ struct LoopDevice {
   // From linux/loop.h, which the C library's Swift module does not cover.
   private static let configure: UInt = 0x4C0A
   private static let clearDescriptor: UInt = 0x4C01
+  private static let setCapacity: UInt = 0x4C07
   private static let getStatus: UInt = 0x4C05
   private static let setStatus: UInt = 0x4C04
   private static let getFree: UInt = 0x4C82
@@ -24,9 +25,9 @@ struct LoopDevice {
   private static let directIO: UInt32 = 16
 
   /// Binds `file` to a free loop device whose node becomes `path`. `recording` is told the number before it is used.
-  static func attach(_ file: String, node path: String, recording: (BlockNumber) throws(DeviceFault) -> Void)
-    throws(DeviceFault)
-  {
+  static func attach(
+    _ file: String, node path: String, blockSize: UInt32, recording: (BlockNumber) throws(DeviceFault) -> Void
+  ) throws(DeviceFault) {
     let backing = open(file, O_RDWR | O_CLOEXEC)
     guard backing >= 0 else { throw .cannot("open \(file)", systemWords(errno)) }
     defer { close(backing) }
@@ -40,6 +41,7 @@ struct LoopDevice {
       var request = [UInt8](repeating: 0, count: 8 + infoBytes + 64)
       request.withUnsafeMutableBytes { bytes in
         bytes.storeBytes(of: UInt32(backing), toByteOffset: 0, as: UInt32.self)
+        bytes.storeBytes(of: blockSize, toByteOffset: 4, as: UInt32.self)
         bytes.storeBytes(of: directIO, toByteOffset: 8 + infoFlags, as: UInt32.self)
         for (i, byte) in file.utf8.prefix(infoNameBytes - 1).enumerated() { bytes[8 + infoName + i] = byte }
       }
@@ -60,6 +62,20 @@ struct LoopDevice {
     if rc == 0, Deadline(after: 1).wait(until: { !isBound }) { return true }
     keepBound()
     return false
+  }
+
+  /// Takes the size that its file has now.
+  func grow() throws(DeviceFault) {
+    var status = stat()
+    // Asks the server of the file: the kernel remembers no size beyond that.
+    guard stat(file, &status) == 0 else { throw .cannot("see the size of \(file)", systemWords(errno)) }
+    guard isBound, let loop = opened(O_RDONLY) else {
+      throw .cannot("open the loop device behind \(node)", "it is gone")
+    }
+    defer { close(loop) }
+    guard ioctl(loop, LoopDevice.setCapacity, 0) == 0 else {
+      throw .cannot("give \(node) its new size", systemWords(errno))
+    }
   }
 
   /// Lets the kernel unbind it when its last user goes.

@@ -18,6 +18,8 @@ struct VolumeDevice {
   private var recordPath: String { files.device(resource, volume) }
   private var daemon: DaemonProcess { DaemonProcess(resource, files: files) }
   private var record: DeviceRecord? { DeviceRecord(reading: recordPath) }
+  private var fuse: FuseLoop { FuseLoop(resource: resource, volume: volume, surroundings: surroundings) }
+  private var nbd: KernelNBD { KernelNBD(resource: resource, volume: volume, surroundings: surroundings) }
 
   /// Makes the device, or leaves the one that is there and works.
   func attach(deadline: Deadline) throws(DeviceFault) {
@@ -27,7 +29,6 @@ struct VolumeDevice {
       abandon(record)
     }
     var missing: [String] = []
-    let nbd = KernelNBD(resource: resource, volume: volume, surroundings: surroundings)
     if let why = nbd.missing {
       missing.append(why)
     } else {
@@ -36,11 +37,10 @@ struct VolumeDevice {
       }
       return
     }
-    let fuse = FuseLoop(resource: resource, volume: volume, surroundings: surroundings)
     if let why = fuse.missing {
       missing.append(why)
     } else {
-      try make(.fuseLoop) { (record) throws(DeviceFault) in
+      try make(.deviceServer) { (record) throws(DeviceFault) in
         try fuse.attach(node: path, record: &record, recordPath: recordPath, deadline: deadline)
       }
       return
@@ -67,8 +67,11 @@ struct VolumeDevice {
   private func resume(_ record: DeviceRecord, deadline: Deadline) throws(DeviceFault) {
     var record = record
     do throws(DeviceFault) {
-      let nbd = KernelNBD(resource: resource, volume: volume, surroundings: surroundings)
-      try nbd.resume(record, deadline: deadline)
+      switch record.means {
+      case .kernelNBD: try nbd.resume(record, deadline: deadline)
+      case .deviceServer: try fuse.resume(deadline: deadline)
+      case .nbdfuse: preconditionFailure("such a device has no successor")
+      }
       record.daemon = DeviceRecord.ProcessMark(daemon.pid)
       record.hasSuccessor = nil
       try record.write(to: recordPath)
@@ -84,10 +87,12 @@ struct VolumeDevice {
     let connection = try ExportConnection.open(files.exportSocket(resource, volume), deadline: deadline)
     let wanted = connection.size
     guard let was = size(of: record), was != wanted else { return nil }
-    if record.means == .kernelNBD {
-      try KernelNBD(resource: resource, volume: volume, surroundings: surroundings).resize(record, to: connection)
-      if size(of: record) == wanted { return "\(path) has \(wanted >> 10) KiB now" }
+    switch record.means {
+    case .kernelNBD: try nbd.resize(record, to: connection)
+    case .deviceServer: try fuse.resize(record, node: path, to: connection)
+    case .nbdfuse: break
     }
+    if size(of: record) == wanted { return "\(path) has \(wanted >> 10) KiB now" }
     return "\(path) keeps the \(was >> 10) KiB it had until repladm secondary \(resource) and then repladm primary "
       + "\(resource); it will have \(wanted >> 10) KiB"
   }
@@ -133,7 +138,8 @@ struct VolumeDevice {
       gone =
         switch record.means {
         case .kernelNBD: try KernelNBD.detach(record, node: path)
-        case .fuseLoop: FuseLoop.detach(record, node: path, deadline: Deadline(after: 10))
+        case .deviceServer: try fuse.detach(record, node: path)
+        case .nbdfuse: FormerFuseLoop(record: record, node: path).detach(deadline: Deadline(after: 10))
         }
     } catch {
       throw Refusal("\(path) was not taken away", why: error.text, next: "repeat the command", exitCode: 20)
@@ -158,17 +164,9 @@ struct VolumeDevice {
   func cleanUp(mayResume: Bool) -> [String] {
     guard let record, !works(record) else { return [] }
     if mayResume, canResume(record) { return [] }
-    var held: [String] = []
-    switch record.means {
-    case .kernelNBD:
-      // To ask who has it open is to open it, and that would wait for the daemon that died.
-      abandon(record)
-      held = holders(of: record)
-    case .fuseLoop:
-      held = holders(of: record)
-      abandon(record)
-    }
-    return held.map { "\($0), left over from a repld that died: end that use" }
+    // To ask who has it open is to open it, and that would wait for the daemon that died.
+    abandon(record)
+    return holders(of: record).map { "\($0), left over from a repld that died: end that use" }
   }
 
   /// Whether requests to it wait for this daemon.
@@ -177,7 +175,7 @@ struct VolumeDevice {
   /// Before a daemon is started: it is the one that may go on with the device of the last one.
   func expectSuccessor() -> [String] {
     guard var record, !works(record) else { return [] }
-    guard record.means == .kernelNBD, record.hasSuccessor == nil, KernelNBD.exists(record) else {
+    guard record.hasSuccessor == nil, outlivesDaemon(record) else {
       return cleanUp(mayResume: false)
     }
     record.hasSuccessor = true
@@ -196,18 +194,45 @@ struct VolumeDevice {
 
   /// True when the daemon that serves it lives, and so do the parts in between.
   private func works(_ record: DeviceRecord) -> Bool {
+    guard number(of: record) != nil, record.daemon?.isAlive == true else { return false }
+    return switch record.means {
+    case .kernelNBD: KernelNBD.exists(record)
+    case .deviceServer: fuse.stands(record, node: path) && fuse.isConnected
+    case .nbdfuse: FormerFuseLoop(record: record, node: path).stands
+    }
+  }
+
+  /// Whether its requests wait when the daemon dies.
+  private func outlivesDaemon(_ record: DeviceRecord) -> Bool {
     guard number(of: record) != nil else { return false }
-    switch record.means {
-    case .kernelNBD: return record.daemon?.isAlive == true && KernelNBD.exists(record)
-    case .fuseLoop:
-      return record.daemon?.isAlive == true && record.fuse?.isAlive == true
-        && FuseLoop.loop(of: record, node: path)?.isBound == true
+    return switch record.means {
+    case .kernelNBD: KernelNBD.exists(record)
+    case .deviceServer: fuse.stands(record, node: path)
+    case .nbdfuse: false
     }
   }
 
   /// A device whose requests wait for this daemon. Whether the data behind it are still the same is for the caller to know.
-  private func canResume(_ record: DeviceRecord) -> Bool {
-    record.means == .kernelNBD && record.hasSuccessor == true && number(of: record) != nil && KernelNBD.exists(record)
+  private func canResume(_ record: DeviceRecord) -> Bool { record.hasSuccessor == true && outlivesDaemon(record) }
+
+  /// There was a device, and it does not work.
+  var needsMending: Bool { record.map { !works($0) } ?? false }
+
+  /// What is wrong with a device that there should be, and what to type; nil: nothing.
+  func complaint() -> String? {
+    guard let record, number(of: record) != nil else { return nil }
+    let again = "repladm primary \(resource) makes another one, and what is still mounted from this one gets errors"
+    if record.means == .deviceServer, let gone = fuse.whatIsGone(record, node: path) {
+      return "\(path) does not work any more, because \(gone): \(again)"
+    }
+    // The server is asked by root alone.
+    if surroundings.isRoot ? works(record) : record.daemon?.isAlive == true { return nil }
+    guard outlivesDaemon(record) else {
+      return "\(path) does not work any more, because the repld that served it has died: \(again)"
+    }
+    let first = daemon.isRunning ? "" : "repladm up \(resource), then "
+    return "the requests to \(path) wait for \(first)repladm primary \(resource); repladm down \(resource) ends them"
+      + " with errors"
   }
 
   private func abandon(_ record: DeviceRecord) {
@@ -218,7 +243,8 @@ struct VolumeDevice {
       } catch {
         // Nothing is left to try; the kernel gives up by itself.
       }
-    case .fuseLoop: FuseLoop.abandon(record, node: path)
+    case .deviceServer: fuse.abandon(record, node: path)
+    case .nbdfuse: FormerFuseLoop(record: record, node: path).abandon()
     }
     forget(record)
   }

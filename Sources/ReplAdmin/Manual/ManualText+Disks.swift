@@ -102,8 +102,7 @@ extension ManualText {
         devices of both nodes first. The new blocks are resynced, unless --assume-clean. Internal metadata move to the new end of the \
         device while the volume is in use.
 
-        A block device made by the kernel's nbd grows at once; one made by nbdfuse, and NBD clients, see the new size after secondary and \
-        primary, or when they connect again.
+        The block device grows at once, in use or not; NBD clients see the new size when they connect again.
         """,
       waits:
         "The command waits for the peer's size (at most 60 seconds, or --timeout). When nothing grows it says what limits the size.",

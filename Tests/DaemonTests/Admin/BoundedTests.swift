@@ -134,7 +134,7 @@ import Testing
     #expect(throws: (any Error).self) { try client.write(pattern(4096, 1), at: 0) }
   }
 
-  @Test(.enabled(if: hasFuseDevices, "needs root, nbdfuse and nbdkit, and a kernel without nbd"))
+  @Test(.enabled(if: hasFuseDevices, "needs root and FUSE, and a kernel without nbd"))
   func aHungDaemonUnderAMountTakesTheDeviceWithIt() throws {
     let desk = try Desk(mebibytes: (64, 64))
     let device = "/dev/drbd_hung\(getpid())"

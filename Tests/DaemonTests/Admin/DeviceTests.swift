@@ -1,4 +1,4 @@
-// The block device around a promotion (D7): nbdfuse and a loop device in front of a real NBD server. Needs root, nbdfuse and
+// The block device around a promotion (D7): repl-device and a loop device in front of a real NBD server. Needs root, FUSE and
 // nbdkit; everything it makes is taken away again.
 import Base
 import Control
@@ -8,7 +8,6 @@ import Testing
 
 let hasFuseDevices =
   geteuid() == 0 && access("/dev/loop-control", F_OK) == 0 && access("/dev/fuse", F_OK) == 0
-  && ["nbdfuse", "nbdkit"].allSatisfy { access("/usr/bin/\($0)", X_OK) == 0 }
   // The kernel's own nbd would be preferred.
   && access("/sys/module/nbd", F_OK) != 0
 
@@ -36,7 +35,9 @@ private final class Background {
   }
 }
 
-@Suite(.serialized, .enabled(if: hasFuseDevices, "needs root, nbdfuse and nbdkit, and a kernel without nbd"))
+@Suite(
+  .serialized,
+  .enabled(if: hasFuseDevices && isInstalled("nbdkit"), "needs root, FUSE and nbdkit, and a kernel without nbd"))
 struct BlockDevices {
   private let bench: AdminBench
   private let device: String
@@ -46,6 +47,7 @@ struct BlockDevices {
 
   init() throws {
     bench = try AdminBench()
+    bench.environment["REPL_DEVICE"] = try program("repl-device")
     device = "/dev/drbd_\(name)"
     try bench.configure(resource: name, device: device)
   }

@@ -60,7 +60,7 @@ private struct LowDesk {
 }
 
 @Suite(.serialized) struct BelowDrbdadm {
-  @Test(.enabled(if: hasFuseDevices, "needs root, nbdfuse and nbdkit, and a kernel without nbd"))
+  @Test(.enabled(if: hasFuseDevices, "needs root and FUSE, and a kernel without nbd"))
   func theDeviceFollowsTheRoleWhoeverChangesIt() throws {
     let low = try LowDesk()
     try low.up()
@@ -76,7 +76,7 @@ private struct LowDesk {
     succeeds(try low.call("drbdsetup down r0"))
   }
 
-  @Test(.enabled(if: hasFuseDevices, "needs root, nbdfuse and nbdkit, and a kernel without nbd"))
+  @Test(.enabled(if: hasFuseDevices, "needs root and FUSE, and a kernel without nbd"))
   func forceEndsTheUseOfTheDevice() throws {
     let low = try LowDesk()
     try low.up()

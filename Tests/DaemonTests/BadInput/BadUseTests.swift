@@ -6,10 +6,6 @@ import Foundation
 import Glibc
 import Testing
 
-private let canMakeDevices =
-  canLoop && access("/dev/fuse", F_OK) == 0 && access("/usr/bin/nbdfuse", X_OK) == 0
-  && access("/sys/module/nbd", F_OK) != 0
-
 @Suite struct BadInputUse {
   @Test func promotionWithoutGoodDataIsExit17() throws {
     let desk = try Desk()
@@ -91,7 +87,7 @@ private let canMakeDevices =
     succeeds(try desk.a("secondary r0"))
   }
 
-  @Test(.enabled(if: canMakeDevices, "needs root, loop devices, nbdfuse, and a kernel without nbd"))
+  @Test(.enabled(if: hasFuseDevices, "needs root and FUSE, and a kernel without nbd"))
   func aMountedDeviceForbidsDemotionAndDown() throws {
     let desk = try Desk(mebibytes: (32, 32))
     let device = "/dev/drbd_bad\(getpid())"

@@ -1,0 +1,92 @@
+// What `repladm` and `repl-device` say to each other: one packet out, one packet back, over the socket of the resource's device
+// server. Words, not JSON: a server that was started by an older version is asked for years to come.
+import Base
+
+public enum DeviceRequest: Equatable, Sendable {
+  /// Begin to show the volume. The packet carries a connection to the export, ready for requests.
+  case serve(VolumeNumber, size: UInt64, flags: UInt16)
+  /// Go on with a volume that waits. The packet carries the new connection.
+  case resume(VolumeNumber, size: UInt64, flags: UInt16)
+  /// The volume has this many bytes now.
+  case resize(VolumeNumber, size: UInt64)
+  /// Stop showing the volume: what is under way and what comes later ends with EIO.
+  case end(VolumeNumber)
+  /// Which volumes are shown, and whether they have a connection.
+  case state
+
+  public var text: String {
+    switch self {
+    case .serve(let volume, let size, let flags): "serve \(volume.value) \(size) \(flags)"
+    case .resume(let volume, let size, let flags): "resume \(volume.value) \(size) \(flags)"
+    case .resize(let volume, let size): "resize \(volume.value) \(size)"
+    case .end(let volume): "end \(volume.value)"
+    case .state: "state"
+    }
+  }
+
+  /// Nil: not understood.
+  public init?(_ text: String) {
+    let words = text.split(separator: " ", omittingEmptySubsequences: false)
+    let volume = words.count > 1 ? UInt16(words[1]).map { VolumeNumber($0) } : nil
+    let size = words.count > 2 ? UInt64(words[2]) : nil
+    let flags = words.count > 3 ? UInt16(words[3]) : nil
+    switch (words.first, words.count, volume, size, flags) {
+    case ("serve", 4, let volume?, let size?, let flags?): self = .serve(volume, size: size, flags: flags)
+    case ("resume", 4, let volume?, let size?, let flags?): self = .resume(volume, size: size, flags: flags)
+    case ("resize", 3, let volume?, let size?, nil): self = .resize(volume, size: size)
+    case ("end", 2, let volume?, nil, nil): self = .end(volume)
+    case ("state", 1, nil, nil, nil): self = .state
+    default: return nil
+    }
+  }
+}
+
+public enum DeviceReply: Equatable, Sendable {
+  /// A volume that is shown.
+  public struct Shown: Equatable, Sendable {
+    public let volume: VolumeNumber
+    /// Else its requests wait.
+    public let isConnected: Bool
+    public init(volume: VolumeNumber, isConnected: Bool) {
+      self.volume = volume
+      self.isConnected = isConnected
+    }
+  }
+
+  case done
+  /// That was the last volume: the server ends.
+  case ended
+  case refused(String)
+  case state([Shown])
+
+  public var text: String {
+    switch self {
+    case .done: "done"
+    case .ended: "ended"
+    case .refused(let why): "refused \(why)"
+    case .state(let shown):
+      (["state"] + shown.map { "\($0.volume.value):\($0.isConnected ? "connected" : "waiting")" }).joined(
+        separator: " ")
+    }
+  }
+
+  /// Nil: not understood.
+  public init?(_ text: String) {
+    let words = text.split(separator: " ", omittingEmptySubsequences: false)
+    switch words[0] {
+    case "done" where words.count == 1: self = .done
+    case "ended" where words.count == 1: self = .ended
+    case "refused": self = .refused(String(text.dropFirst(8)))
+    case "state":
+      var shown: [Shown] = []
+      for word in words.dropFirst() {
+        let parts = word.split(separator: ":")
+        guard parts.count == 2, let number = UInt16(parts[0]), parts[1] == "connected" || parts[1] == "waiting"
+        else { return nil }
+        shown.append(Shown(volume: VolumeNumber(number), isConnected: parts[1] == "connected"))
+      }
+      self = .state(shown)
+    default: return nil
+    }
+  }
+}

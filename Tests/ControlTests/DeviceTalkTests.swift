@@ -1,0 +1,34 @@
+// The packets between repladm and repl-device, both ways.
+import Base
+import Control
+import Testing
+
+@Suite struct DeviceTalk {
+  @Test func requestsComeBackAsTheyWent() {
+    let volume = VolumeNumber(7)
+    for request: DeviceRequest in [
+      .serve(volume, size: 1 << 40, flags: 0x8d), .resume(volume, size: 4096, flags: 0), .resize(volume, size: .max),
+      .end(volume), .state,
+    ] { #expect(DeviceRequest(request.text) == request) }
+  }
+
+  @Test func repliesComeBackAsTheyWent() {
+    let shown = [
+      DeviceReply.Shown(volume: VolumeNumber(0), isConnected: true),
+      DeviceReply.Shown(volume: VolumeNumber(65534), isConnected: false),
+    ]
+    for reply: DeviceReply in [.done, .ended, .refused("volume 0 is served already"), .state(shown), .state([])] {
+      #expect(DeviceReply(reply.text) == reply)
+    }
+  }
+
+  @Test(arguments: [
+    "", "serve", "serve 0 1", "serve 0 1 2 3", "serve 65536 1 2", "serve 0 -1 2", "serve 0 1 65536", "resize 0", "end",
+    "end x",
+    "end 0 0", "state 0", "stat", " state", "state ",
+  ])
+  func whatIsNoRequestIsNotTakenForOne(_ text: String) { #expect(DeviceRequest(text) == nil) }
+
+  @Test(arguments: ["", "don", "done 1", "ended x", "state 0", "state 0:gone", "state x:waiting", "state 0:waiting:1"])
+  func whatIsNoReplyIsNotTakenForOne(_ text: String) { #expect(DeviceReply(text) == nil) }
+}
