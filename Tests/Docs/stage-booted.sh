@@ -1,0 +1,2 @@
+stage_booted() { die "not there"; }
+booted_down() { :; }

@@ -1,0 +1,153 @@
+# Sourced by scripts/docs-test.sh: the stages on which documents are played. A stage is two nodes, 01 and 02, entered by the programs
+# enter.01 and enter.02 in $work; each begins anew whenever it is named.
+#   hosts       two hosts of scripts/hosts.sh, the programs installed, an empty disk /dev/sdb1 on each
+#   connected   the same, with the resource drbd0 of two equal disks, connected, both Secondary
+#   cluster, booted   in stage-cluster.sh, stage-booted.sh
+# Law: stages_down leaves no process, mount, loop device or file of any stage.
+# shellcheck shell=bash
+. "$root/Tests/Docs/stage-cluster.sh"
+. "$root/Tests/Docs/stage-booted.sh"
+
+one=zabbix-server01
+two=zabbix-server02
+export REPL_HOSTS="$one $two" REPL_HOSTS_DIR=$work/hosts
+
+host_of() { if [ "$1" = 01 ]; then echo $one; else echo $two; fi; }
+
+# enter_by NODE WORDS..: makes the program that runs a command on a node.
+enter_by() {
+  local node=$1
+  shift
+  printf '#!/bin/sh\nexec %s "$@"\n' "$*" >"$work/enter.$node"
+  chmod 755 "$work/enter.$node"
+}
+
+at() { "$work/enter.$1" "${@:2}"; }
+
+# What another stage has left would hold devices, addresses or groups that this one needs.
+only() {
+  local stage
+  for stage in hosts cluster booted; do
+    if [ "$stage" != "$1" ]; then "${stage}_down"; fi
+  done
+}
+
+# The files of a package where it puts them, on a host whose /etc and /usr are its own from now on.
+install_package() {
+  at "$1" sh -euc '
+    root=$1 programs=$2
+    cp /etc/hosts /run/hosts
+    for place in etc usr; do
+      mkdir -p /run/own/$place.upper /run/own/$place.work
+      mount -t overlay overlay -o "lowerdir=/$place,upperdir=/run/own/$place.upper,workdir=/run/own/$place.work" "/$place"
+    done
+    cp /run/hosts /etc/hosts
+    ln -sf "$programs/repladm" "$programs/repld" /usr/sbin/
+    ln -sf repladm /usr/sbin/replsetup
+    ln -sf repladm /usr/sbin/replmeta
+    mkdir -p /usr/lib/repl /usr/lib/ocf/resource.d/repl /usr/share/doc/repl/examples /etc/repl.d
+    cp "$root"/packaging/fence/* /usr/lib/repl/
+    cp "$root/packaging/ocf/repl" /usr/lib/ocf/resource.d/repl/
+    cp "$root"/packaging/conf/examples/* /usr/share/doc/repl/examples/
+    cp "$root/packaging/conf/repl.conf" /etc/
+    rm -f /etc/drbd.d/*.res' sh "$root" "$REPL_DOCS_PROGRAMS"
+}
+
+# MARK: hosts
+
+# A disk lies on a file system of its own, whose size can be taken away: then the disk has write errors.
+disk_size=512M
+disk_room=1g
+
+stage_hosts() {
+  local node host device
+  only hosts
+  hosts_down
+  for node in 01 02; do
+    mkdir -p "$work/disk.$node"
+    mount -t tmpfs -o "size=$disk_room" tmpfs "$work/disk.$node"
+    disk_setup $node up $disk_size >"$work/device.$node"
+  done
+  "$root/scripts/hosts.sh" up
+  for node in 01 02; do
+    host=$(host_of $node)
+    enter_by $node "$root/scripts/hosts.sh" run "$host"
+    device=$(awk '{print $2}' "$work/device.$node")
+    at $node sh -euc 'ln -sfn "$1" /dev/sdb1' sh "$device"
+    install_package $node
+  done
+}
+
+# A section may have taken room from a disk.
+restore_disk() {
+  mount -o "remount,size=$disk_room" tmpfs "$work/disk.$1"
+  truncate -s $disk_size "$work/disk.$1/files/$(host_of "$1").img"
+  losetup --set-capacity "$(disk_setup "$1" status | awk '{print $2}')"
+  blkdiscard --force "$(disk_setup "$1" status | awk '{print $2}')"
+}
+
+disk_setup() {
+  REPL_LOOPBACK_DIR=$work/disk.$1/files "$root/scripts/loopback-setup.sh" --nodes "$(host_of "$1")" "${@:2}"
+}
+
+hosts_down() {
+  local node status=0
+  [ -d "$REPL_HOSTS_DIR" ] || [ -d "$work/disk.01" ] || return 0
+  for node in 01 02; do
+    [ -x "$work/enter.$node" ] || continue
+    at $node sh -c 'umount /mnt; timeout 15 repladm down --force drbd0' >/dev/null 2>&1 || true
+  done
+  if [ -d "$REPL_HOSTS_DIR" ]; then "$root/scripts/hosts.sh" down || status=1; fi
+  for node in 01 02; do
+    [ -d "$work/disk.$node" ] || continue
+    disk_setup $node down >/dev/null || status=1
+    if mountpoint -q "$work/disk.$node"; then umount "$work/disk.$node" || status=1; fi
+    rmdir "$work/disk.$node" || status=1
+  done
+  rm -f "$work"/enter.0? "$work"/device.0?
+  return $status
+}
+
+# MARK: connected
+
+stage_connected() {
+  local node
+  [ -d "$REPL_HOSTS_DIR" ] && [ -x "$work/enter.01" ] && [ ! -e "$work/cluster" ] || stage_hosts
+  for node in 01 02; do
+    at $node sh -c 'umount /mnt; repladm --timeout 15 down --force drbd0; umount /mnt; rm -f /run/repl/drbd0.log' >/dev/null 2>&1 || true
+    restore_disk $node
+    at $node sh -euc 'ip address replace "192.168.1.$1/24" dev eth0; cat >/etc/repl.d/drbd0.res; ip link set eth0 up; repladm create-md --force drbd0 >/dev/null 2>&1' sh "${node#0}" <<'RES'
+resource drbd0 {
+  protocol C;
+  device /dev/drbd0;
+  disk /dev/sdb1;
+  meta-disk internal;
+  net { verify-alg crc32c; }
+  on zabbix-server01 { address 192.168.1.1:7789; }
+  on zabbix-server02 { address 192.168.1.2:7789; }
+}
+RES
+    at $node repladm up drbd0
+  done
+  at 01 repladm --timeout 20 wait-connect drbd0
+  # Both disks are all zero: there is nothing to resync.
+  at 01 repladm new-current-uuid --clear-bitmap drbd0/0
+  at 01 repladm --timeout 20 wait-sync drbd0
+}
+
+# MARK: the end
+
+stages_down() {
+  local stage status=0
+  [ -d "$work" ] || return 0
+  for stage in hosts cluster booted; do "${stage}_down" || status=1; done
+  if [ $status = 0 ]; then rm -rf --one-file-system "${work:?}"; fi
+  return $status
+}
+
+# What is left, a line each; nothing is the right answer.
+left_over() {
+  if [ -e "$work" ]; then echo "$work"; fi
+  grep -F " $work/" /proc/self/mountinfo || true
+  losetup --list --noheadings --output BACK-FILE 2>/dev/null | grep -F "$work/" || true
+}
