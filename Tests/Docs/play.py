@@ -23,9 +23,9 @@ from picture import looks_like, plain  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.environ['REPL_DOCS_WORK']
-LOOKS = re.compile(r'^(repladm (-\S+ )*(status|explain|role|cstate|dstate|show-gi|get-gi|dump|sh-\S+|events2 --now)\b'
+LOOKS = re.compile(r'^(repladm (-\S+ )*(status|explain|role|cstate|dstate|show-gi|get-gi|dump|sh-\S+|events2 --now)( |$)'
                    r'|crm_mon |crm status|crm_resource .*--locate|crm configure show|drbdadm (status|role|cstate|dstate)\b'
-                   r'|systemctl (status|is-active)|wg show|journalctl|grep |tail |ss |cat |psql |curl |ip )')
+                   r'|systemctl (status|is-active|show)|wg show|journalctl|grep |tail |ss |cat |psql |curl |ip )')
 PATIENCE = 30
 LIMIT = 180
 

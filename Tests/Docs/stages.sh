@@ -1,5 +1,5 @@
 # Sourced by scripts/docs-test.sh: the stages on which documents are played. A stage is two nodes, 01 and 02, entered by the programs
-# enter.01 and enter.02 in $work; each begins anew whenever it is named.
+# enter.01 and enter.02 in $work, which lead to the stage that was named last. hosts and connected begin anew whenever they are named.
 #   hosts       two hosts of scripts/hosts.sh, the programs installed, an empty disk /dev/sdb1 on each
 #   connected   the same, with the resource drbd0 of two equal disks, connected, both Secondary
 #   cluster, booted   in stage-cluster.sh, stage-booted.sh
@@ -18,19 +18,11 @@ host_of() { if [ "$1" = 01 ]; then echo $one; else echo $two; fi; }
 enter_by() {
   local node=$1
   shift
-  printf '#!/bin/sh\nexec %s "$@"\n' "$*" >"$work/enter.$node"
+  printf '#!/bin/bash\nexec %s "$@"\n' "$(printf '%q ' "$@")" >"$work/enter.$node"
   chmod 755 "$work/enter.$node"
 }
 
 at() { "$work/enter.$1" "${@:2}"; }
-
-# What another stage has left would hold devices, addresses or groups that this one needs.
-only() {
-  local stage
-  for stage in hosts cluster booted; do
-    if [ "$stage" != "$1" ]; then "${stage}_down"; fi
-  done
-}
 
 # The files of a package where it puts them, on a host whose /etc and /usr are its own from now on.
 install_package() {
@@ -60,8 +52,7 @@ disk_size=512M
 disk_room=1g
 
 stage_hosts() {
-  local node host device
-  only hosts
+  local node device
   hosts_down
   for node in 01 02; do
     mkdir -p "$work/disk.$node"
@@ -69,9 +60,8 @@ stage_hosts() {
     disk_setup $node up $disk_size >"$work/device.$node"
   done
   "$root/scripts/hosts.sh" up
+  enter_hosts
   for node in 01 02; do
-    host=$(host_of $node)
-    enter_by $node "$root/scripts/hosts.sh" run "$host"
     device=$(awk '{print $2}' "$work/device.$node")
     at $node sh -euc 'ln -sfn "$1" /dev/sdb1' sh "$device"
     install_package $node
@@ -83,7 +73,14 @@ restore_disk() {
   mount -o "remount,size=$disk_room" tmpfs "$work/disk.$1"
   truncate -s $disk_size "$work/disk.$1/files/$(host_of "$1").img"
   losetup --set-capacity "$(disk_setup "$1" status | awk '{print $2}')"
-  blkdiscard --force "$(disk_setup "$1" status | awk '{print $2}')"
+  blkdiscard --force "$(disk_setup "$1" status | awk '{print $2}')" 2>/dev/null
+}
+
+enter_hosts() {
+  local node
+  for node in 01 02; do
+    enter_by $node nsenter --mount --uts --net --pid --target "$("$root/scripts/hosts.sh" pid "$(host_of $node)")" --
+  done
 }
 
 disk_setup() {
@@ -93,8 +90,8 @@ disk_setup() {
 hosts_down() {
   local node status=0
   [ -d "$REPL_HOSTS_DIR" ] || [ -d "$work/disk.01" ] || return 0
+  enter_hosts
   for node in 01 02; do
-    [ -x "$work/enter.$node" ] || continue
     at $node sh -c 'umount /mnt; timeout 15 repladm down --force drbd0' >/dev/null 2>&1 || true
   done
   if [ -d "$REPL_HOSTS_DIR" ]; then "$root/scripts/hosts.sh" down || status=1; fi
@@ -104,19 +101,46 @@ hosts_down() {
     if mountpoint -q "$work/disk.$node"; then umount "$work/disk.$node" || status=1; fi
     rmdir "$work/disk.$node" || status=1
   done
-  rm -f "$work"/enter.0? "$work"/device.0?
+  rm -f "$work"/device.0?
   return $status
 }
 
 # MARK: connected
 
 stage_connected() {
-  local node
-  [ -d "$REPL_HOSTS_DIR" ] && [ -x "$work/enter.01" ] && [ ! -e "$work/cluster" ] || stage_hosts
-  for node in 01 02; do
-    at $node sh -c 'umount /mnt; repladm --timeout 15 down --force drbd0; umount /mnt; rm -f /run/repl/drbd0.log' >/dev/null 2>&1 || true
-    restore_disk $node
-    at $node sh -euc 'ip address replace "192.168.1.$1/24" dev eth0; cat >/etc/repl.d/drbd0.res; ip link set eth0 up; repladm create-md --force drbd0 >/dev/null 2>&1' sh "${node#0}" <<'RES'
+  if [ -d "$REPL_HOSTS_DIR" ]; then enter_hosts; else stage_hosts; fi
+  # Both go down first: a new disk would be resynced from the other node's old one.
+  on_each clear_node
+  on_each new_pair
+  on_each start_resource
+  at 01 repladm --timeout 20 wait-connect drbd0
+  # Both disks are all zero: there is nothing to resync.
+  at 01 repladm new-current-uuid --clear-bitmap drbd0/0
+  at 01 repladm --timeout 20 wait-sync drbd0
+}
+
+# on_each FUNCTION: on both nodes at the same time.
+on_each() {
+  local first status=0
+  "$1" 01 &
+  first=$!
+  "$1" 02 || status=$?
+  wait $first || status=$?
+  return $status
+}
+
+clear_node() {
+  at "$1" sh -c 'umount /mnt; repladm --timeout 15 down --force drbd0; umount /mnt; rm -f /run/repl/drbd0.log' >/dev/null 2>&1 || true
+  restore_disk "$1"
+}
+
+new_pair() {
+  at "$1" sh -euc '
+    ip address replace "192.168.1.$1/24" dev eth0
+    ip link set eth0 up
+    rm -rf /etc/repl.d/*
+    cat >/etc/repl.d/drbd0.res
+    repladm create-md --force drbd0 >/dev/null 2>&1' sh "${1#0}" <<'RES'
 resource drbd0 {
   protocol C;
   device /dev/drbd0;
@@ -127,13 +151,9 @@ resource drbd0 {
   on zabbix-server02 { address 192.168.1.2:7789; }
 }
 RES
-    at $node repladm up drbd0
-  done
-  at 01 repladm --timeout 20 wait-connect drbd0
-  # Both disks are all zero: there is nothing to resync.
-  at 01 repladm new-current-uuid --clear-bitmap drbd0/0
-  at 01 repladm --timeout 20 wait-sync drbd0
 }
+
+start_resource() { at "$1" repladm up drbd0; }
 
 # MARK: the end
 
