@@ -3,7 +3,7 @@
 #   docs-test.sh                    what needs no packages beside those of scripts/install-packages.sh
 #   docs-test.sh all                also the Pacemaker cluster, and systems that systemd boots (install-packages.sh --cluster --zabbix
 #                                   --docs --package)
-#   docs-test.sh --stages LIST ..   only the stages of the list: hosts, connected, cluster, booted
+#   docs-test.sh --stages LIST ..   only the stages of the list: hosts, connected, cluster, members, booted
 #   docs-test.sh DOCUMENT[:HEADING]..   only these documents, or their sections whose heading has these words
 #   docs-test.sh --record ..        writes the outputs that came into the documents: read the difference before it is committed
 # What a block may say of itself is told in Tests/Docs/blocks.py, what counts as the same output in Tests/Docs/picture.py.
@@ -54,7 +54,7 @@ esac
 stages=hosts,connected record=() documents=()
 while [ $# -gt 0 ]; do
   case $1 in
-  all) stages=hosts,connected,cluster,booted ;;
+  all) stages=hosts,connected,cluster,members,booted ;;
   --stages)
     stages=${2:?names of stages}
     shift

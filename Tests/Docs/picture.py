@@ -9,7 +9,6 @@ import re
 COUNTERS = ('done|eta|dbdt1|size|read|written|al-writes|bm-writes|received|sent|out-of-sync|pending|unacked|'
             'upper-pending|lower-pending|ap-in-flight|rs-in-flight')
 SAME = [
-    (re.compile(r'\x1b\[[0-9;?]*[a-zA-Z]'), ''),
     (re.compile(r'\b[0-9A-Fa-f]{16}\b'), 'UUID'),
     (re.compile(rf'\b({COUNTERS}):[0-9.]+'), r'\1:N'),
     (re.compile(r'\b[0-9]+ (KiB|MiB|MB|KB|kB|bytes|sectors|bits|blocks|ms|s)\b'), r'N \1'),

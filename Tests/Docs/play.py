@@ -26,6 +26,7 @@ WORK = os.environ['REPL_DOCS_WORK']
 LOOKS = re.compile(r'^(repladm (-\S+ )*(status|explain|role|cstate|dstate|show-gi|get-gi|dump|sh-\S+|events2 --now)( |$)'
                    r'|crm_mon |crm status|crm_resource .*--locate|crm configure show|drbdadm (status|role|cstate|dstate)\b'
                    r'|systemctl (status|is-active|show)|wg show|journalctl|grep |tail |ss |cat |psql |curl |ip )')
+ESCAPES = re.compile(r'\x1b\[[0-9;?]*[a-zA-Z]')
 PATIENCE = 30
 LIMIT = 180
 
@@ -66,7 +67,7 @@ def run(node, text, terminal=True):
             child.kill()
             raise Failure(f'did not end within {LIMIT} s')
     os.close(master)
-    text = output.decode(errors='replace').replace('\r\n', '\n')
+    text = ESCAPES.sub('', output.decode(errors='replace').replace('\r\n', '\n'))
     return [line.rsplit('\r', 1)[-1] for line in text.split('\n')], child.returncode
 
 
@@ -203,7 +204,7 @@ class Player:
             if good or time.monotonic() > deadline:
                 break
             # While recording there is nothing to wait for but a state that stays.
-            if self.record and not shown and before == plain(lines):
+            if self.record and not shown and code == command.code and before == plain(lines):
                 break
             before = plain(lines)
             time.sleep(1 if self.record else 0.2)

@@ -47,7 +47,7 @@ install_package() {
 
 # MARK: hosts
 
-# A disk lies on a file system of its own, whose size can be taken away: then the disk has write errors.
+# A disk lies on a file system of its own, /run/disk on its host, whose size can be taken away: then the disk has write errors.
 disk_size=512M
 disk_room=1g
 
@@ -63,7 +63,7 @@ stage_hosts() {
   enter_hosts
   for node in 01 02; do
     device=$(awk '{print $2}' "$work/device.$node")
-    at $node sh -euc 'ln -sfn "$1" /dev/sdb1' sh "$device"
+    at $node sh -euc 'ln -sfn "$1" /dev/sdb1; ln -s "$2" /run/disk' sh "$device" "$work/disk.$node"
     install_package $node
   done
 }
