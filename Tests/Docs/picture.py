@@ -11,7 +11,7 @@ COUNTERS = ('done|eta|dbdt1|size|read|written|al-writes|bm-writes|received|sent|
 SAME = [
     (re.compile(r'\b[0-9A-Fa-f]{16}\b'), 'UUID'),
     (re.compile(rf'\b({COUNTERS}):[0-9.]+'), r'\1:N'),
-    (re.compile(r'\b[0-9]+ (KiB|MiB|MB|KB|kB|bytes|sectors|bits|blocks|ms|s)\b'), r'N \1'),
+    (re.compile(r'\b[0-9]+ ?(KiB|MiB|MB|KB|kB|bytes|sectors|bits|blocks|ms|s)\b'), r'N \1'),
     (re.compile(r'\b[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]'), 'DATE '),
     (re.compile(r'\b[A-Z][a-z]{2} +[0-9]{1,2} (?=[0-9]{2}:)'), 'DATE '),
     (re.compile(r'\b[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} '), 'DATE '),

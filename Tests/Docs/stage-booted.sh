@@ -37,7 +37,7 @@ stage_booted() {
 
 enter_booted() {
   enter_by "$1" nsenter --target "${leader[$2]}" --mount --uts --ipc --net --pid --root --wd=/ \
-    env -i -C /root PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive SYSTEMD_PAGER=cat TERM=dumb
+    "${login[@]}" -C /root DEBIAN_FRONTEND=noninteractive
 }
 
 # What another call has booted.

@@ -24,7 +24,7 @@ stage_cluster() {
 enter_cluster() {
   local node
   for node in 01 02; do
-    enter_by $node nsenter --mount --uts --ipc --net --pid --target "$(cat "$work/cluster/$(host_of $node).pid")" --
+    enter_by $node nsenter --mount --uts --ipc --net --pid --target "$(cat "$work/cluster/$(host_of $node).pid")" -- "${login[@]}"
   done
 }
 

@@ -22,6 +22,9 @@ enter_by() {
   chmod 755 "$work/enter.$node"
 }
 
+# The environment of a login of root.
+login=(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb SYSTEMD_PAGER=cat)
+
 at() { "$work/enter.$1" "${@:2}"; }
 
 # The files of a package where it puts them, on a host whose /etc and /usr are its own from now on.
@@ -79,7 +82,7 @@ restore_disk() {
 enter_hosts() {
   local node
   for node in 01 02; do
-    enter_by $node nsenter --mount --uts --net --pid --target "$("$root/scripts/hosts.sh" pid "$(host_of $node)")" --
+    enter_by $node nsenter --mount --uts --net --pid --target "$("$root/scripts/hosts.sh" pid "$(host_of $node)")" -- "${login[@]}"
   done
 }
 
