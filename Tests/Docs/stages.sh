@@ -141,9 +141,9 @@ new_pair() {
   at "$1" sh -euc '
     ip address replace "192.168.1.$1/24" dev eth0
     ip link set eth0 up
-    rm -rf /etc/repl.d/*
+    rm -f /etc/repl.d/* /etc/drbd.d/*.res
     cat >/etc/repl.d/drbd0.res
-    repladm create-md --force drbd0 >/dev/null 2>&1' sh "${1#0}" <<'RES'
+    repladm create-md --force drbd0 >/run/create-md 2>&1 || { cat /run/create-md; exit 1; }' sh "${1#0}" <<'RES'
 resource drbd0 {
   protocol C;
   device /dev/drbd0;
