@@ -71,12 +71,15 @@ stage_hosts() {
   done
 }
 
-# A section may have taken room from a disk.
+# A section may have changed the disk: room, size and sectors.
 restore_disk() {
+  local device
+  device=$(disk_setup "$1" status | awk '{print $2}')
   mount -o "remount,size=$disk_room" tmpfs "$work/disk.$1"
   truncate -s $disk_size "$work/disk.$1/files/$(host_of "$1").img"
-  losetup --set-capacity "$(disk_setup "$1" status | awk '{print $2}')"
-  blkdiscard --force "$(disk_setup "$1" status | awk '{print $2}')" 2>/dev/null
+  losetup --sector-size 512 "$device"
+  losetup --set-capacity "$device"
+  blkdiscard --force "$device" 2>/dev/null
 }
 
 enter_hosts() {
