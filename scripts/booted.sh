@@ -2,7 +2,7 @@
 # The one who sources it sets $work (a directory: the system NODE lies in $work/NODE) and $namespace (a name of its own for the network and
 # the control groups), and has a function `fail SENTENCE`.
 # Law: end_node leaves no process of the node, remove_groups and remove_network nothing else.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
 suite=bookworm
 included=systemd-sysv,udev,dbus,procps,iproute2,kmod,liburing2,libssl3,libnbd-bin,man-db

@@ -1,14 +1,15 @@
 # Sourced by stages.sh: two systems that systemd boots, with the package lying in /root. They stay as they are when the stage is named
 # again: the sections of a document that need systemd follow each other on them.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2016
 namespace=repl-docs-$$
 . "$root/scripts/booted.sh"
 
 fail() { die "$*"; }
 
 stage_booted() {
+  local docs=$work node
   # The functions of booted.sh know one directory.
-  local work=$work/booted docs=$work node
+  local work=$docs/booted
   if [ ! -d "$work" ]; then
     need_command mmdebstrap mmdebstrap
     need_command systemd-nspawn systemd-container
@@ -22,7 +23,7 @@ stage_booted() {
       "$root/scripts/package.sh" --output "$work/packages" >"$work/log" 2>&1 || die "the packages were not built: $(tail -5 "$work/log")"
     make_system
     make_network 192.168.1.1 192.168.1.2
-    for node in $one $two; do
+    for node in "$one" "$two"; do
       unpack_system "$node"
       cp "$work"/packages/repl_*.deb "$work/$node/root/"
       boot "$node"
@@ -31,8 +32,8 @@ stage_booted() {
   fi
   booted_processes
   work=$docs
-  enter_booted 01 $one
-  enter_booted 02 $two
+  enter_booted 01 "$one"
+  enter_booted 02 "$two"
 }
 
 enter_booted() {
@@ -43,7 +44,7 @@ enter_booted() {
 # What another call has booted.
 booted_processes() {
   local node
-  for node in $one $two; do
+  for node in "$one" "$two"; do
     if [ -e "$work/$node.pids" ]; then read -r "nspawn[$node]" "leader[$node]" <"$work/$node.pids"; fi
   done
 }

@@ -1,8 +1,7 @@
 # Sourced by stages.sh: two hosts of Tests/Cluster with two networks, on which a document makes a cluster.
 #   cluster   the hosts, with the package and an empty disk /dev/sdb1, without a cluster
 #   members   Corosync and Pacemaker begin on them, with the files that the document has written
-# Other names than in scripts/cluster.sh for nothing: both can run at the same time.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2016
 
 # The functions of Tests/Cluster know one directory, and one place of the programs.
 in_cluster() {
@@ -57,8 +56,8 @@ stage_members() {
   local name
   enter_cluster
   cp "$work/cluster/$one/etc/corosync/authkey" "$work/cluster/$two/etc/corosync/authkey"
-  for name in $one $two; do in_cluster start_member "$name"; done
-  in_cluster wait_members $one 2
+  for name in "$one" "$two"; do in_cluster start_member "$name"; done
+  in_cluster wait_members "$one" 2
 }
 
 cluster_down() {

@@ -4,7 +4,7 @@
 #   connected   the same, with the resource drbd0 of two equal disks, connected, both Secondary
 #   cluster, booted   in stage-cluster.sh, stage-booted.sh
 # Law: stages_down leaves no process, mount, loop device or file of any stage.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154,SC2016
 . "$root/Tests/Docs/stage-cluster.sh"
 . "$root/Tests/Docs/stage-booted.sh"
 
