@@ -8,6 +8,8 @@
 #                                  services are not started
 #   install-packages.sh --package  also what scripts/package.sh and scripts/package-test.sh build and boot with
 #   install-packages.sh --zabbix   also what scripts/zabbix-test.sh runs; its services are not started
+#   install-packages.sh --docs     also what scripts/docs-test.sh all runs beside --cluster and --zabbix: tunnels, the web front end's
+#                                  servers; none of them is started
 #   install-packages.sh --callers  also an exporter that a test lets read our status, and promtool; Debian starts services of both
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
@@ -29,8 +31,10 @@ for option in "$@"; do
   php-mbstring php-bcmath php-gd postgresql-15" ;;
   # debhelper, dpkg-dev and rpm build; lintian judges; mmdebstrap makes a system, and systemd-nspawn of systemd-container boots it.
   --package) packages="$packages debhelper dpkg-dev lintian mmdebstrap rpm systemd-container" ;;
+  # Tunnels of docs/security.md (wireguard-go is WireGuard without a kernel module); nginx and PHP of docs/zabbix-on-two-machines.md.
+  --docs) packages="$packages stunnel4 openssl wireguard-tools wireguard-go nginx-light php-fpm" ;;
   --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
-  *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package, --zabbix and --callers" ;;
+  *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package, --zabbix, --docs and --callers" ;;
   esac
 done
 command -v dpkg-query >/dev/null ||
@@ -50,7 +54,7 @@ export DEBIAN_FRONTEND=noninteractive
 # Without lists, as on a fresh machine, apt-get would say of every package that it cannot be located.
 apt-get update -q || echo "install-packages.sh: the package lists could not be updated; trying with the present ones" >&2
 # A cluster of the machine itself is not wanted: its daemons are for hosts made of namespaces.
-if [[ $packages == *pacemaker* || $packages == *zabbix* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+if [[ $packages == *pacemaker* || $packages == *zabbix* || $packages == *stunnel* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod 755 /usr/sbin/policy-rc.d

@@ -16,15 +16,10 @@ need_command systemd-nspawn systemd-container
 need_command lintian lintian
 need_namespaces
 
-suite=bookworm
-included=systemd-sysv,udev,dbus,procps,iproute2,kmod,liburing2,libssl3,libfuse3-3,libnbd-bin,man-db
-cache=${REPL_PACKAGE_CACHE:-$HOME/.cache/repl-package}
-# The name says what is in it: another list makes another system.
-system=$cache/$suite-$(printf %s "$included" | sha256sum | cut -c1-12).tar
 began=$SECONDS
 work=$(mktemp -d)
 namespace=repl-package-$$
-declare -A nspawn=() leader=()
+. "$root/scripts/booted.sh"
 
 say() { printf '== %3d s  %s\n' $((SECONDS - began)) "$*"; }
 
@@ -39,25 +34,11 @@ fail() {
   exit 1
 }
 
-end_node() {
-  local node=$1 pid=${nspawn[$1]:-}
-  [ -n "$pid" ] || return 0
-  # systemd's own signal for "power off"; then the end of its container.
-  [ -z "${leader[$node]:-}" ] || kill -s SIGRTMIN+4 "${leader[$node]}" 2>/dev/null || true
-  for _ in $(seq 100); do
-    kill -0 "$pid" 2>/dev/null || break
-    sleep 0.2
-  done
-  kill -KILL ${leader[$node]:+"${leader[$node]}"} "$pid" 2>/dev/null || true
-  wait "$pid" 2>/dev/null || true
-  unset "nspawn[$node]" "leader[$node]"
-}
-
 clean_up() {
   local node
   for node in "${!nspawn[@]}"; do end_node "$node"; done
   remove_groups
-  if [ -e "/run/netns/$namespace" ]; then ip netns delete "$namespace"; fi
+  remove_network
   if [ -n "${REPL_PACKAGE_TEST_KEEP:-}" ]; then
     echo "kept: $work"
   else
@@ -68,68 +49,6 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# inside NODE COMMAND...: in the running container.
-inside() {
-  local node=$1
-  shift
-  nsenter --target "${leader[$node]}" --mount --uts --ipc --net --pid --root --wd=/ \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-# until_true SECONDS WHAT COMMAND...: looks again and again.
-until_true() {
-  local end=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $end ] || fail "waited in vain: $what"
-    sleep 0.2
-  done
-}
-
-# The directories of systemd's control groups here: of version 2, of version 1, or of both.
-group_roots() {
-  local candidate
-  for candidate in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
-    if [ -e "$candidate/cgroup.procs" ]; then echo "$candidate"; fi
-  done
-}
-
-# Each system has control groups of its own, or the two would end each other's processes.
-in_own_group() {
-  local group
-  while read -r group; do
-    mkdir -p "$group/$namespace-$1"
-    echo "$BASHPID" >"$group/$namespace-$1/cgroup.procs"
-  done < <(group_roots)
-  shift
-  exec "$@"
-}
-
-remove_groups() {
-  local group
-  while read -r group; do
-    find "$group" -mindepth 1 -depth -type d -path "$group/$namespace-*" -exec rmdir {} + 2>/dev/null || true
-  done < <(group_roots)
-}
-
-boot() {
-  local node=$1
-  # The containers of systemd do not allow io_uring and locked memory by themselves.
-  in_own_group "$node" systemd-nspawn --quiet --register=no --keep-unit --directory="$work/$node" --hostname="$node" --machine="$node" \
-    --network-namespace-path="/run/netns/$namespace" --resolv-conf=off --link-journal=no --boot \
-    --capability=CAP_IPC_LOCK --system-call-filter="io_uring_setup io_uring_enter io_uring_register" \
-    </dev/null >"$work/$node.console" 2>&1 &
-  nspawn[$node]=$!
-  local end=$((SECONDS + 30))
-  while [ -z "${leader[$node]:-}" ]; do
-    leader[$node]=$(pgrep -P "${nspawn[$node]}" -x systemd || true)
-    [ -n "${leader[$node]}" ] || [ $SECONDS -lt $end ] || fail "$node did not begin to boot: $(tail -5 "$work/$node.console")"
-    sleep 0.1
-  done
-  until_true 60 "$node is up" node_is_up "$node"
-}
-
-node_is_up() { inside "$1" systemctl is-active multi-user.target; }
 # 0: there is none. (A signal to 0 would go to this script.)
 daemon_pid() { inside "$1" systemctl show -P MainPID repld@r0.service; }
 signal_daemon() {
@@ -168,18 +87,12 @@ sed -i 's/^Version: .*/&.next/' "$work/next/DEBIAN/control"
 dpkg-deb -Zgzip -z1 -b "$work/next" "$work/next.deb" >/dev/null
 rm -rf "$work/next"
 
-if [ ! -e "$system" ]; then
-  say "a fresh $suite into $system"
-  mkdir -p "$cache"
-  mmdebstrap --quiet --format=tar --variant=minbase --include="$included" "$suite" "$system.$$" || fail "mmdebstrap failed"
-  mv "$system.$$" "$system"
-fi
+[ -e "$system" ] || say "a fresh $suite into $system"
+make_system
 
 say "two systems, the package installed"
 for node in alfa bravo; do
-  mkdir "$work/$node"
-  tar -C "$work/$node" -xf "$system"
-  echo "$node" >"$work/$node/etc/hostname"
+  unpack_system "$node"
 done
 # Swift reads the arguments of a program from /proc.
 in_chroot() { unshare --mount --pid --fork --mount-proc="$work/$1/proc" chroot "$work/$1" "${@:2}"; }
@@ -214,11 +127,7 @@ say "the exposure by systemd-analyze security: $(chroot "$work/alfa" systemd-ana
   /lib/systemd/system/repld@.service 2>/dev/null | sed -n 's/.*Overall exposure level[^:]*: *//p')"
 
 say "boot, the second node first"
-ip netns add "$namespace"
-ip -n "$namespace" link set lo up
-# Both systems share the network, and each has its address there.
-ip -n "$namespace" addr add 10.99.0.1/32 dev lo
-ip -n "$namespace" addr add 10.99.0.2/32 dev lo
+make_network 10.99.0.1 10.99.0.2
 boot bravo
 until_true 30 "bravo serves without alfa" shows bravo "disk:Inconsistent connection:Connecting"
 boot alfa

@@ -56,9 +56,13 @@ seed_cib() {
     chmod 0600 $file'
 }
 
-# join HOST: both daemons, adopted by process 1 of the host; none holds a descriptor of ours.
 join() {
   write_corosync_conf | on "$1" sh -c 'cat >/etc/corosync/corosync.conf'
+  start_member "$1"
+}
+
+# start_member HOST: both daemons, adopted by process 1 of the host; none holds a descriptor of ours.
+start_member() {
   seed_cib "$1"
   # shellcheck disable=SC2016
   on "$1" bash -c '
