@@ -178,8 +178,6 @@ final class ServedVolume {
       else { return lose("what came is no answer to any request") }
       inboxBegin += SimpleAnswer.bytes
       if answer.error != 0 {
-        // The daemon is about to end: the next one is asked.
-        if answer.error == UInt32(ESHUTDOWN) { return lose("repld does not serve it any more") }
         server.answer(place, error: ServedVolume.known(answer.error))
       } else if table[place].ask == .read {
         takeRead(place)
@@ -209,7 +207,7 @@ final class ServedVolume {
   /// Numbers that the protocol has; a strange one is an I/O error.
   private static func known(_ error: UInt32) -> Int32 {
     let error = Int32(truncatingIfNeeded: error)
-    return [EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, EOPNOTSUPP].contains(error) ? error : EIO
+    return [EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, EOPNOTSUPP, ESHUTDOWN].contains(error) ? error : EIO
   }
 
   // MARK: The end of a connection

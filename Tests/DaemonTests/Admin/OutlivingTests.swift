@@ -151,7 +151,7 @@ struct DeviceOutlivesDaemon {
     #expect(try mounted.endWriting() == 0)
   }
 
-  /// Its last words to its clients are not errors for what they have under way.
+  /// What comes while no daemon is there waits, too.
   @Test func aDaemonThatEndsInOrderIsWaitedFor() throws {
     let mounted = try Mounted()
     let desk = mounted.desk
