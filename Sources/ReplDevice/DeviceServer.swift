@@ -89,7 +89,7 @@ final class DeviceServer {
   }
 
   func keepCallMemory() -> UnsafeMutableRawPointer {
-    guard let kept = callMemory else { fatalError("no call is being carried out") }
+    guard let kept = callMemory else { preconditionFailure("no call is being carried out") }
     callMemory = nil
     return kept
   }

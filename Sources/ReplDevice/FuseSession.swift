@@ -1,5 +1,6 @@
 // The mount, by libfuse's low-level interface: one directory with a file for each volume. The calls of the kernel arrive in `take`, one after
 // the other on the one thread, and are handed to the server, which answers now or later.
+import Base
 import CFuse
 import Glibc
 
@@ -115,6 +116,6 @@ final class FuseSession {
 
 /// The server that a call is for.
 private func server(_ call: OpaquePointer) -> DeviceServer {
-  guard let pointer = fuse_req_userdata(call) else { fatalError("libfuse lost our pointer") }
+  guard let pointer = fuse_req_userdata(call) else { preconditionFailure("libfuse lost our pointer") }
   return Unmanaged<DeviceServer>.fromOpaque(pointer).takeUnretainedValue()
 }

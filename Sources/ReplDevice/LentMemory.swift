@@ -1,5 +1,6 @@
 // Memory for requests of the kernel: as many pieces of one size as there may be writes under way, mapped once. A piece is used
 // again while it is warm, so that small requests touch little of it.
+import Base
 import Glibc
 
 struct LentMemory: ~Copyable {
@@ -14,7 +15,7 @@ struct LentMemory: ~Copyable {
     total = bytesOfPiece * pieces
     guard let mapped = mmap(nil, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       mapped != MAP_FAILED
-    else { fatalError("no address space for \(total) bytes") }
+    else { preconditionFailure("no address space for \(total) bytes") }
     base = mapped
     let size = bytesOfPiece
     free = (0..<pieces).reversed().map { mapped + $0 * size }

@@ -1,6 +1,7 @@
 // The kernel's requests that wait for an answer of `repld`, in a table of fixed size: how each is asked again when the daemon dies,
 // and who is answered. Law: an entry leaves the table when its request is answered, once; an answer to an entry that has gone
 // is not taken for one of the next.
+import Base
 import CFuse
 import Export
 import Glibc
@@ -48,7 +49,7 @@ final class RequestTable {
   }
 
   subscript(_ place: Int) -> HeldRequest {
-    guard let entry = entries[place] else { fatalError("no request at place \(place)") }
+    guard let entry = entries[place] else { preconditionFailure("no request at place \(place)") }
     return entry
   }
 
