@@ -11,6 +11,8 @@ public enum DeviceRequest: Equatable, Sendable {
   case resize(VolumeNumber, size: UInt64)
   /// Stop showing the volume: what is under way and what comes later ends with EIO.
   case end(VolumeNumber)
+  /// End, if no volume is shown. Not before the loop device of the last one has let its file go.
+  case leave
   /// Which volumes are shown, and whether they have a connection.
   case state
 
@@ -20,6 +22,7 @@ public enum DeviceRequest: Equatable, Sendable {
     case .resume(let volume, let size, let flags): "resume \(volume.value) \(size) \(flags)"
     case .resize(let volume, let size): "resize \(volume.value) \(size)"
     case .end(let volume): "end \(volume.value)"
+    case .leave: "leave"
     case .state: "state"
     }
   }
@@ -35,6 +38,7 @@ public enum DeviceRequest: Equatable, Sendable {
     case ("resume", 4, let volume?, let size?, let flags?): self = .resume(volume, size: size, flags: flags)
     case ("resize", 3, let volume?, let size?, nil): self = .resize(volume, size: size)
     case ("end", 2, let volume?, nil, nil): self = .end(volume)
+    case ("leave", 1, nil, nil, nil): self = .leave
     case ("state", 1, nil, nil, nil): self = .state
     default: return nil
     }
@@ -54,15 +58,18 @@ public enum DeviceReply: Equatable, Sendable {
   }
 
   case done
-  /// That was the last volume: the server ends.
-  case ended
+  /// The volume is a file of this name, which no other file of any server has.
+  case served(String)
+  /// No volume is shown: the server ends.
+  case leaving
   case refused(String)
   case state([Shown])
 
   public var text: String {
     switch self {
     case .done: "done"
-    case .ended: "ended"
+    case .served(let name): "served \(name)"
+    case .leaving: "leaving"
     case .refused(let why): "refused \(why)"
     case .state(let shown):
       (["state"] + shown.map { "\($0.volume.value):\($0.isConnected ? "connected" : "waiting")" }).joined(
@@ -75,7 +82,8 @@ public enum DeviceReply: Equatable, Sendable {
     let words = text.split(separator: " ", omittingEmptySubsequences: false)
     switch words[0] {
     case "done" where words.count == 1: self = .done
-    case "ended" where words.count == 1: self = .ended
+    case "served" where words.count == 2 && !words[1].isEmpty: self = .served(String(words[1]))
+    case "leaving" where words.count == 1: self = .leaving
     case "refused": self = .refused(String(text.dropFirst(8)))
     case "state":
       var shown: [Shown] = []

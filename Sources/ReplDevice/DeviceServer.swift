@@ -1,5 +1,5 @@
 // The server of a resource's block devices: one thread that waits for the kernel, for the daemon and for `repladm`. Laws: the
-// server ends when its last volume was ended, and then nothing is left of it; no connection that breaks and no signal ends it while
+// server ends when it is told to and has no volume, and then nothing is left of it; no connection that breaks and no signal ends it while
 // a volume is in use.
 import Base
 import BlockIO
@@ -107,10 +107,12 @@ final class DeviceServer {
         return (.refused("volume \(number.value) is served already"), false)
       }
       inodes += 1
-      let volume = ServedVolume(number, inode: inodes, size: size, self)
+      let chance = String(UInt64.random(in: .min ... .max), radix: 16)
+      let volume = ServedVolume(
+        number, inode: inodes, name: "\(resource)-\(number.value)-\(chance)", size: size, self)
       volumes.append(volume)
       _ = volume.connect(passed, size: size, flags: flags)
-      return (.done, true)
+      return (.served(volume.name), true)
     case .resume(let number, let size, let flags):
       guard let passed else { return (.refused("no connection came with it"), false) }
       guard let volume = volumes.first(where: { $0.number == number }) else {
@@ -123,7 +125,7 @@ final class DeviceServer {
         return (.refused("volume \(number.value) had \(volume.size) bytes and has \(size) now"), false)
       }
       let waiting = volume.connect(passed, size: size, flags: flags)
-      log("volume \(volume.name): goes on with the next repld; \(waiting) requests that waited were sent to it")
+      log("volume \(number.value): goes on with the next repld; \(waiting) requests that waited were sent to it")
       return (.done, true)
     case .resize(let number, let size):
       guard let volume = volumes.first(where: { $0.number == number }) else {
@@ -134,9 +136,11 @@ final class DeviceServer {
     case .end(let number):
       guard let at = volumes.firstIndex(where: { $0.number == number }) else { return (.done, false) }
       volumes.remove(at: at).end()
+      return (.done, false)
+    case .leave:
       guard volumes.isEmpty else { return (.done, false) }
       mustEnd = true
-      return (.ended, false)
+      return (.leaving, false)
     case .state:
       return (.state(volumes.map { DeviceReply.Shown(volume: $0.number, isConnected: $0.isConnected) }), false)
     }

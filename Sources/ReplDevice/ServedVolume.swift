@@ -11,6 +11,8 @@ final class ServedVolume {
   let number: VolumeNumber
   /// Never used again, so that a file that was ended has no successor by accident.
   let inode: UInt64
+  /// Of its file. A loop device shows it, also after the mount has gone: by the name it is known for ours.
+  let name: String
   var size: UInt64
   private(set) var abilities: ExportAbilities
   /// How many have the file open: the loop device, as a rule.
@@ -40,9 +42,10 @@ final class ServedVolume {
   private static let longestRead = 1 << 20
   private static let partsOfSend = 64
 
-  init(_ number: VolumeNumber, inode: UInt64, size: UInt64, _ server: DeviceServer) {
+  init(_ number: VolumeNumber, inode: UInt64, name: String, size: UInt64, _ server: DeviceServer) {
     self.number = number
     self.inode = inode
+    self.name = name
     self.size = size
     self.server = server
     abilities = ExportAbilities(flags: 0)
@@ -55,7 +58,6 @@ final class ServedVolume {
     parts.deallocate()
   }
 
-  var name: String { "\(number.value)" }
   var isConnected: Bool { connection >= 0 }
   var wantsToSend: Bool { first >= 0 }
   static func mayRead(_ bytes: Int) -> Bool { bytes <= longestRead }
@@ -178,8 +180,6 @@ final class ServedVolume {
       else { return lose("what came is no answer to any request") }
       inboxBegin += SimpleAnswer.bytes
       if answer.error != 0 {
-        // The daemon is about to end: the next one is asked.
-        if answer.error == UInt32(ESHUTDOWN) { return lose("repld does not serve it any more") }
         server.answer(place, error: ServedVolume.known(answer.error))
       } else if table[place].ask == .read {
         takeRead(place)
@@ -209,7 +209,7 @@ final class ServedVolume {
   /// Numbers that the protocol has; a strange one is an I/O error.
   private static func known(_ error: UInt32) -> Int32 {
     let error = Int32(truncatingIfNeeded: error)
-    return [EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, EOPNOTSUPP].contains(error) ? error : EIO
+    return [EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, EOPNOTSUPP, ESHUTDOWN].contains(error) ? error : EIO
   }
 
   // MARK: The end of a connection
@@ -228,7 +228,7 @@ final class ServedVolume {
     let waiting = table.places(of: inode)
     for place in waiting { append(place) }
     server.log(
-      "volume \(name): the connection to repld has ended (\(why)); \(waiting.count) requests and those that come wait for"
+      "volume \(number.value): the connection to repld has ended (\(why)); \(waiting.count) requests and those that come wait for"
         + " repladm up \(server.resource) and repladm primary \(server.resource), or end with errors after"
         + " repladm down \(server.resource)")
   }

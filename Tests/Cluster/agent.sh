@@ -193,7 +193,20 @@ case_dead_daemon() {
   expect 0 "$one" start OCF_RESKEY_CRM_meta_timeout=30000
 }
 
-# The same, and the stop comes first, with the file system still mounted: the device has to go.
+# The next daemon is there before the monitor is: what waits for a promotion ends, or the file system could not be unmounted.
+case_restarted_daemon() {
+  expect 0 "$one" promote
+  on "$one" mount /dev/drbd0 /mnt/drbd
+  on "$one" sh -c 'echo waits >/mnt/drbd/file; sync /mnt/drbd/file' || fail_case "the file system cannot be written"
+  signal_daemon "$one" KILL
+  on "$one" repladm up drbd0
+  expect 0 "$one" monitor
+  on "$one" timeout 10 umount /mnt/drbd || fail_case "the file system cannot be unmounted after monitor"
+  expect 0 "$one" promote
+  expect 0 "$one" demote
+}
+
+# The same as with a dead daemon, and the stop comes first, with the file system still mounted: the device has to go.
 case_dead_daemon_stop() {
   expect 0 "$one" promote
   on "$one" mount /dev/drbd0 /mnt/drbd
@@ -292,8 +305,8 @@ agent_cases() {
   local name before count=0
   prepare_agent
   [ -n "${REPL_AGENT_CASES:-}" ] || run_ocf_tester
-  for name in ${REPL_AGENT_CASES:-parameters stopped roles promote_refused device_in_use dead_daemon dead_daemon_stop \
-    dead_device hung_daemon unconfigured left_over no_disk}; do
+  for name in ${REPL_AGENT_CASES:-parameters stopped roles promote_refused device_in_use dead_daemon restarted_daemon \
+    dead_daemon_stop dead_device hung_daemon unconfigured left_over no_disk}; do
     before=$SECONDS
     "case_$name"
     count=$((count + 1))

@@ -8,7 +8,7 @@ import Testing
     let volume = VolumeNumber(7)
     for request: DeviceRequest in [
       .serve(volume, size: 1 << 40, flags: 0x8d), .resume(volume, size: 4096, flags: 0), .resize(volume, size: .max),
-      .end(volume), .state,
+      .end(volume), .leave, .state,
     ] { #expect(DeviceRequest(request.text) == request) }
   }
 
@@ -17,7 +17,9 @@ import Testing
       DeviceReply.Shown(volume: VolumeNumber(0), isConnected: true),
       DeviceReply.Shown(volume: VolumeNumber(65534), isConnected: false),
     ]
-    for reply: DeviceReply in [.done, .ended, .refused("volume 0 is served already"), .state(shown), .state([])] {
+    for reply: DeviceReply in [
+      .done, .served("r0-0-1f"), .leaving, .refused("volume 0 is served already"), .state(shown), .state([]),
+    ] {
       #expect(DeviceReply(reply.text) == reply)
     }
   }
@@ -29,6 +31,9 @@ import Testing
   ])
   func whatIsNoRequestIsNotTakenForOne(_ text: String) { #expect(DeviceRequest(text) == nil) }
 
-  @Test(arguments: ["", "don", "done 1", "ended x", "state 0", "state 0:gone", "state x:waiting", "state 0:waiting:1"])
+  @Test(arguments: [
+    "", "don", "done 1", "served", "served ", "served a b", "leaving x", "state 0", "state 0:gone", "state x:waiting",
+    "state 0:waiting:1",
+  ])
   func whatIsNoReplyIsNotTakenForOne(_ text: String) { #expect(DeviceReply(text) == nil) }
 }

@@ -109,9 +109,9 @@ struct DeviceServerProcess {
     return lines.last.map(String.init) ?? "it ended without a word"
   }
 
-  /// Stops showing a volume; what waits for it ends with errors. The server ends with its last one.
-  func end(_ volume: VolumeNumber, of server: DeviceRecord.ProcessMark) throws(DeviceFault) {
-    guard try ask(.end(volume)) == .ended else { return }
+  /// Ends a server that has no volume any more.
+  func end(_ server: DeviceRecord.ProcessMark) throws(DeviceFault) {
+    guard try ask(.leave) == .leaving else { return }
     guard Deadline(after: 5).wait(until: { !server.isAlive }) else {
       throw .cannot("end repl-device", "process \(server.pid) does not end")
     }

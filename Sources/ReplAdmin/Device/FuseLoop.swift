@@ -23,17 +23,16 @@ struct FuseLoop {
   func attach(node: String, record: inout DeviceRecord, recordPath: String, deadline: Deadline) throws(DeviceFault) {
     let connection = try ExportConnection.open(socket, deadline: deadline)
     record.fuseMount = files.deviceMount(resource)
-    record.fuseFile = "\(volume.value)"
     try record.write(to: recordPath)
     record.fuse = try server.start(deadline)
     try record.write(to: recordPath)
     // Of a command that ended half way.
-    if server.shown(volume) != nil {
-      try server.ask(.end(volume))
-      record.fuse = try server.start(deadline)
+    if server.shown(volume) != nil { try server.ask(.end(volume)) }
+    let request = DeviceRequest.serve(volume, size: connection.size, flags: connection.flags)
+    guard case .served(let name) = try server.ask(request, passing: connection.descriptor) else {
+      throw .cannot("serve a volume by repl-device", "it does not say the name of its file")
     }
-    try server.ask(
-      .serve(volume, size: connection.size, flags: connection.flags), passing: connection.descriptor)
+    record.fuseFile = name
     var written = record
     try LoopDevice.attach(file(of: record), node: node, blockSize: connection.blockSize) {
       (number) throws(DeviceFault) in
@@ -82,22 +81,30 @@ struct FuseLoop {
   /// False when the loop device is held by somebody; then everything stays as it is.
   func detach(_ record: DeviceRecord, node: String) throws(DeviceFault) -> Bool {
     if let loop = loop(of: record, node: node), !loop.detach() { return false }
-    if let fuse = record.fuse, fuse.isAlive { try server.end(volume, of: fuse) }
+    if let fuse = record.fuse, fuse.isAlive {
+      try server.ask(.end(volume))
+      try server.end(fuse)
+    }
     server.removeLeftovers()
     return true
   }
 
-  /// Takes down whatever is left, whether it works or not. First the file: what waits for a daemon ends with an error then, and
+  /// Takes down whatever is left, whether it works or not. First the volume: what waits for a daemon ends with an error then, and
   /// nothing below waits for it.
   func abandon(_ record: DeviceRecord, node: String) {
     if let fuse = record.fuse, fuse.isAlive {
-      do throws(DeviceFault) { try server.end(volume, of: fuse) } catch {
-        // It hangs. The devices of the other volumes end with it, and are made again by the next promotion.
-        kill(fuse.pid, SIGKILL)
-        _ = Deadline(after: 3).wait { !fuse.isAlive }
-      }
+      do throws(DeviceFault) { try server.ask(.end(volume)) } catch { end(fuse) }
+    }
+    loop(of: record, node: node)?.detachWhenUnused()
+    if let fuse = record.fuse, fuse.isAlive {
+      do throws(DeviceFault) { try server.end(fuse) } catch { end(fuse) }
     }
     server.removeLeftovers()
-    loop(of: record, node: node)?.detachWhenUnused()
+  }
+
+  /// One that hangs. The devices of the other volumes end with it, and are made again by the next promotion.
+  private func end(_ hung: DeviceRecord.ProcessMark) {
+    kill(hung.pid, SIGKILL)
+    _ = Deadline(after: 3).wait { !hung.isAlive }
   }
 }

@@ -88,7 +88,8 @@ struct LoopDevice {
   /// Whether our file is behind it. Asked of sysfs: the kernel's own call fails when the server of that file is dead.
   var isBound: Bool {
     guard let name = smallFile("/sys/dev/block/\(number.major):\(number.minor)/loop/backing_file") else { return false }
-    return name == file || name == file + " (deleted)"
+    // Of a file whose mount has gone the kernel shows what is left of its path.
+    return name == file || name == file + " (deleted)" || name == "/" + lastComponent(file)
   }
 
   /// Takes back an unbinding that was put off because somebody has it open.

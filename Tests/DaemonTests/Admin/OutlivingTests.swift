@@ -12,6 +12,8 @@ private final class Mounted {
   let desk: Desk
   let device: String
   let place: String
+  /// The names of the files under the loop devices that there were.
+  private var names: [String] = []
   /// Writes numbered lines to a file of the mount, each flushed to the disk, until it is told to stop or meets an error.
   private(set) var writer: Process?
   private var stop: String { desk.bench.directory + "/stop" }
@@ -51,7 +53,12 @@ private final class Mounted {
     }
   }
 
-  func mountIt() throws { try #require(mount(device, place, "ext4", 0, nil) == 0) }
+  func mountIt() throws {
+    try noteName()
+    try #require(mount(device, place, "ext4", 0, nil) == 0)
+  }
+
+  func noteName() throws { names.append(try shell("ls \(desk.bench.a.files.deviceMount("r0"))")) }
 
   func beginWriting() throws {
     let process = Process()
@@ -101,7 +108,8 @@ private final class Mounted {
     ] { #expect(access(path, F_OK) != 0, "\(path) is left", sourceLocation: location) }
     let mounts = try String(contentsOfFile: "/proc/self/mounts", encoding: .utf8)
     #expect(!mounts.contains(desk.bench.directory), sourceLocation: location)
-    #expect(try !shell("losetup --list --output BACK-FILE").contains(desk.bench.directory), sourceLocation: location)
+    let loops = try shell("losetup --list --output BACK-FILE")
+    for name in names { #expect(!name.isEmpty && !loops.contains(name), sourceLocation: location) }
   }
 }
 
@@ -151,7 +159,7 @@ struct DeviceOutlivesDaemon {
     #expect(try mounted.endWriting() == 0)
   }
 
-  /// Its last words to its clients are not errors for what they have under way.
+  /// What comes while no daemon is there waits, too.
   @Test func aDaemonThatEndsInOrderIsWaitedFor() throws {
     let mounted = try Mounted()
     let desk = mounted.desk
@@ -271,10 +279,22 @@ struct DeviceOutlivesDaemon {
     for line in ["create-md r2", "up r2", "primary --force r2"] { succeeds(try desk.a(line)) }
     defer { do { try desk.a("down --force r2") } catch { print("left behind: r2") } }
     let files = desk.bench.a.files
-    #expect(try FileManager.default.contentsOfDirectory(atPath: files.deviceMount("r2")).sorted() == ["0", "1"])
+    let names = try FileManager.default.contentsOfDirectory(atPath: files.deviceMount("r2")).sorted()
+    #expect(names.count == 2 && names[0].hasPrefix("r2-0-") && names[1].hasPrefix("r2-1-"))
     for device in devices { try shell("dd if=/dev/urandom of=\(device) bs=1M count=8 oflag=direct") }
     succeeds(try desk.a("secondary r2"))
     #expect(access(files.deviceMount("r2"), F_OK) != 0 && devices.allSatisfy { access($0, F_OK) != 0 })
+    // With the server dead, all of both goes, too.
+    succeeds(try desk.a("primary r2"))
+    let later = try FileManager.default.contentsOfDirectory(atPath: files.deviceMount("r2"))
+    let lock = try String(contentsOfFile: files.deviceLock("r2"), encoding: .utf8)
+    let server = try #require(pid_t(lock.trimmingCharacters(in: .whitespacesAndNewlines)))
+    #expect(kill(server, SIGKILL) == 0)
+    try until("the server is dead") { kill(server, 0) != 0 }
+    succeeds(try desk.a("down r2"))
+    #expect(access(files.deviceMount("r2"), F_OK) != 0 && devices.allSatisfy { access($0, F_OK) != 0 })
+    let loops = try shell("losetup --list --output BACK-FILE")
+    for name in names + later { #expect(!loops.contains(name), "\(name) is left") }
   }
 
   /// Such a device may be in use when the next version is installed.
