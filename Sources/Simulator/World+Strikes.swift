@@ -51,10 +51,17 @@ struct Strike {
       case .activityLog: 8
       case .resyncWrite, .write: soon ? 1 << random.below(7) : 100
       }
-    return Strike(
+    var strike = Strike(
       target: target, moment: Moment.allCases[Int(random.below(UInt64(Moment.allCases.count)))],
       countdown: random.below(many), powerCut: powerCut, hitsPeer: random.oneIn(5), hitsBoth: random.oneIn(soon ? 3 : 6)
     )
+    // What the peer was told of a generation must not be more than what this disk keeps.
+    if target == .bitmapGeneration, !random.oneIn(4) {
+      strike.moment = .before
+      strike.powerCut = true
+      strike.hitsPeer = false
+    }
+    return strike
   }
 }
 
