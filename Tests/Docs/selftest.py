@@ -52,6 +52,7 @@ class Pictures(unittest.TestCase):
                 ('current UUID 56F07AD310877F6A', 'current UUID 85BB5A4D7DAE0F4C'),
                 ('peer-disk:Inconsistent done:12.99', 'peer-disk:Inconsistent done:0.00'),
                 ('2026-11-30 19:15:21.804 drbd0: x', '2027-01-02 03:04:05.678 drbd0: x'),
+                ('updated 2026-11-30 20:11:44Z)', 'updated 2026-11-30 19:41:57Z)'),
                 ('repld (process 791) did not', 'repld (process 12) did not'),
                 ('16 KiB differ', '524236 KiB differ'), ('/dev/loop1', '/dev/loop17'), ('x\n\n', 'x')):
             with self.subTest(output):
