@@ -96,6 +96,7 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 trap 'exit 141' PIPE
+python3 "$root/Tests/Docs/selftest.py" 2>&1 | tail -3
 mkdir -p "$work"
 "$root/Tests/Docs/play.py" "${record[@]}" --stages "$stages" "${documents[@]}"
 echo "docs-test.sh: done in $SECONDS s"

@@ -10,6 +10,7 @@
 # only if they were there before. A host dies with its first process: nothing of it can be left over.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/needs.sh"
+. "$root/scripts/host-places.sh"
 
 dir=${REPL_HOSTS_DIR:-/var/tmp/repl-hosts}
 read -r -a hosts <<<"${REPL_HOSTS:-zabbix-server01 zabbix-server02}"
@@ -24,45 +25,21 @@ is_up() {
 
 # First process of a host, inside its namespaces.
 init_host() {
-  local name=$1 entry base number target
+  local name=$1
   mount --make-rprivate /
   hostname "$name"
-  # What others have mounted from loop devices and FUSE stays theirs: a copy here would keep it busy.
-  awk '$0 ~ / - (fuse[^ ]*|[^ ]+ \/dev\/(loop|nbd|drbd))/ {print $5}' /proc/self/mountinfo |
-    while read -r target; do umount --lazy "$target" 2>/dev/null || true; done
+  leave_mounts_of_others
   # The directory of the hosts stays reachable wherever it lies.
   exec 8<"$dir"
   mount -t tmpfs -o mode=0755,size=64m tmpfs /run
-  mkdir -p /run/repl /run/lock /run/dev
-  # A /dev of its own: the nodes copied, the directories shared. New names stay here.
-  mount -t tmpfs -o mode=0755,size=4m tmpfs /run/dev
-  for entry in /dev/* /dev/.[!.]*; do
-    base=${entry##*/}
-    [ -e "$entry" ] || [ -L "$entry" ] || continue
-    case $base in drbd*) continue ;; esac
-    if [ -d "$entry" ] && [ ! -L "$entry" ]; then
-      mkdir "/run/dev/$base"
-      mount --rbind "$entry" "/run/dev/$base"
-    elif [ -e "$entry" ] && [ -f "$entry" ]; then
-      : # a file in /dev is a bind mount of a container: not needed
-    else
-      cp -a "$entry" "/run/dev/$base"
-    fi
-  done
-  for number in $(seq 0 127); do
-    [ -e /run/dev/loop$number ] || mknod -m 660 /run/dev/loop$number b 7 "$number"
-  done
-  mount --move /run/dev /dev
+  mkdir -p /run/repl /run/lock
+  own_dev
   mount --bind "$dir/hosts" /etc/hosts
   if [ -d /etc/drbd.d ]; then mount --bind "$dir/$name.drbd.d" /etc/drbd.d; fi
   ip link set lo up
   : >"$dir/$name.ready"
-  exec 8<&- </dev/null >/dev/null 2>&1
-  trap 'exit 0' TERM
-  while :; do
-    sleep 3600 &
-    wait $! || true
-  done
+  exec 8<&-
+  reap
 }
 
 up() {
@@ -135,7 +112,8 @@ own_loops() {
     if [ -L "$link" ]; then used="$used"$'\n'"$(readlink "$link")"; fi
   done
   losetup --list --noheadings --output NAME,BACK-MAJ:MIN,BACK-INO 2>/dev/null | while read -r loop device inode; do
-    if grep -qxF "$device" <<<"$fuse" || grep -qxF "$loop" <<<"$used"; then echo "$loop $device $inode"; fi
+    # A device without a number stands on a server that is gone: whose it was, its number does not tell.
+    if { [ -n "$device" ] && grep -qxF "$device" <<<"$fuse"; } || grep -qxF "$loop" <<<"$used"; then echo "$loop $device $inode"; fi
   done
 }
 

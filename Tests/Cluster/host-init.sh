@@ -2,13 +2,12 @@
 # Process 1 of a host: gives it its own places inside the namespaces it was started in, then reaps what the host orphans.
 # Started by hosts.sh with the directory of the cluster and the name of the host.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/host-places.sh"
 dir=$1 name=$2 disk=$1/$2
 
 mount --make-rprivate /
 hostname "$name"
-# What others have mounted from loop devices and FUSE stays theirs: a copy here would keep it busy.
-awk '$0 ~ / - (fuse[^ ]*|[^ ]+ \/dev\/(loop|nbd|drbd))/ {print $5}' /proc/self/mountinfo |
-  while read -r target; do umount --lazy "$target" 2>/dev/null || true; done
+leave_mounts_of_others
 # The sysfs of this network namespace. It comes without the tree of control groups.
 mount -t sysfs sysfs /sys
 
@@ -42,23 +41,7 @@ mount -t overlay overlay -o "lowerdir=$dir/ocf:/usr/lib/ocf/resource.d" /usr/lib
 exec 8<"$dir"
 mount -t tmpfs -o mode=0755,size=64m tmpfs /run
 mount -t tmpfs -o mode=1777,size=256m tmpfs /dev/shm
-mkdir -p /run/dev
-# A /dev of its own: the nodes copied, the directories shared. New names stay here.
-mount -t tmpfs -o mode=0755,size=4m tmpfs /run/dev
-for entry in /dev/* /dev/.[!.]*; do
-  base=${entry##*/}
-  case $base in drbd*) continue ;; esac
-  if [ -d "$entry" ] && [ ! -L "$entry" ]; then
-    mkdir "/run/dev/$base"
-    mount --rbind "$entry" "/run/dev/$base"
-  elif { [ -e "$entry" ] || [ -L "$entry" ]; } && [ ! -f "$entry" ]; then
-    cp -a "$entry" "/run/dev/$base"
-  fi
-done
-for number in $(seq 0 127); do
-  [ -e "/run/dev/loop$number" ] || mknod -m 660 "/run/dev/loop$number" b 7 "$number"
-done
-mount --move /run/dev /dev
+own_dev
 install -d -m 0755 /run/lock /run/repl
 install -d -m 1755 /run/resource-agents
 install -d -o hacluster -g haclient -m 0750 /run/crm
@@ -66,9 +49,5 @@ install -d -o postgres -g postgres -m 2775 /run/postgresql
 ip link set lo up
 
 : >"/proc/self/fd/8/$name.ready"
-exec 8<&- </dev/null >/dev/null 2>&1
-trap 'exit 0' TERM
-while :; do
-  sleep 3600 &
-  wait $! || true
-done
+exec 8<&-
+reap

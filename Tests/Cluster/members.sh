@@ -1,6 +1,7 @@
 # Sourced by scripts/cluster.sh: Corosync and Pacemaker on the hosts, without an init system, and questions to the cluster.
 
 : "${token:=1000}" # corosync's token timeout in ms: how soon a dead host is noticed
+: "${first_properties:=dc-deadtime=2s stonith-enabled=false no-quorum-policy=ignore}"
 
 write_corosync_conf() {
   local name
@@ -41,19 +42,19 @@ CONF
 seed_cib() {
   # shellcheck disable=SC2016
   on "$1" bash -euc '
-    file=/var/lib/pacemaker/cib/cib.xml
+    file=/var/lib/pacemaker/cib/cib.xml properties=$*
     [ ! -e $file ] || exit 0
     # cibadmin writes the feature set and the schema that this Pacemaker accepts.
     {
       cibadmin --empty | sed -n "/<cib/p" | sed "s/ epoch=\"[0-9]*\"/ epoch=\"1\"/"
       echo "<configuration><crm_config><cluster_property_set id=\"cib-bootstrap-options\">"
-      for pair in dc-deadtime=2s stonith-enabled=false no-quorum-policy=ignore; do
+      for pair in $properties; do
         echo "<nvpair id=\"set-${pair%%=*}\" name=\"${pair%%=*}\" value=\"${pair#*=}\"/>"
       done
       echo "</cluster_property_set></crm_config><nodes/><resources/><constraints/></configuration><status/></cib>"
     } >$file
     chown hacluster:haclient $file
-    chmod 0600 $file'
+    chmod 0600 $file' bash "$first_properties"
 }
 
 join() {

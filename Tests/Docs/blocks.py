@@ -144,6 +144,6 @@ def inline_commands(text):
             fenced = not fenced
         if not fenced:
             for code in re.findall(r'`([^`]+)`', line):
-                match = re.match(r'repladm (?:--?\S+ )*([a-z][a-z0-9-]*)', code)
+                match = re.match(r'repladm (?:--?\S+ (?:\d+ )?)*([a-z][a-z0-9-]*)', code)
                 if match:
                     yield number, match[1]

@@ -15,7 +15,7 @@ SAME = [
     (re.compile(r'\b[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]'), 'DATE '),
     (re.compile(r'\b[A-Z][a-z]{2} +[0-9]{1,2} (?=[0-9]{2}:)'), 'DATE '),
     (re.compile(r'\b[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} '), 'DATE '),
-    (re.compile(r'\b[0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?\b'), 'TIME'),
+    (re.compile(r'\b[0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?Z?\b'), 'TIME'),
     (re.compile(r'\b(process|pid|PID:|holder) [0-9]+\b'), r'\1 N'),
     (re.compile(r'(\w)\[[0-9]+\]'), r'\1[N]'),
     (re.compile(r'/dev/loop[0-9]+'), '/dev/loopN'),

@@ -168,7 +168,7 @@ class Player:
             return f'stage {stage.path}: scripts/docs-test.sh all, or --stages {stage.path}'
         for program in stage.needs:
             if subprocess.run(['sh', '-c', f'command -v {program}'], stdout=subprocess.DEVNULL).returncode != 0:
-                return f'needs {program}: scripts/install-packages.sh --docs'
+                return f'needs {program}: scripts/install-packages.sh --cluster --zabbix --docs'
         return ''
 
     def leave_out(self, where, reason, count):

@@ -38,7 +38,7 @@ stage_booted() {
 
 enter_booted() {
   enter_by "$1" nsenter --target "${leader[$2]}" --mount --uts --ipc --net --pid --root --wd=/ \
-    "${login[@]}" -C /root DEBIAN_FRONTEND=noninteractive
+    env -C /root "${login[@]}" DEBIAN_FRONTEND=noninteractive
 }
 
 # What another call has booted.

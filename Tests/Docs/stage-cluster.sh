@@ -5,7 +5,9 @@
 
 # The functions of Tests/Cluster know one directory, and one place of the programs.
 in_cluster() {
-  local dir=$work/cluster binaries=$REPL_DOCS_PROGRAMS token=1000
+  local dir=$work/cluster binaries=$REPL_DOCS_PROGRAMS
+  # What a cluster needs is set by the document.
+  local first_properties=dc-deadtime=2s
   . "$root/Tests/Cluster/hosts.sh"
   . "$root/Tests/Cluster/members.sh"
   "$@"
