@@ -153,6 +153,8 @@ struct DeviceOutlivesDaemon {
       let before = mounted.written
       desk.killDaemon(desk.bench.a)
       succeeds(try desk.a("up r0"))
+      // A promotion during the handshake is refused.
+      succeeds(try desk.a("wait-connect r0"))
       succeeds(try desk.a("primary r0"))
       try until("the writer goes on") { mounted.written > before + 20 }
     }
@@ -169,6 +171,7 @@ struct DeviceOutlivesDaemon {
     try until("the daemon has ended") { kill(pid, 0) != 0 }
     let before = mounted.written
     succeeds(try desk.a("up r0"))
+    succeeds(try desk.a("wait-connect r0"))
     succeeds(try desk.a("primary r0"))
     try until("the writer goes on") { mounted.written > before + 20 }
     #expect(try mounted.endWriting() == 0)
