@@ -193,6 +193,7 @@ def fencing_disconnect(p):
 
 @scenario("a promotion asks the handler: of an UpToDate disk without its peer, and of one that is Consistent after a start")
 def fencing_promotion(p):
+    p.allowed += [r"fence-peer ended with 7"]
     with fenced(p, "resource-only") as fence:
         p.cut()
         for node in p.nodes:
