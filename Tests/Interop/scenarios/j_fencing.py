@@ -19,7 +19,7 @@ exit $(cat {place})
 # Of level error in the kernel: a change that is refused (a Secondary asks first for a plain disconnect), a handler that
 # fails or answers 7 to another policy, and a packet that was cut in the middle. repld says that I/O stays frozen.
 REFUSED = [r"[Ss]tate change failed", r" state = \{", r"wanted = \{", r"mask = 0x", r"old_conn:\S+ wanted_conn:",
-           r"fence-peer helper broken", r"fence-peer\(\) = 7", r"fence-peer helper returned|unexpected", r"error receiving Data",
+           r"fence-peer helper broken", r"fence-peer(\(\) =| ended with) 7", r"fence-peer helper returned|unexpected", r"error receiving Data",
            r"I/O stays frozen"]
 
 
@@ -193,7 +193,6 @@ def fencing_disconnect(p):
 
 @scenario("a promotion asks the handler: of an UpToDate disk without its peer, and of one that is Consistent after a start")
 def fencing_promotion(p):
-    p.allowed += [r"fence-peer ended with 7"]
     with fenced(p, "resource-only") as fence:
         p.cut()
         for node in p.nodes:
