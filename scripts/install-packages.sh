@@ -32,7 +32,7 @@ for option in "$@"; do
   # debhelper, dpkg-dev and rpm build; lintian judges; mmdebstrap makes a system, and systemd-nspawn of systemd-container boots it.
   --package) packages="$packages debhelper dpkg-dev lintian mmdebstrap rpm systemd-container" ;;
   # Tunnels of docs/security.md (wireguard-go is WireGuard without a kernel module); nginx and PHP of docs/zabbix-on-two-machines.md.
-  --docs) packages="$packages stunnel4 openssl wireguard-tools wireguard-go nginx-light php-fpm" ;;
+  --docs) packages="$packages stunnel4 openssl wireguard-tools wireguard-go iputils-ping nginx-light php-fpm curl" ;;
   --callers) packages="$packages prometheus-hacluster-exporter prometheus python3-yaml" ;; # promtool
   *) die "unknown option $option: there are --check, --bench, --interop, --cluster, --package, --zabbix, --docs and --callers" ;;
   esac
