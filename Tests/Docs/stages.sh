@@ -97,8 +97,9 @@ hosts_down() {
   local node status=0
   [ -d "$REPL_HOSTS_DIR" ] || [ -d "$work/disk.01" ] || return 0
   enter_hosts
+  # A mount whose daemon died can go only after `down --force`: its requests wait for the next daemon.
   for node in 01 02; do
-    at $node sh -c 'umount /mnt; timeout 15 repladm down --force drbd0' >/dev/null 2>&1 || true
+    at $node sh -c 'repladm role drbd0 && umount /mnt; timeout 15 repladm down --force drbd0; umount /mnt' >/dev/null 2>&1 || true
   done
   if [ -d "$REPL_HOSTS_DIR" ]; then "$root/scripts/hosts.sh" down || status=1; fi
   for node in 01 02; do
@@ -136,7 +137,7 @@ on_each() {
 }
 
 clear_node() {
-  at "$1" sh -c 'umount /mnt; repladm --timeout 15 down --force drbd0; umount /mnt; rm -f /run/repl/drbd0.log' >/dev/null 2>&1 || true
+  at "$1" sh -c 'repladm role drbd0 && umount /mnt; repladm --timeout 15 down --force drbd0; umount /mnt; rm -f /run/repl/drbd0.log' >/dev/null 2>&1 || true
   restore_disk "$1"
 }
 
