@@ -95,7 +95,15 @@ extension StatusSnapshot {
     }
     return Finding(
       object, "\(peer.outOfSync) KiB differ or may differ from \(connection.name), and no resync runs",
-      next: "To resync them: repladm disconnect \(name), then repladm connect \(name)")
+      next: howToResync(connection))
+  }
+
+  /// Blocks that a verify has found are resynced when the connection is made anew, and only if a node was Primary: with both
+  /// Secondary no new generation begins, and none of them is known to be right.
+  private func howToResync(_ connection: ConnectionStatus) -> String {
+    let again = "repladm disconnect \(name), then repladm connect \(name)"
+    if role == .primary || connection.peerRole == .primary { return "To resync them: \(again)" }
+    return "To resync them, on the node whose data are right: repladm primary \(name), then \(again)"
   }
 
   private func pause(_ peer: PeerDeviceStatus, _ connection: ConnectionStatus, _ object: String) -> Finding {
@@ -111,6 +119,15 @@ extension StatusSnapshot {
     return Finding(object, what)
   }
 
+  /// Of a node without disk.
+  private func whereDataAre(_ peer: PeerDeviceStatus?) -> String {
+    guard let peer else { return ", and \(peerName) is not connected: nothing can be read or written" }
+    guard peer.peerDisk == .upToDate else {
+      return ", and that of \(peerName) is \(peer.peerDisk.name): nothing can be read or written"
+    }
+    return "; reads and writes go to \(peerName)"
+  }
+
   private func finding(of device: DeviceStatus) -> Finding? {
     let object = "\(name)/\(device.volume.value)"
     let peer = connections.first { $0.state >= .connected }?.peerDevices.first { $0.volume == device.volume }
@@ -118,7 +135,7 @@ extension StatusSnapshot {
     switch device.disk {
     case .diskless where !device.isClient:
       return Finding(
-        object, "this node has no disk; reads and writes go to \(peerName)",
+        object, "this node has no disk\(whereDataAre(peer))",
         next:
           "See in the log why the disk was detached. When it is sound: repladm attach \(object); for a new disk first: "
           + "repladm create-md \(object)")

@@ -55,6 +55,15 @@ import Testing
     #expect(text(paused).contains("repladm resume-sync r0/0"))
     let differing = snapshot { $0.connections[0].peerDevices[0].outOfSync = 8 }
     #expect(text(differing).contains("8 KiB differ"))
+    #expect(text(differing).contains("To resync them: repladm disconnect r0, then repladm connect r0."))
+    let undecided = snapshot {
+      $0.role = .secondary
+      $0.connections[0].peerDevices[0].outOfSync = 8
+    }
+    #expect(text(undecided).contains("on the node whose data are right: repladm primary r0, then repladm disconnect"))
+    #expect(text(snapshot(own: .diskless)).contains("reads and writes go to beta"))
+    #expect(text(snapshot(.wfConnection, own: .diskless, peer: .unknown)).contains("nothing can be read or written"))
+    #expect(text(snapshot(own: .diskless, peer: .inconsistent)).contains("that of beta is Inconsistent: nothing"))
     #expect(text(snapshot(peer: .diskless)).contains("On beta: repladm attach r0/0"))
     #expect(text(snapshot { $0.suspendedByUser = true }).contains("repladm resume-io r0"))
     #expect(text(snapshot(.wfConnection, peer: .unknown) { $0.suspendedFencing = true }).contains("fence-peer"))
