@@ -16,7 +16,7 @@ struct Strike {
     case resyncWrite, write
     /// A bitmap page that has lost bits. In deadly lives only.
     case forgetting
-    /// A superblock with another bitmap UUID for the peer: a resync begins or ends, or a node goes on alone. As a favourite only.
+    /// A superblock with another bitmap UUID for the peer and the same current UUID: the source of a resync begins. As a favourite only.
     case bitmapGeneration
 
     static let deadly = allCases.filter { $0 != .bitmapGeneration }
@@ -132,7 +132,9 @@ extension World {
         reading: UnsafeRawBufferPointer(rebasing: place[block * 4096..<block * 4096 + 4096]).bytes)
       switch target {
       case .generation: return old.current & ~1 != new.current & ~1
-      case .bitmapGeneration: return zip(old.peers, new.peers).contains { $0.bitmapUUID != $1.bitmapUUID }
+      case .bitmapGeneration:
+        return old.current & ~1 == new.current & ~1
+          && zip(old.peers, new.peers).contains { $0.bitmapUUID != $1.bitmapUUID && $1.bitmapUUID != 0 }
       default: return old.flags.contains(.consistent) != new.flags.contains(.consistent)
       }
     } catch {
