@@ -1,5 +1,5 @@
 // The control socket of the server and those who are connected to it: one packet asks, one packet answers. Law: a caller that is
-// silent or talks nonsense costs a place, and there are few of them.
+// silent, or sends what is no request, costs one of 16 places.
 import BlockIO
 import Control
 import Glibc

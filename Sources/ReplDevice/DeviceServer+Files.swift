@@ -75,7 +75,7 @@ extension DeviceServer {
       fuse_reply_err(call, EIO)
       return
     }
-    // Not answered: whoever opened it was interrupted, and nothing will close it.
+    // An error: the caller of open(2) was interrupted, and no release will follow.
     if fuse_reply_open(call, file) == 0 { volume.opens += 1 }
   }
 

@@ -25,7 +25,7 @@ final class DeviceServer {
 
   /// More than the kernel sends without waiting for answers, so that names and sizes can be asked for at all times.
   private static let writesUnderWay = Int(FuseSession.background) + 32
-  /// Whoever started this process and never asked for a volume is gone.
+  /// The server ends when no volume was served for so long: the command that started it has ended.
   private static let idleLimit = Duration.seconds(60)
 
   init(_ resource: String, _ files: RunFiles, signals: Int32) {

@@ -12,7 +12,7 @@ final class FuseSession {
   let mountPoint: String
   private let session: OpaquePointer
   let descriptor: Int32
-  /// Unmounted, by whomever.
+  /// The directory is not mounted any more.
   private(set) var isOver = false
 
   /// Requests of the kernel that are answered later, all in all: what reads ahead or comes from a loop device.

@@ -1,5 +1,5 @@
-// Memory for requests of the kernel: as many pieces of one size as there may be writes under way, mapped once. A piece is used
-// again while it is warm, so that small requests touch little of it.
+// Memory for requests of the kernel: as many pieces of one size as there may be writes under way, mapped once. The piece that was given
+// back last is lent first, so that small requests touch few pages.
 import Base
 import Glibc
 

@@ -206,7 +206,7 @@ final class ServedVolume {
     come = here
   }
 
-  /// Numbers that the protocol has; a strange one is an I/O error.
+  /// The errors of the NBD protocol; any other number becomes EIO.
   private static func known(_ error: UInt32) -> Int32 {
     let error = Int32(truncatingIfNeeded: error)
     return [EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, EOPNOTSUPP, ESHUTDOWN].contains(error) ? error : EIO

@@ -1,5 +1,5 @@
 // A local socket of packets: each send is one message, and one descriptor may travel beside it. Law: the path belongs to its user
-// alone, and a descriptor that nobody takes is closed.
+// alone, and a descriptor that came with a packet and is not used is closed by the receiver.
 import CURing
 import Glibc
 

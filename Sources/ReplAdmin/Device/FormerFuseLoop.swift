@@ -13,7 +13,7 @@ struct FormerFuseLoop {
 
   var stands: Bool { record.fuse?.isAlive == true && loop?.isBound == true }
 
-  /// False when the loop device is held by somebody; then everything stays as it is.
+  /// False when the loop device is in use; then everything stays as it is.
   func detach(deadline: Deadline) -> Bool {
     if let loop, !loop.detach() { return false }
     if let directory = record.fuseMount {

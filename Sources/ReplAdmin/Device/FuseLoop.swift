@@ -78,7 +78,7 @@ struct FuseLoop {
   /// Whether the server has a connection to the daemon for it.
   var isConnected: Bool { server.shown(volume)?.isConnected ?? false }
 
-  /// False when the loop device is held by somebody; then everything stays as it is.
+  /// False when the loop device is in use; then everything stays as it is.
   func detach(_ record: DeviceRecord, node: String) throws(DeviceFault) -> Bool {
     if let loop = loop(of: record, node: node), !loop.detach() { return false }
     if let fuse = record.fuse, fuse.isAlive {
