@@ -106,6 +106,28 @@ struct EpochTests {
     #expect(bench.node.volume().outOfSync == SectorCount(8))
   }
 
+  @Test(
+    "a write in two packets of which the peer refuses one is no success when the own disk does not have it (seed 865197)",
+    arguments: [0, 1])
+  func refusedInPart(_ refused: Int) throws {
+    let bench = try Bench { $0.net.maximumVersion = 95 }
+    bench.primary()
+    bench.disk.badForWriting = 0..<512
+    let write = bench.node.write(0, 512, stamp: 1)
+    bench.settle()
+    let packets = bench.node.sent.compactMap { one -> BlockAck? in
+      guard case .data(let head) = one.packet else { return nil }
+      return BlockAck(
+        sector: head.sector, blockID: head.blockID, size: UInt32(one.payload.count * 512), sequence: 1)
+    }
+    #expect(packets.map(\.sector) == [0, 256])
+    for (i, ack) in packets.enumerated() { bench.say(i == refused ? .negativeAck(ack) : .writeAck(ack)) }
+    // The peer has recorded that this disk is old: nothing else is waited for.
+    bench.node.inbox.append(.event(.socketClosed(bench.data)))
+    bench.settle()
+    #expect(bench.node.isAnswered(write) && !bench.node.isGood(write))
+  }
+
   @Test("a write that the peer does not have is answered when the new generation is durable, not before")
   func fence() throws {
     let bench = try Bench()

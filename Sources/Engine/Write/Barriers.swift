@@ -48,7 +48,7 @@ extension Engine {
         peerLegDone(id)
         if !writes.contains(id) { continue }
       }
-      if !writes[id].marked { writes[id].peerHasIt = true }
+      if !writes[id].marked { writes[id].peerCopy.wasTaken() }
       writes[id].legs.remove(.epoch)
       settle(id)
     }
@@ -77,7 +77,7 @@ extension Engine {
       }
       // It waited for more than the peer's ack: to be durable there. And what the peer has only received, or was only sent, it drops
       // with the connection.
-      if writes[id].fua || !writes[id].asksForDiskAck { writes[id].peerHasIt = false }
+      if writes[id].fua || !writes[id].asksForDiskAck { writes[id].peerCopy.mayBeLost() }
       if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
       writes[id].legs.subtract([.peer, .epoch])
     }
@@ -104,7 +104,7 @@ extension Engine {
       let id = epochs.log[i]
       if writes[id].volume != v || writes[id].answered || writes[id].asksForDiskAck { continue }
       writes[id].needsBarrier = true
-      writes[id].peerHasIt = false
+      writes[id].peerCopy.mayBeLost()
       changed = true
     }
     if changed { closeEpoch() }

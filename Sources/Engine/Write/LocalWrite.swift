@@ -275,7 +275,7 @@ extension Engine {
     if !writes[id].legs.contains(.peer) { return }
     writes[id].legs.remove(.peer)
     // What only a barrier can promise, the ack before it does not.
-    if !writes[id].needsBarrier { writes[id].peerHasIt = true }
+    if !writes[id].needsBarrier { writes[id].peerCopy.wasTaken() }
     volumes[writes[id].volume].waitingForPeer -= 1
     epochs.lastProgress = now
     settle(id)

@@ -321,6 +321,7 @@ extension Engine {
     if volumes[v].isAttached, ack.size > 0 { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
     guard isOurWrite(v, ack), writes[id].legs.contains(.peer) else { return }
     mark(v, id)
+    writes[id].peerCopy.wasRefused()
     if !isLastPiece(id) { return }
     writes[id].legs.remove(.peer)
     volumes[v].waitingForPeer -= 1

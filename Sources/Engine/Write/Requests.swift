@@ -10,6 +10,22 @@ enum WriteKind: Equatable {
 }
 
 /// A write of the application.
+/// What the peer's answers say of a write: it may travel in several packets, and one that was refused is not made good by another.
+struct PeerCopy {
+  private enum Word { case unknown, whole, refused }
+  private var word = Word.unknown
+
+  init() {}
+  /// The peer has all of it, as far as the protocol in use can tell.
+  var isWhole: Bool { word == .whole }
+  /// The last answer that was awaited has come.
+  mutating func wasTaken() { if word == .unknown { word = .whole } }
+  /// P_NEG_ACK for one of its packets.
+  mutating func wasRefused() { word = .refused }
+  /// What the peer has only received, or has in its cache, does not count any more.
+  mutating func mayBeLost() { if word == .whole { word = .unknown } }
+}
+
 struct AppWrite {
   struct Legs: OptionSet {
     let rawValue: UInt8
@@ -50,14 +66,15 @@ struct AppWrite {
   var diskFault: DiskFault?
   /// The own disk does not have it: there was none, or it failed to write it.
   var missesDisk = false
-  /// The peer has it (acked, or will be told by the bitmap that it has not).
-  var peerHasIt = false
+  var peerCopy = PeerCopy()
   /// Packets (by position) whose blocks the peer has cleared: ours are cleared when our own disk has them, too.
   var clearsWhenWritten: UInt64 = 0
   /// Its blocks are marked out of sync.
   var marked = false
   /// Packets it was sent in whose ack is missing. More than one only below version 100, or for a large discard.
   var pieces: UInt32 = 0
+
+  var peerHasIt: Bool { peerCopy.isWhole }
 }
 
 struct AppRead {
