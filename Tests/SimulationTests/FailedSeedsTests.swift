@@ -90,8 +90,6 @@ let failedSeeds = [
   FailedSeed(740_746, "a disk that had failed while its peer was asked was copied over a good one", era: .third),
   FailedSeed(733_237, "a flush was answered before an older one that had to fail", era: .third),
   FailedSeed(752_135, "an older P_UUIDS was taken for the answer to an attach", era: .third),
-  FailedSeed(801_363, "a node that disconnects was not Outdated when the consent of its peer was lost", era: .third),
-  FailedSeed(865_197, "a write that the peer had refused in part was taken for one that it has", era: .third),
 ]
 
 @Suite("Seeds that once broke a law")
