@@ -125,7 +125,7 @@ final class DeviceServer {
         return (.refused("volume \(number.value) had \(volume.size) bytes and has \(size) now"), false)
       }
       let waiting = volume.connect(passed, size: size, flags: flags)
-      log("volume \(number.value): goes on with the next repld; \(waiting) requests that waited were sent to it")
+      log("volume \(number.value): connected to the new repld; \(waiting) requests that waited were sent again")
       return (.done, true)
     case .resize(let number, let size):
       guard let volume = volumes.first(where: { $0.number == number }) else {

@@ -1,5 +1,5 @@
-// The block device outlives its daemon: what is written to a mounted file system while repld is dead waits, and goes on with the
-// next one; or ends with errors when the operator says so. With real daemons, repl-device and ext4.
+// The block device outlives its daemon: requests of a mounted file system wait while repld is dead, and are sent to the next repld;
+// `down` ends them with errors. With real daemons, repl-device and ext4.
 import Base
 import Control
 import Foundation
@@ -25,12 +25,7 @@ private final class Mounted {
     device = "/dev/drbd_out\(getpid())"
     place = desk.bench.directory + "/mnt"
     try desk.edit("device /dev/drbd90;", "device \(device) minor 90;")
-    for node in [desk.bench.a, desk.bench.b] { succeeds(try desk.type("create-md r0", on: node, [:])) }
-    succeeds(try desk.a("up r0"))
-    succeeds(try desk.b("up --no-device r0"))
-    succeeds(try desk.a("wait-connect r0"))
-    succeeds(try desk.a("primary --force r0"))
-    try desk.bench.inSync()
+    try desk.makePrimaryWithDevice()
     try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: false)
     try shell("mkfs.ext4 -q \(device)")
     try mountIt()
@@ -152,10 +147,7 @@ struct DeviceOutlivesDaemon {
     for _ in 0..<2 {
       let before = mounted.written
       desk.killDaemon(desk.bench.a)
-      succeeds(try desk.a("up r0"))
-      // A promotion during the handshake is refused.
-      succeeds(try desk.a("wait-connect r0"))
-      succeeds(try desk.a("primary r0"))
+      try desk.startAgainAsPrimary()
       try until("the writer goes on") { mounted.written > before + 20 }
     }
     #expect(try mounted.endWriting() == 0)
@@ -170,9 +162,7 @@ struct DeviceOutlivesDaemon {
     #expect(kill(pid, SIGTERM) == 0)
     try until("the daemon has ended") { kill(pid, 0) != 0 }
     let before = mounted.written
-    succeeds(try desk.a("up r0"))
-    succeeds(try desk.a("wait-connect r0"))
-    succeeds(try desk.a("primary r0"))
+    try desk.startAgainAsPrimary()
     try until("the writer goes on") { mounted.written > before + 20 }
     #expect(try mounted.endWriting() == 0)
   }
@@ -329,5 +319,24 @@ struct DeviceOutlivesDaemon {
       #expect(access(path, F_OK) != 0, "\(path) is left")
     }
     #expect(try !shell("losetup --list --output BACK-FILE").contains(mount))
+  }
+}
+
+extension Desk {
+  /// Two nodes that are connected and UpToDate; the first is Primary and has the block device, the second has none.
+  func makePrimaryWithDevice() throws {
+    for node in [bench.a, bench.b] { succeeds(try type("create-md r0", on: node, [:])) }
+    succeeds(try a("up r0"))
+    succeeds(try b("up --no-device r0"))
+    succeeds(try a("wait-connect r0"))
+    succeeds(try a("primary --force r0"))
+    try bench.inSync()
+  }
+
+  /// The next daemon of the first node, promoted when it is connected: a promotion during the handshake is refused.
+  fileprivate func startAgainAsPrimary() throws {
+    succeeds(try a("up r0"))
+    succeeds(try a("wait-connect r0"))
+    succeeds(try a("primary r0"))
   }
 }

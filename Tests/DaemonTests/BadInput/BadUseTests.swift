@@ -92,12 +92,7 @@ import Testing
     let desk = try Desk(mebibytes: (32, 32))
     let device = "/dev/drbd_bad\(getpid())"
     try desk.edit("device /dev/drbd90;", "device \(device) minor 90;")
-    for node in [desk.bench.a, desk.bench.b] { succeeds(try desk.type("create-md r0", on: node, [:])) }
-    succeeds(try desk.a("up r0"))
-    succeeds(try desk.b("up --no-device r0"))
-    succeeds(try desk.a("wait-connect r0"))
-    succeeds(try desk.a("primary --force r0"))
-    try desk.bench.inSync()
+    try desk.makePrimaryWithDevice()
     let place = desk.bench.directory + "/mnt"
     try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: false)
     try shell("mkfs.ext4 -q \(device) && mount \(device) \(place)")

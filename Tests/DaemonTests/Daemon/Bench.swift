@@ -19,7 +19,7 @@ func program(_ name: String) throws -> String {
 }
 
 /// Copies a program that will be run. The writer is a process of its own: a child that another test starts at that moment would
-/// inherit a file that this process writes, and nobody can run a program that is open for writing (ETXTBSY).
+/// inherit a file that this process writes, and a program that is open for writing cannot be run (ETXTBSY).
 func copyProgram(_ name: String, to path: String) throws {
   let cp = Process()
   cp.executableURL = URL(filePath: "/bin/cp")

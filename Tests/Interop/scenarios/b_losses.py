@@ -187,7 +187,7 @@ def paused_under_load(p):
     p.judge()
 
 
-@scenario("writes wait for nobody who is gone: 1000 blocks of 4 KiB while the peer is away, plain and compressed bitmap")
+@scenario("writes do not wait for a peer that is gone: 1000 blocks of 4 KiB while the peer is away, plain and compressed bitmap")
 def away(p):
     kib = []
     for rle in ("yes", "no"):

@@ -62,7 +62,7 @@ def refused(p, first_net, second_net, allowed, states="StandAlone"):
     p.judge()
 
 
-@scenario("a wrong secret connects nobody", quick=True)
+@scenario("no connection with a wrong secret", quick=True)
 def auth_wrong(p):
     refused(p, secret("sha1"), secret("sha1", "another one"),
             [r"[Aa]uthentication", r"expected AuthResponse", r"secret"], "StandAlone|WFConnection|Unconnected")

@@ -166,7 +166,7 @@ def fencing_resource_only(p):
         p.judge()
 
 
-@scenario("a Primary that disconnects outdates its peer, a Secondary that disconnects itself; nobody calls a handler")
+@scenario("a Primary that disconnects outdates its peer, a Secondary that disconnects itself; no handler is called")
 def fencing_disconnect(p):
     with fenced(p, "resource-and-stonith") as fence:
         p.first.primary()
