@@ -72,6 +72,7 @@ struct MetadataOrderTests {
     pair.settle()
     #expect(pair.beta.volume().peerDisk >= .inconsistent)
     #expect(pair.beta.heldCount(.superblock) == 0)
+    pair.beta.holding = [.superblock]
     pair.beta.release(.bitmapPage)
     pair.settle()
     #expect(pair.beta.heldCount(.superblock) == 1)
