@@ -168,6 +168,7 @@ public struct Engine: ~Copyable {
   }
 
   private mutating func diskDone(_ id: WorkID, _ fault: DiskFault?) {
+    let v = endDiskWork(id)
     switch id.kind {
     case .appWrite: appWriteDone(id.slot, fault)
     case .appRead: appReadDone(id.slot, fault)
@@ -180,15 +181,18 @@ public struct Engine: ~Copyable {
     case .bracket: resyncFlushDone(id.slot, fault)
     default: preconditionFailure("disk answer to something that is no disk work")
     }
+    advanceDetach(v)
   }
 
   private mutating func examined(_ id: WorkID, _ finding: Finding) {
+    let v = endDiskWork(id)
     switch id.kind {
     case .resyncRead: resyncExamined(id.slot, finding)
     case .checksum: checksumExamined(id.slot, finding)
     case .verify: verifyExamined(id.slot, finding)
     default: preconditionFailure("a finding about something that was not examined")
     }
+    advanceDetach(v)
   }
 
   private mutating func sent(_ id: WorkID) {

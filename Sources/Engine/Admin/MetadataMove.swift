@@ -118,7 +118,6 @@ extension Engine {
       default: preconditionFailure("a block of a move that nobody asked for")
       }
     }
-    advanceDetach(v)
   }
 
   /// The disk is given up without writing anything more.

@@ -35,8 +35,7 @@ extension Engine {
     let read = reads[id]
     let v = read.volume
     if read.tries == 0, isGoodHere(v, read.range) {
-      volumes[v].ioInFlight += 1
-      fx.append(.disk(WorkID(kind: .appRead, slot: id), volumes[v].number, .read(read.range, read.buffer)))
+      submit(v, .appRead, id, .read(read.range, read.buffer))
     } else if volumes[v].state.peerDisk == .upToDate, volumes[v].state.conn >= .connected, read.tries < 3 {
       reads[id].remote = true
       volumes[v].waitingForPeer += 1
@@ -72,7 +71,6 @@ extension Engine {
 
   mutating func appReadDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = reads[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault {
       diskFailed(v, fault, "read", reads[id].range)
       reads[id].tries = 1
@@ -80,7 +78,6 @@ extension Engine {
     } else {
       finishRead(id, nil)
     }
-    advanceDetach(v)
   }
 
   /// P_DATA_REPLY.

@@ -40,9 +40,8 @@ extension Engine {
       return
     }
     let request = peerRequests[id]
-    volumes[v].ioInFlight += 1
     volumes[v].counters.read += request.range.count.value
-    fx.append(.disk(WorkID(kind: .peerRead, slot: id), volumes[v].number, .read(request.range, request.payload!)))
+    submit(v, .peerRead, id, .read(request.range, request.payload!))
   }
 
   mutating func refuseRead(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {
@@ -55,7 +54,6 @@ extension Engine {
 
   mutating func peerReadDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     let request = peerRequests[id]
     if let fault {
       refuseRead(v, id, { .negativeDataReply($0) })
@@ -68,7 +66,6 @@ extension Engine {
     } else {
       releasePeerRequest(id)
     }
-    advanceDetach(v)
   }
 
   /// Sends the bytes of a request; they are given back when the kernel has them.

@@ -77,15 +77,12 @@ extension Engine {
       return
     }
     peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
-    volumes[v].ioInFlight += 1
-    let work = WorkID(kind: .resyncRead, slot: id)
-    let number = volumes[v].number
     switch request.kind {
     case .checksumRead:
       let name = DigestName(rawValue: link.checksumAlgorithm) ?? .crc32c
-      fx.append(.examine(work, number, request.range, .digest(name), into: request.payload))
-    case .thinRead: fx.append(.examine(work, number, request.range, .zeroes, into: request.payload))
-    default: fx.append(.disk(work, number, .read(request.range, request.payload!)))
+      examine(v, .resyncRead, id, request.range, .digest(name), into: request.payload)
+    case .thinRead: examine(v, .resyncRead, id, request.range, .zeroes, into: request.payload)
+    default: submit(v, .resyncRead, id, .read(request.range, request.payload!))
     }
   }
 
@@ -112,29 +109,24 @@ extension Engine {
     switch finding {
     case .fault(let fault): resyncReadDone(id, fault)
     case .digest(let own) where own == digests[id.raw] && isOfRunningResync(request):
-      volumes[v].ioInFlight -= 1
       volumes[v].unacked -= 1
       clearBits(v, request.range)
       sendAck(v, id, { .inSync($0) })
       releasePeerRequest(id)
       resyncProgressed(v)
-      advanceDetach(v)
     case .isZero(true) where isOfRunningResync(request):
-      volumes[v].ioInFlight -= 1
       volumes[v].unacked -= 1
       volumes[v].resync.unconfirmed += request.range.count.bits
       sendData(
         .deallocated(BlockDescriptor(sector: request.range.start.value, size: UInt32(request.range.bytes))),
         volumes[v].number)
       releasePeerRequest(id)
-      advanceDetach(v)
     case .digest, .isZero, .unknown: resyncReadDone(id, nil)
     }
   }
 
   mutating func resyncReadDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     let request = peerRequests[id]
     if !isOfRunningResync(request) {
       abandonResyncRead(v, id)
@@ -151,7 +143,6 @@ extension Engine {
       volumes[v].resync.unconfirmed += request.range.count.bits
       sendReply(v, id, .resyncReply(head), .resyncRead)
     }
-    advanceDetach(v)
   }
 
   /// P_RS_WRITE_ACK of a resync block, P_RS_IS_IN_SYNC.

@@ -137,11 +137,8 @@ extension Engine {
       request(v, range)
       return
     }
-    volumes[v].ioInFlight += 1
     let tag = (volumes[v].resync.number & 0xfffff) << 44 | (range.start.value >> 3) << 6 | UInt64(v)
-    fx.append(
-      .examine(
-        WorkID(kind: .checksum, slot: SlotID(raw: tag)), volumes[v].number, range, .digest(name), into: nil))
+    examine(v, .checksum, SlotID(raw: tag), range, .digest(name), into: nil)
   }
 
   private mutating func request(_ v: Int, _ range: BlockRange) {
@@ -161,7 +158,6 @@ extension Engine {
   mutating func checksumExamined(_ tag: SlotID, _ finding: Finding) {
     let v = Int(tag.raw & 63)
     let sector = ((tag.raw >> 6) & ((1 << 38) - 1)) << 3
-    volumes[v].ioInFlight -= 1
     if case .fault(let fault) = finding { diskFailed(v, fault, "read") }
     if volumes[v].resync.number & 0xfffff == tag.raw >> 44, volumes[v].state.isSyncTarget,
       let asked = volumes[v].resync.asked.first(where: { $0.range.start.value == sector })
@@ -173,7 +169,6 @@ extension Engine {
         request(v, asked.range)
       }
     }
-    advanceDetach(v)
   }
 
   /// P_RS_IS_IN_SYNC: the source has the same.
@@ -237,7 +232,6 @@ extension Engine {
       return
     }
     if let hold = request.hold { volumes[v].ranges.become(.resyncWrite, hold) }
-    volumes[v].ioInFlight += 1
     volumes[v].backing.bitmap.noteChange(request.range.bitsTouched)
     let operation: DiskOperation =
       if let payload = request.payload {
@@ -245,15 +239,13 @@ extension Engine {
       } else {
         .zero(request.range, mayUnmap: true)
       }
-    fx.append(.disk(WorkID(kind: .resyncWrite, slot: id), volumes[v].number, operation))
+    submit(v, .resyncWrite, id, operation)
   }
 
   mutating func resyncWriteDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault { diskFailed(v, fault, "write", peerRequests[id].range) }
     finishResyncWrite(v, id, fault)
-    advanceDetach(v)
   }
 
   private mutating func finishResyncWrite(_ v: Int, _ id: SlotID, _ fault: DiskFault?) {
@@ -297,14 +289,11 @@ extension Engine {
       resync.writing == 0, volumes[v].outOfSync <= resync.failed, volumes[v].hasDisk
     else { return }
     volumes[v].resync.ending = .flushing
-    volumes[v].ioInFlight += 1
-    let tag = UInt64(link.generation) << 8 | UInt64(v)
-    fx.append(.disk(WorkID(kind: .bracket, slot: SlotID(raw: tag)), volumes[v].number, .flush))
+    submit(v, .bracket, SlotID(raw: UInt64(link.generation) << 8 | UInt64(v)), .flush)
   }
 
   mutating func resyncFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
     let v = Int(tag.raw & 0xff)
-    volumes[v].ioInFlight -= 1
     if let fault, !flushFailed(v, fault) {
       // Nothing that this resync brought is known to be durable: it is marked again, and copied again.
       if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation {
@@ -316,7 +305,6 @@ extension Engine {
       volumes[v].resync.ending = .pinging
       sendPing(.resyncTarget, v)
     }
-    advanceDetach(v)
   }
 
   /// The source has seen every ack of ours.

@@ -242,15 +242,12 @@ extension Engine {
     } else {
       peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
     }
-    volumes[v].ioInFlight += 1
-    fx.append(
-      .examine(WorkID(kind: .verify, slot: id), volumes[v].number, request.range, .digest(digest), into: nil))
+    examine(v, .verify, id, request.range, .digest(digest), into: nil)
   }
 
   mutating func verifyExamined(_ id: SlotID, _ finding: Finding) {
     let request = peerRequests[id]
     let v = request.volume
-    volumes[v].ioInFlight -= 1
     if case .fault(let fault) = finding { diskFailed(v, fault, "read", request.range) }
     // What cannot be read is not equal; what has no digest here is not known.
     let isUnknown = finding == .unknown
@@ -276,7 +273,6 @@ extension Engine {
         verified(v)
       }
     }
-    advanceDetach(v)
   }
 
   /// The digest of a block that cannot be read: zeroes, as DRBD sends them.

@@ -148,13 +148,13 @@ extension Engine {
     case .move: moveDone(v, fault)
     default: preconditionFailure("metadata answer to something that is no metadata work")
     }
+    if id.kind != .attach { advanceDetach(v) }
   }
 
   private mutating func superblockDone(_ v: Int, _ fault: DiskFault?) {
     volumes[v].superblock.inFlight = false
     if let fault {
       metadataFailed(v, fault)
-      advanceDetach(v)
       return
     }
     advanceMove(v)
@@ -164,7 +164,6 @@ extension Engine {
       issueSuperblock(v)
       evictPages(v)
     }
-    advanceDetach(v)
   }
 
   /// Lets those go on whose superblock is durable, or (after a failure) can never be.
@@ -252,7 +251,6 @@ extension Engine {
       scanPages(v)
       advanceMove(v)
     }
-    advanceDetach(v)
   }
 
   /// Metadata cannot be written: nothing this disk says can be trusted to survive, so it is given up.

@@ -30,7 +30,7 @@ extension Engine {
           read: volumes[v].counters.read, written: volumes[v].counters.written, sent: volumes[v].counters.sent,
           received: volumes[v].counters.received, activityLogWrites: volumes[v].counters.activityLogWrites,
           bitmapWrites: volumes[v].counters.bitmapWrites, upperPending: volumes[v].requests,
-          lowerPending: volumes[v].ioInFlight, pending: volumes[v].waitingForPeer, unacked: volumes[v].unacked,
+          lowerPending: volumes[v].diskWork.count, pending: volumes[v].waitingForPeer, unacked: volumes[v].unacked,
           current: volumes[v].generations.current, bitmap: volumes[v].generations.bitmap,
           history0: volumes[v].generations.history0, history1: volumes[v].generations.history1,
           metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil,
@@ -59,7 +59,7 @@ extension Engine {
       var normal = state
       normal.normalise()
       precondition(normal == state, "a state that contradicts itself")
-      precondition(volumes[v].ioInFlight >= 0 && volumes[v].requests >= 0, "more ended than began")
+      precondition(volumes[v].requests >= 0, "more ended than began")
       precondition(
         volumes[v].resync.asked.isEmpty || state.conn == .syncTarget || state.conn == .pausedSyncT,
         "resync requests outside a resync")

@@ -102,8 +102,8 @@ struct Volume: ~Copyable {
   var gate = Gate()
   var held = Queue<SlotID>(capacity: 16)
   var habit = FlushHabit()
-  /// Disk operations (not metadata) under way.
-  var ioInFlight = 0
+  /// Operations on the data of the disk, not on its metadata (`State/DiskWork`).
+  var diskWork = Outstanding()
   /// Writes of the peer and resync blocks that are for the present disk, waiting or being written.
   var writesForDisk = 0
   var requests = 0

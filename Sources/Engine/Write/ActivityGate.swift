@@ -262,7 +262,6 @@ extension Engine {
     if let fault {
       metadataFailed(v, fault)
       lookAgain = true
-      advanceDetach(v)
       return
     }
     for i in 0..<volumes[v].backing.log.flyingCount {
@@ -274,7 +273,6 @@ extension Engine {
     lookAgain = true
     moveContext(v)
     advanceMove(v)
-    advanceDetach(v)
   }
 
   mutating func releaseExtents(_ v: Int, _ one: Parked) {

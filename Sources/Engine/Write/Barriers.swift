@@ -159,8 +159,7 @@ extension Engine {
         epoch: waitsForPeer ? epochs.current &- 1 : nil))
     volumes[v].requests += 1
     if flushes[id].diskPending {
-      volumes[v].ioInFlight += 1
-      fx.append(.disk(WorkID(kind: .appFlush, slot: id), number, .flush))
+      submit(v, .appFlush, id, .flush)
     } else {
       finishFlush(id)
     }
@@ -168,7 +167,6 @@ extension Engine {
 
   mutating func appFlushDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = flushes[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault {
       let gone = flushFailed(v, fault)
       // The peer's copy is as durable as a flush promises; without one the application must hear of it.
@@ -177,7 +175,6 @@ extension Engine {
     // Only now: what the fault has set off must not answer it.
     flushes[id].diskPending = false
     finishFlush(id)
-    advanceDetach(v)
   }
 
   private mutating func finishFlush(_ id: SlotID) {
@@ -249,9 +246,7 @@ extension Engine {
           return false
         }
         inbound.flushing += 1
-        volumes[v].ioInFlight += 1
-        let tag = UInt64(link.generation) << 8 | UInt64(v)
-        fx.append(.disk(WorkID(kind: .epochFlush, slot: SlotID(raw: tag)), volumes[v].number, .flush))
+        submit(v, .epochFlush, SlotID(raw: UInt64(link.generation) << 8 | UInt64(v)), .flush)
       }
       inbound.unflushed = 0
       if inbound.flushing > 0 { return false }
@@ -270,7 +265,6 @@ extension Engine {
 
   mutating func epochFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
     let v = Int(tag.raw & 0xff)
-    volumes[v].ioInFlight -= 1
     if let fault {
       flushFailed(v, fault)
       // The epoch can never be acknowledged: let the peer mark its writes.
@@ -282,13 +276,11 @@ extension Engine {
       if fault != nil {
         // What was acknowledged may be lost. Without the barrier ack the peer marks it, and there is none.
         breakLink(.networkFailure, "writes of the peer could not be made durable here")
-        advanceDetach(v)
         return
       }
       inbound.flushing -= 1
       advanceInbound()
     }
-    advanceDetach(v)
   }
 
   /// The connection is gone: what waits is dropped (the peer marks it out of sync), what is on its way to the disk ends.

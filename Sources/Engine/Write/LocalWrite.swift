@@ -127,8 +127,7 @@ extension Engine {
         case .discard: .discard(write.range)
         case .zero(let mayUnmap): .zero(write.range, mayUnmap: mayUnmap)
         }
-      volumes[v].ioInFlight += 1
-      fx.append(.disk(WorkID(kind: .appWrite, slot: id), volumes[v].number, operation))
+      submit(v, .appWrite, id, operation)
     }
     volumes[v].counters.written += write.range.count.value
     writes[id].legs = legs
@@ -246,7 +245,6 @@ extension Engine {
     let v = writes[id].volume
     precondition(writes[id].legs.contains(.disk), "a disk leg came back twice")
     writes[id].legs.remove(.disk)
-    volumes[v].ioInFlight -= 1
     if let fault {
       writes[id].diskFault = fault
       writes[id].missesDisk = true
@@ -257,7 +255,6 @@ extension Engine {
       resyncProgressed(v)
     }
     settle(id)
-    advanceDetach(v)
   }
 
   mutating func appWriteSent(_ id: SlotID) {

@@ -61,6 +61,5 @@ extension Engine {
     } else if !isClosing(v) {
       writeEmptyRing(v, next, outstanding: outstanding - 1)
     }
-    advanceDetach(v)
   }
 }

@@ -166,17 +166,14 @@ extension Engine {
         ? .discard(request.range) : .zero(request.range, mayUnmap: true)
     case .zero(let mayUnmap): operation = .zero(request.range, mayUnmap: mayUnmap)
     }
-    volumes[v].ioInFlight += 1
     volumes[v].counters.written += request.range.count.value
-    fx.append(.disk(WorkID(kind: .peerWrite, slot: id), volumes[v].number, operation))
+    submit(v, .peerWrite, id, operation)
   }
 
   mutating func peerWriteDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault { diskFailed(v, fault, "write", peerRequests[id].range) }
     finishPeerWrite(v, id, fault: fault)
-    advanceDetach(v)
   }
 
   private mutating func finishPeerWrite(_ v: Int, _ id: SlotID, fault: DiskFault?) {
