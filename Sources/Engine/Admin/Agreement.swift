@@ -245,7 +245,7 @@ extension Engine {
     }
     if mask & PackedState.roleMask != 0, request.value.role == .primary { link.mayWrite = true }
     if mask & PackedState.roleMask != 0, request.value.role == .primary, wasInconsistent {
-      volumes[v].compareAgain = true
+      volumes[v].peer.expectComparison()
     }
   }
 
@@ -323,10 +323,7 @@ extension Engine {
       $0.disk = .inconsistent
     }
     change(v) { $0.conn = .wfSyncUUID }
-    volumes[v].invalidateCanBeUndone = canBeUndone
-    if let sync = volumes[v].earlySync {
-      volumes[v].earlySync = nil
-      syncUUIDReceived(v, sync)
-    }
+    volumes[v].peer.invalidated(canBeUndone: canBeUndone)
+    if let sync = volumes[v].peer.takeEarlySync() { syncUUIDReceived(v, sync) }
   }
 }

@@ -26,9 +26,9 @@ extension Engine {
     volumes[v].detach = DetachStep(phase: .draining(graceful: graceful))
     noteExposed(v)
     // Only `repl` tells its generation in every case (wire spec 5.1). A peer that agreed to a detach may have told it already.
-    volumes[v].awaitsPeersGeneration =
+    volumes[v].peer.expectGeneration(
       !graceful && role == .primary && volumes[v].state.conn >= .connected && volumes[v].state.disk == .upToDate
-      && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown)
+        && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown))
     change(v) { $0.disk = .failed }
     awaitBarriers(v)
     if volumes[v].state.conn >= .connected { sendState(v) }
@@ -44,7 +44,7 @@ extension Engine {
     let own = volumes[v].generations.current
     volumes[v].letGo = volumes[v].state.disk >= .consistent ? own : 0
     volumes[v].exposed = own
-    if volumes[v].state.conn >= .connected, let peer = volumes[v].peerGenerations, peer.bitmap & ~1 == own & ~1 {
+    if volumes[v].state.conn >= .connected, let peer = volumes[v].peer.generations, peer.bitmap & ~1 == own & ~1 {
       volumes[v].exposed = peer.current
     }
   }
@@ -52,7 +52,7 @@ extension Engine {
   /// The peer's data are not those on the disk that this node detached, nor did they come out of them. With the disk attached again
   /// the comparison would tell which of the two is newer. Neither node is promoted to the peer's data before that.
   func doubtsPeersData(_ v: Int) -> Bool {
-    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peerGenerations else {
+    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peer.generations else {
       return false
     }
     return ![peer.current, peer.bitmap, peer.history0, peer.history1].contains { $0 & ~1 == volumes[v].letGo & ~1 }

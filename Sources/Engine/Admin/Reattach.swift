@@ -40,7 +40,7 @@ extension Engine {
   /// What the peer has said of its generations refuses the disk already. The peer would see so, too, and stay StandAlone.
   private func refusedInAdvance(_ v: Int) -> (GenerationRefusal, haveAncestor: Bool)? {
     let state = volumes[v].state
-    guard volumes[v].peerGenerations != nil, state.conn >= .connected, state.peerDisk >= .inconsistent,
+    guard volumes[v].peer.generations != nil, state.conn >= .connected, state.peerDisk >= .inconsistent,
       state.peerDisk != .unknown
     else { return nil }
     let verdict = decideGenerations(comparison(v, role: state.peerRole, disk: state.peerDisk))

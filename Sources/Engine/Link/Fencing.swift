@@ -138,7 +138,7 @@ extension Engine {
   private mutating func peerIsFenced(_ disk: DiskState, _ how: String) {
     log(.connection, "fence-peer: \(how)")
     for v in 0..<volumes.count where volumes[v].state.isUnfenced {
-      volumes[v].peerIsHearsay = disk == .inconsistent
+      volumes[v].peer.isFenced(byHearsay: disk == .inconsistent)
       change(v) {
         $0.peerDisk = disk
         // The disk of this Primary was attached while the peer was away. The peer is fenced: it has no newer data.
@@ -186,7 +186,7 @@ extension Engine {
   /// parted: only then the marked blocks are copied. So have they if the peer may have missed the end of the resync that it was the
   /// source of: by rule 35 it would be the source again, of a Primary.
   mutating func partIfNeeded(_ v: Int) {
-    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 || volumes[v].finishedAsTarget { drawOwedGeneration(v) }
+    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 || volumes[v].peer.mayMissTheEnd { drawOwedGeneration(v) }
   }
 
   /// The peer is there again, and knows what it lacks: a target has called itself one before it sent its bitmap.
@@ -227,7 +227,7 @@ extension Engine {
 
   /// An answer would claim what the peer may contradict.
   func holdsAnswers(_ v: Int) -> Bool {
-    volumes[v].superblock.isFenced || volumes[v].awaitsPeersGeneration || (fencing.isFrozen && acceptsWrites)
+    volumes[v].superblock.isFenced || volumes[v].peer.owesGeneration || (fencing.isFrozen && acceptsWrites)
   }
 
   /// The peer is good again, after a resync from here or for an application here: what the fencing put up can go.

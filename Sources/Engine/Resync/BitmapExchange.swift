@@ -82,10 +82,7 @@ extension Engine {
     }
     volumes[v].resync.patience = nil
     change(v) { $0.conn = .wfSyncUUID }
-    if let sync = volumes[v].earlySync {
-      volumes[v].earlySync = nil
-      syncUUIDReceived(v, sync)
-    }
+    if let sync = volumes[v].peer.takeEarlySync() { syncUUIDReceived(v, sync) }
   }
 
   /// What has been received is part of the bitmap, whether the exchange was completed or broken off: it is counted, and

@@ -144,8 +144,8 @@ extension Engine {
     }
     if let due = volumes[v].resync.nextStep, now >= due {
       volumes[v].resync.nextStep = nil
-      if volumes[v].awaitsSourcePing {
-        volumes[v].awaitsSourcePing = false
+      if volumes[v].peer.awaitsSourcePing {
+        volumes[v].peer.sourceHasPinged()
         if volumes[v].state.conn == .connected { sendState(v) }
       }
       askForBlocks(v)

@@ -19,7 +19,7 @@ extension Engine {
     // Durable first: a source that forgets the sync UUID could not tell what the target holds.
     volumes[v].resync.announces = (sync, volumes[v].superblock.wanted + 1)
     writeSuperblock(v, then: .sourceReady)
-    if volumes[v].peerGenerations == nil { volumes[v].peerGenerations = GenerationIdentifiers() }
+    volumes[v].peer.assumeGenerations()
   }
 
   mutating func sourceReady(_ v: Int) {
@@ -233,7 +233,7 @@ extension Engine {
     // The superblock that says "nothing is out of sync" waits for the pages that say so.
     volumes[v].backing.bitmap.hurry()
     volumes[v].generations.finishAsSource()
-    rememberOwnAsPeers(v)
+    volumes[v].peer.hasSame(volumes[v].generations)
     change(v) {
       $0.conn = .connected
       $0.peerDisk = .upToDate

@@ -8,15 +8,15 @@ extension Engine {
   /// P_SYNC_UUID: the source is ready.
   mutating func syncUUIDReceived(_ v: Int, _ sync: UInt64) {
     if case .invalidate(v, remote: false) = pending, volumes[v].state.conn == .connected {
-      volumes[v].earlySync = sync
+      volumes[v].peer.syncCameEarly(sync)
       return
     }
-    if volumes[v].exchange.isCrossed, volumes[v].state.conn == .wfBitMapT, volumes[v].earlySync == nil {
-      volumes[v].earlySync = sync
+    if volumes[v].exchange.isCrossed, volumes[v].state.conn == .wfBitMapT, !volumes[v].peer.hasEarlySync {
+      volumes[v].peer.syncCameEarly(sync)
       return
     }
     guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk,
-      volumes[v].peerGenerations != nil
+      volumes[v].peer.generations != nil
     else {
       breakLink(.protocolError, "P_SYNC_UUID in state \(volumes[v].state.conn.name)")
       return
@@ -195,7 +195,7 @@ extension Engine {
         // Asked for by a resync that has ended meanwhile.
         sendMeta(
           .negativeAck(
-            BlockAck(sector: sector, blockID: syncerBlockID, size: size, sequence: volumes[v].nextSequence())),
+            BlockAck(sector: sector, blockID: syncerBlockID, size: size, sequence: volumes[v].peer.nextSequence())),
           volumes[v].number)
         return
       }
@@ -325,14 +325,14 @@ extension Engine {
       sendState(v)
       return
     }
-    guard let peer = volumes[v].peerGenerations else {
+    guard let peer = volumes[v].peer.generations else {
       breakLink(.protocolError, "the end of a resync of \(name(v)) by a peer that has sent no P_UUIDS")
       return
     }
     volumes[v].resync.ending = .recording
     volumes[v].generations.finishAsTarget(peer: peer, primary: role == .primary)
-    rememberOwnAsPeers(v)
-    volumes[v].finishedAsTarget = true
+    volumes[v].peer.hasSame(volumes[v].generations)
+    volumes[v].peer.targetHasEnded()
     change(v) {
       $0.conn = .connected
       $0.disk = .upToDate
@@ -342,24 +342,12 @@ extension Engine {
     writeSuperblock(v, then: .resyncTargetDone)
   }
 
-  /// After a resync without failures both nodes hold the same slots (wire spec 5.1, copy of the peer's slots, c).
-  mutating func rememberOwnAsPeers(_ v: Int) {
-    var copy = volumes[v].peerGenerations ?? GenerationIdentifiers()
-    let own = volumes[v].generations
-    copy.current = own.current
-    copy.bitmap = own.bitmap
-    copy.history0 = own.history0
-    copy.history1 = own.history1
-    copy.dirtyBits = 0
-    volumes[v].peerGenerations = copy
-  }
-
   mutating func resyncTargetDurable(_ v: Int) {
     if volumes[v].state.conn >= .connected {
       sendState(v)
       // The source pings when it has finished, too. If it stays silent it has taken our word too early (K6).
       volumes[v].resync.nextStep = now + .seconds(3)
-      volumes[v].awaitsSourcePing = true
+      volumes[v].peer.endWasAnnounced()
     }
     call(.afterResyncTarget, v)
   }

@@ -269,7 +269,7 @@ extension Engine {
           .verifyResult(
             BlockAck(
               sector: request.range.start.value, blockID: isEqual ? Self.inSyncMark : Self.outOfSyncMark,
-              size: UInt32(request.range.bytes), sequence: volumes[v].nextSequence())), volumes[v].number)
+              size: UInt32(request.range.bytes), sequence: volumes[v].peer.nextSequence())), volumes[v].number)
         verified(v)
       }
     }

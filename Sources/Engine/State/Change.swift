@@ -94,8 +94,8 @@ extension Engine {
     edit(&new)
     new.normalise()
     if new == old { return }
-    if volumes[v].invalidateCanBeUndone, new.conn != .wfSyncUUID {
-      volumes[v].invalidateCanBeUndone = false
+    if volumes[v].peer.invalidateCanBeUndone, new.conn != .wfSyncUUID {
+      volumes[v].peer.invalidateIsFinal()
       if new.conn == .connected, new.disk == .inconsistent, new.peerDisk <= .inconsistent { new.disk = .upToDate }
     }
     volumes[v].state = new
@@ -114,12 +114,12 @@ extension Engine {
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
-    if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].finishedAsTarget = false }
+    if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].peer.metAgain() }
     if new.disk >= .inconsistent { volumes[v].letGo = 0 }
-    if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peerIsHearsay = false }
+    if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peer.diskIsKnown() }
     if old.disk == .negotiating, new.disk != .negotiating { comparisonEnded(v, new.disk) }
     if old.conn >= .connected, new.conn < .connected {
-      volumes[v].compareAgain = false
+      volumes[v].peer.compared()
       // The next handshake compares the sizes.
       volumes[v].resize.awaitsPeer = false
       answerResize(v)
@@ -142,10 +142,10 @@ extension Engine {
       // A resync has begun one: what tells the copies apart has to be durable as well.
       volumes[v].superblock.fence = volumes[v].superblock.wanted
     } else if beginsToServe, link.features.contains(.resyncsGrown) {
-      // The Primary waits for it (`awaitsPeersGeneration`).
+      // The Primary waits for it (`PeerDevice.owesGeneration`).
       writeSuperblock(v, then: .tellGenerations)
     }
-    if new.conn < .connected || new.peerDisk != .upToDate { volumes[v].awaitsPeersGeneration = false }
+    if new.conn < .connected || new.peerDisk != .upToDate { volumes[v].peer.generationIsRecorded() }
     if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent {
       markUnacknowledged(v)
       // A peer without disk does not say how large it has become.

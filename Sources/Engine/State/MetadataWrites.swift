@@ -67,7 +67,7 @@ extension Engine {
     let state = volumes[v].state
     if state.disk <= .negotiating { return recordsOutdatedPeer(v) }
     // On an Inconsistent disk it proves nothing, and DRBD writes it there.
-    guard state.disk == .upToDate || state.disk == .inconsistent, !volumes[v].peerIsHearsay else { return false }
+    guard state.disk == .upToDate || state.disk == .inconsistent, !volumes[v].peer.isHearsay else { return false }
     switch state.conn {
     case .syncSource, .pausedSyncS: return false
     default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated && !peerMayBeGood(v)

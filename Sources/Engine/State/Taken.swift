@@ -59,6 +59,7 @@ extension Engine {
       var normal = state
       normal.normalise()
       precondition(normal == state, "a state that contradicts itself")
+      volumes[v].peer.check(state)
       precondition(volumes[v].requests >= 0, "more ended than began")
       precondition(
         volumes[v].resync.asked.isEmpty || state.conn == .syncTarget || state.conn == .pausedSyncT,

@@ -61,40 +61,18 @@ struct Volume: ~Copyable {
   /// Errors of the disk that were said lately.
   var faults = FaultReports()
 
-  // The peer's view of this volume.
-  var peerGenerations: GenerationIdentifiers?
-  var peerSizes: Sizes?
-  /// Both disks have grown since they were compared last: the new blocks may differ although the generations are equal.
-  var grewApart = false
-  /// The peer became Primary while both disks were Inconsistent: compare again once its new generation is known and its P_STATE
-  /// says so (4.5 rule 7.3).
-  var compareAgain = false
-  /// P_SYNC_UUID that overtook the answer to our invalidate, as the two travel on different sockets.
-  var earlySync: UInt64?
+  var peer = PeerDevice()
   /// Generation of the data a diskless Primary exposed last.
   var exposed: UInt64 = 0
   /// Generation of the UpToDate data on the disk that this node let go; 0: they were not UpToDate.
   var letGo: UInt64 = 0
-  /// The own disk failed under a Primary. What that disk does not have is answered when the peer has recorded the generation that
-  /// tells the disk to be old (its next P_UUIDS).
-  var awaitsPeersGeneration = false
   /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
   var missedWrites = false
   /// A generation ended while I/O was frozen: the next one is drawn when it goes on.
   var owesGeneration = false
-  /// A resync of this disk has ended on the running connection or the last one, and its source need not have heard of the end.
-  var finishedAsTarget = false
-  /// `fence-peer` returned 3 (Inconsistent or worse) for the lost peer. The peer may be Diskless; a disk that it attaches later has not
-  /// recorded that it is Outdated.
-  var peerIsHearsay = false
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
   var owesFlushFailure = false
-  /// An invalidate has made this disk Inconsistent, and nothing has been overwritten yet: if the source cannot begin it is what
-  /// it was. It has every write, and a Primary that lost its disk meanwhile has no other.
-  var invalidateCanBeUndone = false
-  /// Shared by writes and acks of our direction (7.7).
-  var sequence: UInt32 = 0
 
   // Requests.
   var ranges: RangeTable
@@ -118,8 +96,6 @@ struct Volume: ~Copyable {
   var attach = AttachStep()
   var detach = DetachStep.none
   var resync = Resync()
-  /// Target: the end was announced, the source has not pinged since (K6).
-  var awaitsSourcePing = false
   var verify = Verify()
   var resize = Resize()
   var move = MetadataMoveStep()
@@ -177,11 +153,6 @@ struct Volume: ~Copyable {
   deinit {
     if isAttached { storage.deinitialize(count: 1) }
     storage.deallocate()
-  }
-
-  mutating func nextSequence() -> UInt32 {
-    sequence &+= 1
-    return sequence
   }
 }
 

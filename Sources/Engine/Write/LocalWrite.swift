@@ -200,7 +200,7 @@ extension Engine {
     var head = DataHeader()
     head.sector = range.start.value
     head.blockID = id.raw
-    head.sequence = volumes[v].nextSequence()
+    head.sequence = volumes[v].peer.nextSequence()
     head.flags = .rwSync
     if write.fua { head.flags.insert(.fua) }
     let syncing = volumes[v].state.conn >= .syncSource && volumes[v].state.conn <= .pausedSyncT

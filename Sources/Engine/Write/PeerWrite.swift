@@ -245,7 +245,7 @@ extension Engine {
       make(
         BlockAck(
           sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes),
-          sequence: volumes[v].nextSequence())), volumes[v].number)
+          sequence: volumes[v].peer.nextSequence())), volumes[v].number)
   }
 
   /// Gives back everything a finished request holds.
