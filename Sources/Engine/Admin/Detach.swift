@@ -141,7 +141,7 @@ extension Engine {
 
   /// Disk and metadata operations under way on this volume, and writes that wait to become some.
   func localIO(_ v: Int) -> Int {
-    volumes[v].diskWork.count + volumes[v].writesForDisk + volumes[v].pages.inFlight
+    volumes[v].diskWork.count + volumes[v].writesForDisk.count + volumes[v].pages.inFlight
       + (volumes[v].superblock.inFlight ? 1 : 0) + volumes[v].transaction.outstanding
       + volumes[v].move.outstanding
   }

@@ -176,7 +176,7 @@ extension Engine {
   /// The application waits for nothing, or the peer has acknowledged an epoch: a demotion may go on.
   mutating func requestsDrained() {
     guard case .demoting(nil) = pending else { return }
-    for v in 0..<volumes.count where volumes[v].requests > 0 { return }
+    for v in 0..<volumes.count where volumes[v].requests.count > 0 { return }
     if link.phase.isUp {
       closeEpoch()
       if !epochs.closed.isEmpty { return }
@@ -234,7 +234,7 @@ extension Engine {
   /// The policy call-pri-lost-after-sb may take the role from this node: nobody uses it.
   var canStepDown: Bool {
     if role != .primary || isOpen || !pending.isNone || fencing.isFrozen || !entrance.isEmpty { return false }
-    for v in 0..<volumes.count where volumes[v].requests > 0 || volumes[v].attach.phase != .idle { return false }
+    for v in 0..<volumes.count where volumes[v].requests.count > 0 || volumes[v].attach.phase != .idle { return false }
     return true
   }
 

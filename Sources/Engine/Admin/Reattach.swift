@@ -60,7 +60,7 @@ extension Engine {
   private mutating func leaveWhenDrained() {
     // When the connection ends for another reason, `keepsDisksWaiting` sets the step to `.meeting`.
     guard link.phase.isUp else { return }
-    for v in 0..<volumes.count where volumes[v].requests > 0 {
+    for v in 0..<volumes.count where volumes[v].requests.count > 0 {
       // Some are answered by a barrier only.
       closeEpoch()
       return

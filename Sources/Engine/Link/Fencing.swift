@@ -186,7 +186,9 @@ extension Engine {
   /// parted: only then the marked blocks are copied. So have they if the peer may have missed the end of the resync that it was the
   /// source of: by rule 35 it would be the source again, of a Primary.
   mutating func partIfNeeded(_ v: Int) {
-    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 || volumes[v].peer.mayMissTheEnd { drawOwedGeneration(v) }
+    if volumes[v].outOfSync > 0 || volumes[v].requests.count > 0 || volumes[v].peer.mayMissTheEnd {
+      drawOwedGeneration(v)
+    }
   }
 
   /// The peer is there again, and knows what it lacks: a target has called itself one before it sent its bitmap.

@@ -95,7 +95,7 @@ extension Engine {
     dropInbound()
     dropParkedPeer()
     for v in 0..<volumes.count {
-      volumes[v].unacked = 0
+      volumes[v].peer.unacked.forget()
       volumes[v].attach.awaitsPeer = false
       change(v) {
         $0.conn = reason

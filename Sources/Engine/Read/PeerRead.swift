@@ -12,7 +12,7 @@ extension Engine {
       PeerRequest(
         kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation))
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     readInTurn(v, id)
   }
 
@@ -47,7 +47,7 @@ extension Engine {
   mutating func refuseRead(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {
     if peerRequests[id].connection == link.generation {
       sendAck(v, id, make)
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
     }
     releasePeerRequest(id)
   }
@@ -71,7 +71,8 @@ extension Engine {
   /// Sends the bytes of a request; they are given back when the kernel has them.
   mutating func sendReply(_ v: Int, _ id: SlotID, _ packet: Packet, _ kind: WorkID.Kind) {
     let request = peerRequests[id]
-    volumes[v].unacked -= 1
+    volumes[v].peer.unacked.end()
+    peerRequests[id].isAnswered = true
     volumes[v].counters.sent += request.range.count.value
     if let hold = request.hold {
       // The place in the stream is fixed: application writes may go on.

@@ -42,7 +42,7 @@ extension Engine {
         kind: kind, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation, resync: volumes[v].resync.number))
     if !digest.isEmpty { digests[id.raw] = digest }
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     volumes[v].resync.patience = nil
     volumes[v].resync.targetHasRecorded = true
     readInTurn(v, id)
@@ -97,7 +97,7 @@ extension Engine {
     if volumes[v].resync.number == 0 {
       refuseRead(v, id, { .negativeResyncReply($0) })
     } else {
-      if peerRequests[id].connection == link.generation { volumes[v].unacked -= 1 }
+      if peerRequests[id].connection == link.generation { volumes[v].peer.unacked.end() }
       releasePeerRequest(id)
     }
   }
@@ -109,13 +109,13 @@ extension Engine {
     switch finding {
     case .fault(let fault): resyncReadDone(id, fault)
     case .digest(let own) where own == digests[id.raw] && isOfRunningResync(request):
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
       clearBits(v, request.range)
       sendAck(v, id, { .inSync($0) })
       releasePeerRequest(id)
       resyncProgressed(v)
     case .isZero(true) where isOfRunningResync(request):
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
       volumes[v].resync.unconfirmed += request.range.count.bits
       sendData(
         .deallocated(BlockDescriptor(sector: request.range.start.value, size: UInt32(request.range.bytes))),

@@ -52,7 +52,7 @@ extension Engine {
   /// Bytes that may be on their way: half of max-buffers, less while the application is at work.
   private func window(_ v: Int) -> UInt64 {
     let all = UInt64(settings.net.maxBuffers) * 4096 / 2
-    let busy = volumes[v].requests > 0 || volumes[v].unacked > 0
+    let busy = volumes[v].requests.count > 0 || volumes[v].peer.unacked.count > 0
     return busy ? max(all / 4, 1 << 20) : all
   }
 

@@ -154,7 +154,8 @@ extension Engine {
       volumes[v].verify.used = used
       volumes[v].verify.lastUse = now
     }
-    let isActive = volumes[v].requests > 0 || volumes[v].verify.lastUse.map { now < $0 + .milliseconds(100) } ?? false
+    let hasUsed = volumes[v].verify.lastUse.map { now < $0 + .milliseconds(100) } ?? false
+    let isActive = volumes[v].requests.count > 0 || hasUsed
     volumes[v].verify.givesWay = isActive && volumes[v].settings.resync.minRate > 0
   }
 
@@ -206,7 +207,7 @@ extension Engine {
       PeerRequest(
         kind: .verifyRead, volume: v, range: range, blockID: request.blockID, flags: [], payload: nil,
         connection: link.generation))
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     readInTurn(v, id)
   }
 
@@ -284,7 +285,7 @@ extension Engine {
   private mutating func answerVerify(_ v: Int, _ id: SlotID, _ digest: [UInt8]) {
     let request = peerRequests[id]
     if request.connection == link.generation, let data = link.data {
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
       let answer = BlockRequest(
         sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes))
       fx.append(.send(data, volumes[v].number, .verifyReply(answer, digest: digest), nil, notify: nil))

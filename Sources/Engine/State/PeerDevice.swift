@@ -28,6 +28,11 @@ struct PeerDevice {
   private(set) var invalidateCanBeUndone = false
   /// Target: the end was announced, the source has not pinged since (K6).
   private(set) var awaitsSourcePing = false
+  /// Writes and reads of the application that the peer has to answer, and the peer's requests that this node has to.
+  var pending = Outstanding()
+  var unacked = Outstanding()
+  /// P_OUT_OF_SYNC on their way to the socket.
+  var announcing = Outstanding()
   /// Shared by writes and acks of our direction (7.7).
   private var sequence: UInt32 = 0
 

@@ -83,10 +83,9 @@ struct Volume: ~Copyable {
   /// Operations on the data of the disk, not on its metadata (`State/DiskWork`).
   var diskWork = Outstanding()
   /// Writes of the peer and resync blocks that are for the present disk, waiting or being written.
-  var writesForDisk = 0
-  var requests = 0
-  var waitingForPeer = 0
-  var unacked = 0
+  var writesForDisk = Outstanding()
+  /// Of the application, not answered.
+  var requests = Outstanding()
 
   // Metadata writes under way.
   var superblock = SuperblockWrites()
@@ -102,8 +101,6 @@ struct Volume: ~Copyable {
   /// Where the next verify begins: the last one was broken off here.
   var verifyFrom: UInt64 = 0
   var exchange = Exchange()
-  /// P_OUT_OF_SYNC on their way to the socket.
-  var announcing = 0
   var counters = VolumeCounters()
 
   init(_ settings: VolumeSettings, maxRequests: Int) {

@@ -119,7 +119,7 @@ extension Engine {
   private func waitsForBitmap(_ v: Int, _ one: Parked) -> Bool {
     if case .peer = one { return false }
     return volumes[v].state.conn == .wfBitMapS
-      && (link.version < 96 || volumes[v].announcing >= Self.maxAnnouncements)
+      && (link.version < 96 || volumes[v].peer.announcing.count >= Self.maxAnnouncements)
   }
 
   /// An exchange may have begun while it waited for the log.

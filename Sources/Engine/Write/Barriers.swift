@@ -78,7 +78,7 @@ extension Engine {
       // It waited for more than the peer's ack: to be durable there. And what the peer has only received, or was only sent, it drops
       // with the connection.
       if writes[id].fua || !writes[id].asksForDiskAck { writes[id].peerCopy.mayBeLost() }
-      if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
+      if writes[id].legs.contains(.peer) { volumes[v].peer.pending.end() }
       writes[id].legs.subtract([.peer, .epoch])
     }
     // What the peer has cleared counts for its connection only: the next one begins with the union of both bitmaps.
@@ -157,7 +157,7 @@ extension Engine {
       AppFlush(
         ticket: ticket, volume: v, diskPending: volumes[v].hasDisk && !isIdle, moment: volumes[v].habit.now,
         epoch: waitsForPeer ? epochs.current &- 1 : nil))
-    volumes[v].requests += 1
+    volumes[v].requests.begin()
     if flushes[id].diskPending {
       submit(v, .appFlush, id, .flush)
     } else {
@@ -188,9 +188,9 @@ extension Engine {
     let fault = flush.fault ?? (isSafe ? nil : Errno.io)
     fx.append(.answer(flush.ticket, fault))
     if fault == nil { volumes[flush.volume].habit.flushed(upTo: flush.moment) }
-    volumes[flush.volume].requests -= 1
+    volumes[flush.volume].requests.end()
     flushes.remove(id)
-    if volumes[flush.volume].requests == 0 { requestsDrained() }
+    if volumes[flush.volume].requests.count == 0 { requestsDrained() }
   }
 
   /// Something a flush may have waited for is there.

@@ -27,7 +27,7 @@ extension Engine {
     let isDurable = fua || (expectsFlush && kind == .data && ackCarriesFUA)
     let id = writes.insert(
       AppWrite(ticket: ticket, volume: v, range: range, kind: kind, asksForFUA: fua, fua: isDurable, payload: payload))
-    volumes[v].requests += 1
+    volumes[v].requests.begin()
     startOrPark(v, id)
   }
 
@@ -139,7 +139,7 @@ extension Engine {
 
   private mutating func announceOutOfSync(_ v: Int, _ range: BlockRange) {
     guard let data = link.data else { return }
-    volumes[v].announcing += 1
+    volumes[v].peer.announcing.begin()
     announcements &+= 1
     fx.append(
       .send(
@@ -149,8 +149,9 @@ extension Engine {
 
   mutating func announcementSent(_ tag: SlotID) {
     let v = Int(tag.raw & 0xff)
-    volumes[v].announcing -= 1
-    if !volumes[v].gate.exchanging.isEmpty, volumes[v].announcing <= Self.maxAnnouncements / 2 { lookAgain = true }
+    volumes[v].peer.announcing.end()
+    let hasRoom = volumes[v].peer.announcing.count <= Self.maxAnnouncements / 2
+    if !volumes[v].gate.exchanging.isEmpty, hasRoom { lookAgain = true }
   }
 
   /// What one packet of this write may carry (wire spec 2.2, 7.1).
@@ -182,7 +183,7 @@ extension Engine {
     epochs.log.append(id)
     epochs.lastWrite = now
     if epochs.lastProgress == nil { epochs.lastProgress = now }
-    volumes[v].waitingForPeer += 1
+    volumes[v].peer.pending.begin()
     volumes[v].counters.sent += write.range.count.value
     if epochs.sent >= settings.net.maxEpochSize || write.needsBarrier { closeEpoch() }
   }
@@ -273,7 +274,7 @@ extension Engine {
     writes[id].legs.remove(.peer)
     // What only a barrier can promise, the ack before it does not.
     if !writes[id].needsBarrier { writes[id].peerCopy.wasTaken() }
-    volumes[writes[id].volume].waitingForPeer -= 1
+    volumes[writes[id].volume].peer.pending.end()
     epochs.lastProgress = now
     settle(id)
   }
@@ -332,7 +333,7 @@ extension Engine {
     // The application relies on the peer's disk.
     if fault == nil, write.missesDisk { volumes[v].missedWrites = true }
     fx.append(.answer(write.ticket, fault))
-    volumes[v].requests -= 1
+    volumes[v].requests.end()
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }
     if let hold = write.hold {
       volumes[v].ranges.remove(hold)
@@ -341,7 +342,7 @@ extension Engine {
     }
     // With protocols A and B a dependent write must not share an epoch with the one it depends on (7.4 rule 2a).
     if write.wireProtocol != .c, write.epoch == epochs.current, write.legs.contains(.epoch) { closeEpoch() }
-    if role == .primary, volumes[v].requests == 0 { requestsDrained() }
+    if role == .primary, volumes[v].requests.count == 0 { requestsDrained() }
   }
 
   /// The fence is durable, or there is no disk that could keep one.

@@ -26,7 +26,7 @@ extension Engine {
     }
     inbound.received &+= 1
     trustedByPrimary(v)
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     volumes[v].counters.received += range.count.value
     let id = peerRequests.insert(
       PeerRequest(
@@ -54,7 +54,7 @@ extension Engine {
   mutating func keepDisk(_ v: Int, _ id: SlotID) {
     if !volumes[v].hasDisk || volumes[v].state.disk == .negotiating { return }
     peerRequests[id].needsThisDisk = true
-    volumes[v].writesForDisk += 1
+    volumes[v].writesForDisk.begin()
   }
 
   /// A peer that has more requests under way than any kernel would send is not believed to be one.
@@ -181,7 +181,7 @@ extension Engine {
     let current = request.connection == link.generation
     if current {
       // Counted first: what follows may end the connection, and with it all counts.
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
       inbound.active -= 1
       if let fault {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
@@ -254,7 +254,7 @@ extension Engine {
     let request = peerRequests.remove(id)
     let v = request.volume
     if request.needsThisDisk {
-      volumes[v].writesForDisk -= 1
+      volumes[v].writesForDisk.end()
       if volumes[v].detach.phase != .none { lookAgain = true }
     }
     if !digests.isEmpty { digests[id.raw] = nil }
@@ -321,7 +321,7 @@ extension Engine {
     writes[id].peerCopy.wasRefused()
     if !isLastPiece(id) { return }
     writes[id].legs.remove(.peer)
-    volumes[v].waitingForPeer -= 1
+    volumes[v].peer.pending.end()
     epochs.lastProgress = now
     settle(id)
   }
