@@ -192,7 +192,7 @@ extension Engine {
 
   mutating func handlerDone(_ id: WorkID, _ exit: Int32) {
     for v in 0..<volumes.count where volumes[v].resync.preparing == id {
-      volumes[v].resync.preparing = nil
+      volumes[v].resync.isPrepared()
       return targetPrepared(v, exit)
     }
     if id == fencing.running { return fencingAnswered(exit) }

@@ -77,7 +77,7 @@ extension Engine {
         if theirConn >= .startingSyncS, theirConn <= .wfSyncUUID {
           disk = .inconsistent
         } else if old.conn >= .syncSource, theirConn == .connected {
-          volumes[v].resync.noticed = true
+          volumes[v].resync.targetIsDone()
           checkSourceEnd(v)
           return
         }

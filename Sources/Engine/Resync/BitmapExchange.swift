@@ -70,7 +70,7 @@ extension Engine {
     if volumes[v].exchange.isCrossed {
       endCrossedExchange(v)
     } else if volumes[v].state.conn == .wfBitMapT {
-      volumes[v].resync.patience = nil
+      volumes[v].resync.waitNoLonger()
       change(v) { $0.conn = .wfSyncUUID }
     }
   }
@@ -80,7 +80,7 @@ extension Engine {
     guard volumes[v].state.conn == .wfBitMapT, volumes[v].exchange.mayEnd, volumes[v].exchange.sender == nil else {
       return
     }
-    volumes[v].resync.patience = nil
+    volumes[v].resync.waitNoLonger()
     change(v) { $0.conn = .wfSyncUUID }
     if let sync = volumes[v].peer.takeEarlySync() { syncUUIDReceived(v, sync) }
   }
@@ -119,7 +119,7 @@ extension Engine {
     volumes[v].backing.bitsAreComplete = true
     if conn == .wfBitMapT {
       // The peer waits for this disk now.
-      volumes[v].resync.patience = nil
+      volumes[v].resync.waitNoLonger()
       let wanted = volumes[v].superblock.wanted
       if volumes[v].superblock.durable == wanted {
         answerBitmap(v)

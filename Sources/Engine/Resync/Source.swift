@@ -14,10 +14,10 @@ extension Engine {
       $0.peerDisk = .inconsistent
     }
     beginResync(v)
-    volumes[v].resync.targetHasRecorded = targetHasRecorded
+    volumes[v].resync.targetHasRecorded(targetHasRecorded)
     call(.beforeResyncSource, v)
     // Durable first: a source that forgets the sync UUID could not tell what the target holds.
-    volumes[v].resync.announces = (sync, volumes[v].superblock.wanted + 1)
+    volumes[v].resync.announce(sync, write: volumes[v].superblock.wanted + 1)
     writeSuperblock(v, then: .sourceReady)
     volumes[v].peer.assumeGenerations()
   }
@@ -26,7 +26,7 @@ extension Engine {
     guard let (sync, write) = volumes[v].resync.announces, volumes[v].superblock.durable >= write,
       volumes[v].resync.stragglers == 0
     else { return }
-    volumes[v].resync.announces = nil
+    volumes[v].resync.isAnnounced()
     sendData(.syncUUID(sync), volumes[v].number)
   }
 
@@ -43,8 +43,8 @@ extension Engine {
         connection: link.generation, resync: volumes[v].resync.number))
     if !digest.isEmpty { digests[id.raw] = digest }
     volumes[v].peer.unacked.begin()
-    volumes[v].resync.patience = nil
-    volumes[v].resync.targetHasRecorded = true
+    volumes[v].resync.waitNoLonger()
+    volumes[v].resync.targetHasRecorded(true)
     readInTurn(v, id)
   }
 
@@ -116,7 +116,7 @@ extension Engine {
       resyncProgressed(v)
     case .isZero(true) where isOfRunningResync(request):
       volumes[v].peer.unacked.end()
-      volumes[v].resync.unconfirmed += request.range.count.bits
+      volumes[v].resync.send(request.range)
       sendData(
         .deallocated(BlockDescriptor(sector: request.range.start.value, size: UInt32(request.range.bytes))),
         volumes[v].number)
@@ -132,7 +132,7 @@ extension Engine {
       abandonResyncRead(v, id)
       if let fault { diskFailed(v, fault, "read", request.range) }
     } else if let fault {
-      volumes[v].resync.failed += request.range.count.bits
+      volumes[v].resync.fail(request.range)
       refuseRead(v, id, { .negativeResyncReply($0) })
       diskFailed(v, fault, "read", request.range)
       resyncProgressed(v)
@@ -140,7 +140,7 @@ extension Engine {
       var head = DataHeader()
       head.sector = request.range.start.value
       head.blockID = request.blockID
-      volumes[v].resync.unconfirmed += request.range.count.bits
+      volumes[v].resync.send(request.range)
       sendReply(v, id, .resyncReply(head), .resyncRead)
     }
   }
@@ -155,12 +155,8 @@ extension Engine {
       volumes[v].resync.stragglers == 0
     else { return }
     clearBits(v, range)
-    confirmed(v, range)
+    volumes[v].resync.confirm(range)
     resyncProgressed(v)
-  }
-
-  private mutating func confirmed(_ v: Int, _ range: BlockRange) {
-    volumes[v].resync.unconfirmed -= min(volumes[v].resync.unconfirmed, range.count.bits)
   }
 
   /// A peer that is called Inconsistent, and may come back as UpToDate: nothing proves that it has recorded what it said, or it may
@@ -198,8 +194,8 @@ extension Engine {
       v, "a negative resync ack", ack.sector, ack.size, longest: Self.longestDiscard, breaking: .networkFailure)
     guard let range else { return }
     if !volumes[v].state.isSyncing || volumes[v].resync.stragglers > 0 { return }
-    volumes[v].resync.failed += range.count.bits
-    confirmed(v, range)
+    volumes[v].resync.fail(range)
+    volumes[v].resync.confirm(range)
     resyncProgressed(v)
   }
 
@@ -211,7 +207,7 @@ extension Engine {
     guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS, volumes[v].resync.noticed,
       volumes[v].resync.ending == .none, volumes[v].outOfSync == 0
     else { return }
-    volumes[v].resync.ending = .pinging
+    volumes[v].resync.end(.pinging)
     sendPing(.resyncSource, v)
   }
 
@@ -220,7 +216,7 @@ extension Engine {
   /// (K27). Without a further request it is left and met anew.
   private mutating func expectSourceEnd(_ v: Int) {
     guard volumes[v].state.conn == .syncSource, volumes[v].resync.failed > 0 else {
-      volumes[v].resync.patience = nil
+      volumes[v].resync.waitNoLonger()
       return
     }
     beginPatience(v)

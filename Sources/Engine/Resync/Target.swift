@@ -27,7 +27,7 @@ extension Engine {
       $0.disk = .inconsistent
     }
     beginResync(v)
-    volumes[v].resync.preparing = call(.beforeResyncTarget, v)
+    volumes[v].resync.prepare(by: call(.beforeResyncTarget, v))
     writeSuperblock(v, then: .targetReady)
   }
 
@@ -44,7 +44,7 @@ extension Engine {
 
   mutating func targetReady(_ v: Int) {
     guard volumes[v].state.isSyncTarget else { return }
-    volumes[v].resync.ready = true
+    volumes[v].resync.becomeReady()
     askForBlocks(v)
     checkTargetEnd(v)
   }
@@ -81,10 +81,9 @@ extension Engine {
         if volumes[v].resync.asked.isEmpty, volumes[v].resync.writing == 0, volumes[v].resync.position > 0,
           volumes[v].outOfSync > volumes[v].resync.failed
         {
-          volumes[v].resync.position = 0
-          volumes[v].resync.insists = true
+          volumes[v].resync.startOver()
           // What is left was in use a moment ago, or has come since.
-          volumes[v].resync.nextStep = now + .milliseconds(10)
+          volumes[v].resync.look(at: now + .milliseconds(10))
         }
         return
       }
@@ -97,21 +96,21 @@ extension Engine {
       {
         last += 1
       }
-      volumes[v].resync.position = last
+      volumes[v].resync.goOn(at: last)
       let end = min(last << 3, volumes[v].size.value)
       let range = BlockRange(Sector(first << 3), SectorCount(end - first << 3))
       if isBlocked(v, range, .resyncAsked) {
         if volumes[v].resync.insists, volumes[v].resync.wanted == nil,
           !volumes[v].ranges.conflicts(range, with: [.resyncAsked, .resyncWrite])
         {
-          volumes[v].resync.wanted = range
+          volumes[v].resync.want(range)
         }
-        volumes[v].resync.nextStep = now + .milliseconds(10)
+        volumes[v].resync.look(at: now + .milliseconds(10))
         continue
       }
       ask(v, range)
     }
-    if !hasBudget(v) { volumes[v].resync.nextStep = now + .milliseconds(100) }
+    if !hasBudget(v) { volumes[v].resync.look(at: now + .milliseconds(100)) }
   }
 
   /// Blocks that the application would keep in use for ever: asked for as soon as its writes under way have ended.
@@ -120,19 +119,17 @@ extension Engine {
     var isMarked = true
     for bit in range.bitsTouched where !volumes[v].backing.bitmap.isSet(bit) { isMarked = false }
     if isMarked, volumes[v].ranges.conflicts(range, with: RangeUse.resyncAsked.conflicts) {
-      volumes[v].resync.nextStep = now + .milliseconds(10)
+      volumes[v].resync.look(at: now + .milliseconds(10))
       return
     }
-    volumes[v].resync.wanted = nil
+    volumes[v].resync.want(nil)
     lookAgain = true
     if isMarked { ask(v, range) }
   }
 
   private mutating func ask(_ v: Int, _ range: BlockRange) {
     let hold = volumes[v].ranges.insert(range, .resyncAsked)
-    volumes[v].resync.asked.append(.init(range: range, hold: hold))
-    volumes[v].resync.askedBytes += range.bytes
-    volumes[v].resync.budget -= Int64(range.count.value)
+    volumes[v].resync.ask(for: range, hold)
     guard volumes[v].resync.usesChecksums, let name = DigestName(rawValue: link.checksumAlgorithm) else {
       request(v, range)
       return
@@ -173,14 +170,14 @@ extension Engine {
 
   /// P_RS_IS_IN_SYNC: the source has the same.
   mutating func blockIsEqual(_ v: Int, _ ack: BlockAck) {
-    guard volumes[v].state.isSyncTarget, let asked = takeAsked(v, ack.sector, ack.size) else { return }
+    guard volumes[v].state.isSyncTarget, let asked = volumes[v].resync.take(ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
     if !asked.overtaken {
       // What was read may lie in the disk's cache only.
       volumes[v].pages.cleared += 1
       clearBits(v, asked.range)
-      volumes[v].resync.same += asked.range.count.bits
+      volumes[v].resync.isSame(asked.range)
     }
     askForBlocks(v)
     checkTargetEnd(v)
@@ -189,7 +186,7 @@ extension Engine {
   /// P_RS_DATA_REPLY, and P_RS_DEALLOCATED (without payload: the range reads as zeroes).
   mutating func resyncReplied(_ v: Int, _ sector: UInt64, _ size: UInt32, _ blockID: UInt64, _ payload: PayloadRef?) {
     guard hasRoomForPeer(payload) else { return }
-    guard let asked = takeAsked(v, sector, size) else {
+    guard let asked = volumes[v].resync.take(sector, size) else {
       if let payload { fx.append(.giveBack(payload)) }
       if volumes[v].state.conn != .syncTarget, volumes[v].state.conn != .pausedSyncT {
         // Asked for by a resync that has ended meanwhile.
@@ -205,24 +202,13 @@ extension Engine {
     let range = asked.range
     // The range stays held until the block is written: a write of the application that waits for it is newer.
     volumes[v].counters.received += range.count.value
-    volumes[v].resync.writing += 1
+    volumes[v].resync.blockArrived()
     let id = peerRequests.insert(
       PeerRequest(
         kind: payload == nil ? .resyncZero : .resyncWrite, volume: v, range: range, blockID: blockID, flags: [],
         payload: payload, hold: asked.hold, connection: link.generation, resync: volumes[v].resync.number))
     keepDisk(v, id)
     parkOrStart(v, id)
-  }
-
-  private mutating func takeAsked(_ v: Int, _ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
-    for (i, asked) in volumes[v].resync.asked.enumerated()
-    where asked.range.start.value == sector && asked.range.bytes == UInt64(size) {
-      volumes[v].resync.asked.swapAt(i, volumes[v].resync.asked.count - 1)
-      volumes[v].resync.asked.removeLast()
-      volumes[v].resync.askedBytes -= asked.range.bytes
-      return asked
-    }
-    return nil
   }
 
   mutating func startResyncWrite(_ v: Int, _ id: SlotID) {
@@ -263,8 +249,8 @@ extension Engine {
     }
     releasePeerRequest(id)
     if isRunning {
-      if fault != nil { volumes[v].resync.failed += request.range.count.bits }
-      volumes[v].resync.writing -= 1
+      if fault != nil { volumes[v].resync.fail(request.range) }
+      volumes[v].resync.blockEnded()
       askForBlocks(v)
       checkTargetEnd(v)
     }
@@ -272,10 +258,10 @@ extension Engine {
 
   /// P_NEG_RS_DREPLY, P_RS_CANCEL: the block stays out of sync.
   mutating func resyncRefused(_ v: Int, _ ack: BlockAck) {
-    guard let asked = takeAsked(v, ack.sector, ack.size) else { return }
+    guard let asked = volumes[v].resync.take(ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
-    volumes[v].resync.failed += asked.range.count.bits
+    volumes[v].resync.fail(asked.range)
     askForBlocks(v)
     checkTargetEnd(v)
   }
@@ -288,7 +274,7 @@ extension Engine {
       resync.asked.isEmpty,
       resync.writing == 0, volumes[v].outOfSync <= resync.failed, volumes[v].hasDisk
     else { return }
-    volumes[v].resync.ending = .flushing
+    volumes[v].resync.end(.flushing)
     submit(v, .bracket, SlotID(raw: UInt64(link.generation) << 8 | UInt64(v)), .flush)
   }
 
@@ -302,7 +288,7 @@ extension Engine {
     } else if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
       volumes[v].state.isSyncTarget
     {
-      volumes[v].resync.ending = .pinging
+      volumes[v].resync.end(.pinging)
       sendPing(.resyncTarget, v)
     }
   }
@@ -312,7 +298,7 @@ extension Engine {
     guard volumes[v].state.isSyncTarget, volumes[v].resync.ending == .pinging else { return }
     if volumes[v].outOfSync > volumes[v].resync.failed {
       // Announced or written by halves meanwhile: not the end yet.
-      volumes[v].resync.ending = .none
+      volumes[v].resync.end(.none)
       askForBlocks(v)
       return
     }
@@ -329,7 +315,7 @@ extension Engine {
       breakLink(.protocolError, "the end of a resync of \(name(v)) by a peer that has sent no P_UUIDS")
       return
     }
-    volumes[v].resync.ending = .recording
+    volumes[v].resync.end(.recording)
     volumes[v].generations.finishAsTarget(peer: peer, primary: role == .primary)
     volumes[v].peer.hasSame(volumes[v].generations)
     volumes[v].peer.targetHasEnded()
@@ -346,7 +332,7 @@ extension Engine {
     if volumes[v].state.conn >= .connected {
       sendState(v)
       // The source pings when it has finished, too. If it stays silent it has taken our word too early (K6).
-      volumes[v].resync.nextStep = now + .seconds(3)
+      volumes[v].resync.look(at: now + .seconds(3))
       volumes[v].peer.endWasAnnounced()
     }
     call(.afterResyncTarget, v)

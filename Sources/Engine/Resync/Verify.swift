@@ -141,7 +141,7 @@ extension Engine {
       let hold = volumes[v].ranges.insert(range, .resyncAsked)
       volumes[v].verify.asked.append(.init(range: range, hold: hold))
       volumes[v].verify.position += 1
-      volumes[v].resync.budget -= Int64(range.count.value)
+      volumes[v].resync.pace.spend(range.count)
       let request = BlockRequest(sector: sector, blockID: syncerBlockID, size: UInt32(range.bytes))
       fx.append(.send(data, volumes[v].number, .verifyRequest(request), nil, notify: nil))
     }

@@ -112,7 +112,7 @@ extension Engine {
     if old.isSyncTarget, new.conn == .behind { distrustResync(v) }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     // A pause must not hold up the application.
-    if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
+    if new.conn != .syncTarget { volumes[v].resync.want(nil) }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
     if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].peer.metAgain() }
     if new.disk >= .inconsistent { volumes[v].letGo = 0 }

@@ -8,6 +8,8 @@ private struct Recount {
   var pending = 0
   var unacked = 0
   var writesForDisk = 0
+  /// Blocks of the running resync.
+  var blocks = 0
   /// At least so many operations are on their way to the disk.
   var diskWork = 0
 }
@@ -26,6 +28,7 @@ extension Engine {
       precondition(
         link.data == nil || volumes[v].peer.unacked.count == all[v].unacked, "another number of the peer's requests")
       precondition(volumes[v].writesForDisk.count == all[v].writesForDisk, "another number of writes for this disk")
+      volumes[v].resync.check(volumes[v].state.conn, arrived: all[v].blocks)
       precondition(volumes[v].diskWork.count >= all[v].diskWork, "disk work that was not counted")
     }
     checkEpochs()
@@ -69,6 +72,7 @@ extension Engine {
       let request = peerRequests[id]
       let v = request.volume
       if request.needsThisDisk { all[v].writesForDisk += 1 }
+      if request.kind == .resyncWrite || request.kind == .resyncZero, isOfRunningResync(request) { all[v].blocks += 1 }
       if request.connection == link.generation, !request.isAnswered, request.kind.isOwedToPeer { all[v].unacked += 1 }
     }
     for id in digests.keys {

@@ -60,9 +60,6 @@ extension Engine {
       precondition(normal == state, "a state that contradicts itself")
       volumes[v].peer.check(state)
       precondition(
-        volumes[v].resync.asked.isEmpty || state.conn == .syncTarget || state.conn == .pausedSyncT,
-        "resync requests outside a resync")
-      precondition(
         volumes[v].ranges.count == 0 || !writes.isEmpty || !peerRequests.isEmpty || !volumes[v].resync.asked.isEmpty
           || !volumes[v].verify.asked.isEmpty, "a range in use that nobody uses")
     }
