@@ -44,7 +44,7 @@ extension Engine {
       .peerDevice(v),
       "both nodes are the source and their generations are equal: DRBD 9 knows more, this node becomes the target"
     )
-    volumes[v].exchange.isCrossed = true
+    volumes[v].exchange.cross()
     change(v) {
       $0.conn = .wfBitMapT
       $0.peerRole = packed.role

@@ -59,6 +59,8 @@ extension Engine {
       normal.normalise()
       precondition(normal == state, "a state that contradicts itself")
       volumes[v].peer.check(state)
+      volumes[v].verify.check(state.conn)
+      volumes[v].exchange.check(state.conn)
       precondition(
         volumes[v].ranges.count == 0 || !writes.isEmpty || !peerRequests.isEmpty || !volumes[v].resync.asked.isEmpty
           || !volumes[v].verify.asked.isEmpty, "a range in use that nobody uses")
