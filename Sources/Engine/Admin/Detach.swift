@@ -173,7 +173,7 @@ extension Engine {
           $0.disk = .inconsistent
         }
         // What the peer alone has is answered when this disk says that it lacks it.
-        volumes[v].superblock.fence = volumes[v].superblock.wanted
+        volumes[v].superblock.fenceAnswers()
         // The source of a resync stays UpToDate by rule, and has nothing to say.
         if volumes[v].state.disk == .inconsistent, volumes[v].state.conn >= .connected { sendState(v) }
       }

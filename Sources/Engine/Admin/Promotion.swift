@@ -243,7 +243,7 @@ extension Engine {
     precondition(canStepDown, "a Primary whose device is in use is not demoted")
     log(.resource, "demoted: the data of the peer are kept")
     for v in 0..<volumes.count where volumes[v].isAttached {
-      volumes[v].superblock.waitsForPages = true
+      volumes[v].superblock.waitForPages()
       flushBitmap(v, lazy: true, then: .superblock)
     }
     setRole(.secondary)

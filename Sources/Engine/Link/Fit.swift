@@ -49,7 +49,7 @@ extension Engine {
   /// Nothing is under way that could lie behind a new end.
   func isQuiet(_ v: Int) -> Bool {
     volumes[v].requests.count == 0 && volumes[v].diskWork.count == 0 && volumes[v].writesForDisk.count == 0
-      && volumes[v].parked.isEmpty && volumes[v].pages.inFlight == 0 && volumes[v].pages.scanning == nil
+      && volumes[v].parked.isEmpty && volumes[v].pages.isIdle
       && volumes[v].transaction == .idle && volumes[v].move.phase == .idle
   }
 

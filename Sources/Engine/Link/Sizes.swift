@@ -58,7 +58,7 @@ extension Engine {
         log(.device(v), "\(freed.count * 4) KiB that held metadata are out of sync until the next resync")
       }
       // The superblock that calls the new blocks part of the volume must not be durable before their bits are.
-      volumes[v].superblock.waitsForPages = true
+      volumes[v].superblock.waitForPages()
       flushBitmap(v, lazy: false, then: .superblock)
     }
     writeSuperblock(v, then: .nothing)

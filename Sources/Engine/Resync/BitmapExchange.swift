@@ -152,11 +152,10 @@ extension Engine {
     if conn == .wfBitMapT {
       // The peer waits for this disk now.
       volumes[v].resync.waitNoLonger()
-      let wanted = volumes[v].superblock.wanted
-      if volumes[v].superblock.durable == wanted {
+      if volumes[v].superblock.isDurable {
         answerBitmap(v)
       } else {
-        waits.add(.superblock(wanted), v, .answerBitmap)
+        waits.add(.superblock(volumes[v].superblock.wanted), v, .answerBitmap)
       }
     } else {
       startSource(v, targetHasRecorded: true)

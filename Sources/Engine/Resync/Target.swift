@@ -175,7 +175,7 @@ extension Engine {
     lookAgain = true
     if !asked.overtaken {
       // What was read may lie in the disk's cache only.
-      volumes[v].pages.cleared += 1
+      volumes[v].pages.clearedForPeer()
       clearBits(v, asked.range)
       volumes[v].resync.isSame(asked.range)
     }
@@ -241,7 +241,7 @@ extension Engine {
     let isRunning = isOfRunningResync(request)
     let isEqual = isRunning && fault == nil
     if isEqual, !request.overtaken {
-      volumes[v].pages.cleared += 1
+      volumes[v].pages.clearedForPeer()
       clearBits(v, request.range)
     }
     if request.connection == link.generation {

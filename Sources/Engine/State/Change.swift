@@ -140,7 +140,7 @@ extension Engine {
       if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
     } else if separated, new.role == .primary, new.disk == .upToDate {
       // A resync has begun one: what tells the copies apart has to be durable as well.
-      volumes[v].superblock.fence = volumes[v].superblock.wanted
+      volumes[v].superblock.fenceAnswers()
     } else if beginsToServe, link.features.contains(.resyncsGrown) {
       // The Primary waits for it (`PeerDevice.owesGeneration`).
       writeSuperblock(v, then: .tellGenerations)
@@ -178,7 +178,7 @@ extension Engine {
     // A Primary without disk has to know that it is durable.
     let servesPrimary = volumes[v].state.servesDisklessPrimary
     writeSuperblock(v, then: servesPrimary ? .tellGenerations : .nothing)
-    volumes[v].superblock.fence = volumes[v].superblock.wanted
+    volumes[v].superblock.fenceAnswers()
     if !servesPrimary, volumes[v].state.conn >= .connected { sendGenerations(v) }
   }
 

@@ -59,6 +59,7 @@ extension Engine {
       normal.normalise()
       precondition(normal == state, "a state that contradicts itself")
       volumes[v].peer.check(state)
+      volumes[v].superblock.check()
       volumes[v].verify.check(state.conn)
       volumes[v].exchange.check(state.conn)
       precondition(

@@ -220,7 +220,7 @@ extension Engine {
       return
     }
     if request.flags.contains(.maySetInSync), syncing, !request.overtaken {
-      volumes[v].pages.cleared += 1
+      volumes[v].pages.clearedForPeer()
       clearBits(v, request.range)
       sendAck(v, id, { .resyncWriteAck($0) })
       resyncProgressed(v)
