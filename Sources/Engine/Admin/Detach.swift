@@ -94,7 +94,7 @@ extension Engine {
       writeSuperblock(v, then: .detached)
     case .superblock:
       // The barrier of the superblock has made the peer's writes durable, too.
-      inbound.unflushed &= ~(1 << UInt64(v))
+      inbound.isFlushed(v)
       // A demotion may have begun to write a page of the bitmap meanwhile.
       volumes[v].detach.phase = .draining(graceful: false)
       advanceDetach(v)

@@ -28,7 +28,7 @@ extension Engine {
   /// application may have been answered already.
   mutating func readInTurn(_ v: Int, _ id: SlotID) {
     if inbound.barrier != nil {
-      inbound.waiting.append(.read(id))
+      inbound.wait(.read(id))
     } else {
       parkOrStart(v, id)
     }

@@ -86,6 +86,7 @@ extension Engine {
     for i in 0..<epochs.closed.count { writes += epochs.closed[i].writes }
     precondition(epochs.log.count == writes, "writes in the transfer log that are in no epoch")
     precondition(epochs.sent > 0 || epochs.writes == 0, "an epoch of writes that were not sent")
+    inbound.check()
   }
 }
 

@@ -113,7 +113,7 @@ extension Engine {
       writes[id].needsBarrier = (write.fua && !ackCarriesFUA) || (state.disk < .upToDate && !asks)
       sendWrite(v, id)
     } else {
-      epochs.unreplicated = true
+      epochs.addUnreplicated()
       mark(v, id)
       if state.announcesOutOfSync { announceOutOfSync(v, write.range) }
     }
@@ -176,13 +176,9 @@ extension Engine {
       let notify = isLast && payload != nil ? WorkID(kind: .appWrite, slot: id) : nil
       fx.append(.send(link.data!, volumes[v].number, packet(v, id, part), payload, notify: notify))
       writes[id].pieces += 1
-      epochs.sent += 1
+      epochs.send()
     }
-    writes[id].epoch = epochs.current
-    epochs.writes += 1
-    epochs.log.append(id)
-    epochs.lastWrite = now
-    if epochs.lastProgress == nil { epochs.lastProgress = now }
+    writes[id].epoch = epochs.add(id, at: now)
     volumes[v].peer.pending.begin()
     volumes[v].counters.sent += write.range.count.value
     if epochs.sent >= settings.net.maxEpochSize || write.needsBarrier { closeEpoch() }
@@ -275,7 +271,7 @@ extension Engine {
     // What only a barrier can promise, the ack before it does not.
     if !writes[id].needsBarrier { writes[id].peerCopy.wasTaken() }
     volumes[writes[id].volume].peer.pending.end()
-    epochs.lastProgress = now
+    epochs.progress(at: now)
     settle(id)
   }
 

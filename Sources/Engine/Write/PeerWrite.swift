@@ -17,14 +17,14 @@ extension Engine {
     }
     if kind == .data, size == 0 {
       // An old way to say "flush": counted, nothing to write.
-      inbound.received &+= 1
+      inbound.receive()
       return
     }
     let longest = kind == .data ? longestBlock : Self.longestDiscard
     guard let range = named(v, "a write", head.sector, size, longest: longest, payload), hasRoomForPeer(payload) else {
       return
     }
-    inbound.received &+= 1
+    inbound.receive()
     trustedByPrimary(v)
     volumes[v].peer.unacked.begin()
     volumes[v].counters.received += range.count.value
@@ -43,7 +43,7 @@ extension Engine {
       sendAck(v, id, { .receiveAck($0) })
     }
     if inbound.barrier != nil {
-      inbound.waiting.append(.write(id))
+      inbound.wait(.write(id))
     } else {
       admitPeerWrite(id)
     }
@@ -89,7 +89,7 @@ extension Engine {
 
   mutating func admitPeerWrite(_ id: SlotID) {
     let v = peerRequests[id].volume
-    inbound.active += 1
+    inbound.begin()
     parkOrStart(v, id)
   }
 
@@ -182,12 +182,12 @@ extension Engine {
     if current {
       // Counted first: what follows may end the connection, and with it all counts.
       volumes[v].peer.unacked.end()
-      inbound.active -= 1
+      inbound.end()
       if let fault {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
         if !fault.isRefusal { sendAck(v, id, { .negativeAck($0) }) }
       } else {
-        if !isDurable(request) { inbound.unflushed |= 1 << UInt64(v) }
+        if !isDurable(request) { inbound.needsFlush(v) }
         acknowledge(v, id)
       }
     } else if fault != nil, volumes[v].isAttached {
@@ -322,7 +322,7 @@ extension Engine {
     if !isLastPiece(id) { return }
     writes[id].legs.remove(.peer)
     volumes[v].peer.pending.end()
-    epochs.lastProgress = now
+    epochs.progress(at: now)
     settle(id)
   }
 }
