@@ -12,7 +12,7 @@ enum PendingChange {
   /// Asking for volume after volume; `granted` counts them.
   case promote(force: Bool, volume: Int)
   /// Asked and granted: waits for the metadata of all volumes.
-  case promoting(left: Int, forced: UInt64)
+  case promoting(left: Int, forced: VolumeSet)
   case demoting(left: Int?)
   case detach(Int)
   case invalidate(Int, remote: Bool)

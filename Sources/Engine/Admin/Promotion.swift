@@ -61,7 +61,7 @@ extension Engine {
     if needsFencing {
       if !afterFencing {
         waits.add(.fencing, nil, .promote(force: force, reply))
-        fencing.isDue = true
+        fencing.becomeDue()
         fenceIfDue()
         return
       }
@@ -112,10 +112,10 @@ extension Engine {
   }
 
   private mutating func becomePrimary() {
-    var forced: UInt64 = 0
+    var forced = VolumeSet()
     for v in 0..<volumes.count where needsForce(v) {
       warn(.device(v), "forced to consider local data as UpToDate!")
-      forced |= 1 << UInt64(v)
+      forced.insert(v)
     }
     pending = .promoting(left: volumes.count, forced: forced)
     // The new generation is drawn while the old one still says Secondary: bit 0 of what becomes the bitmap slot tells
@@ -123,7 +123,7 @@ extension Engine {
     for v in 0..<volumes.count {
       if !volumes[v].hasDisk { volumes[v].exposed = volumes[v].peer.generations?.current ?? 0 }
       let state = volumes[v].state
-      let isForced = forced & 1 << UInt64(v) != 0
+      let isForced = forced.contains(v)
       let isAlone = state.conn < .connected || state.peerDisk <= .failed
       if isForced || (isAlone && state.disk == .upToDate && volumes[v].generations.bitmap == 0) {
         volumes[v].generations.rotateToNew(random.next(), primary: true)
@@ -132,14 +132,14 @@ extension Engine {
     }
     setRole(.primary)
     for v in 0..<volumes.count {
-      if forced & 1 << UInt64(v) != 0 { change(v) { $0.disk = .upToDate } }
+      if forced.contains(v) { change(v) { $0.disk = .upToDate } }
       if volumes[v].isAttached { writeSuperblock(v, then: .promoted) } else { promotionDurable(v) }
     }
   }
 
   /// Its disk is declared good in the next step.
   func isBeingForced(_ v: Int) -> Bool {
-    if case .promoting(_, let forced) = pending { forced & 1 << UInt64(v) != 0 } else { false }
+    if case .promoting(_, let forced) = pending { forced.contains(v) } else { false }
   }
 
   mutating func promotionDurable(_ v: Int) {
@@ -150,7 +150,7 @@ extension Engine {
     }
     pending = .none
     for v in 0..<volumes.count where volumes[v].state.conn >= .connected {
-      let isForced = forced & 1 << UInt64(v) != 0
+      let isForced = forced.contains(v)
       if isForced { sendGenerations(v) }
       if isForced, startsForcedResync(v) { continue }
       sendState(v)
@@ -225,9 +225,9 @@ extension Engine {
     guard fencing.isFrozen else { return }
     for v in 0..<volumes.count {
       partIfNeeded(v)
-      volumes[v].owesGeneration = false
+      _ = fencing.takeOwedGeneration(v)
     }
-    fencing.isGivenUp = true
+    fencing.giveUp(true)
     thaw()
   }
 

@@ -113,7 +113,7 @@ extension Engine {
     answerLossOfPeer()
     if link.wasUp { call(.disconnected, 0) }
     // The last answer did not help, or was not for this loss.
-    if fencing.isFrozen { fencing.isDue = true }
+    if fencing.isFrozen { fencing.becomeDue() }
     fenceIfDue()
     lookAgain = true
   }

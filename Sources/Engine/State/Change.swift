@@ -137,7 +137,7 @@ extension Engine {
     if separated || beginsToServe || beginsAlone || losesInconsistentPeer, new.disk == .upToDate,
       volumes[v].generations.bitmap == 0, new.role == .primary || new.servesDisklessPrimary
     {
-      if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
+      if fencing.isFrozen { fencing.oweGeneration(v) } else { newGeneration(v) }
     } else if separated, new.role == .primary, new.disk == .upToDate {
       // A resync has begun one: what tells the copies apart has to be durable as well.
       volumes[v].superblock.fenceAnswers()
@@ -186,7 +186,7 @@ extension Engine {
     if role == new { return }
     log(.resource, "role( \(role.name) -> \(new.name) )")
     role = new
-    fencing.isGivenUp = false
+    fencing.giveUp(false)
     for v in 0..<volumes.count {
       volumes[v].generations.setPrimary(new == .primary)
       volumes[v].owesFlushFailure = false

@@ -68,8 +68,6 @@ struct Volume: ~Copyable {
   var letGo: UInt64 = 0
   /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
   var missedWrites = false
-  /// A generation ended while I/O was frozen: the next one is drawn when it goes on.
-  var owesGeneration = false
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
   var owesFlushFailure = false

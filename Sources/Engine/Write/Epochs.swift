@@ -2,17 +2,6 @@
 // counter is never reset while the engine lives: not by a reconnect, and writes that were not replicated count too.
 import Base
 
-/// Volumes of the resource, by their place in the table.
-struct VolumeSet: Equatable {
-  private var bits: UInt64 = 0
-
-  var isEmpty: Bool { bits == 0 }
-  func contains(_ v: Int) -> Bool { bits & 1 << UInt64(v) != 0 }
-  mutating func insert(_ v: Int) { bits |= 1 << UInt64(v) }
-  mutating func remove(_ v: Int) { bits &= ~(1 << UInt64(v)) }
-  mutating func removeAll() { bits = 0 }
-}
-
 /// Our writes, as the peer will acknowledge them.
 struct SenderEpochs: ~Copyable {
   struct Open {
