@@ -36,34 +36,27 @@ extension Engine {
     advanceDetach(v)
   }
 
-  /// The disk goes, the application stays: which generation it sees from here on. The peer may have drawn its own
-  /// already, when it agreed to the detach.
+  /// The disk goes, the application stays: which generation it sees from here on.
   private mutating func noteExposed(_ v: Int) {
     // A disk that is still being compared has shown nothing.
     if volumes[v].state.disk < .inconsistent { return }
-    let own = volumes[v].generations.current
-    volumes[v].letGo = volumes[v].state.disk >= .consistent ? own : 0
-    volumes[v].exposed = own
-    if volumes[v].state.conn >= .connected, let peer = volumes[v].peer.generations, peer.bitmap & ~1 == own & ~1 {
-      volumes[v].exposed = peer.current
-    }
+    volumes[v].exposed.diskGoes(
+      volumes[v].generations.current, isGood: volumes[v].state.disk >= .consistent,
+      peer: volumes[v].state.conn >= .connected ? volumes[v].peer.generations : nil)
   }
 
   /// The peer's data are not those on the disk that this node detached, nor did they come out of them. With the disk attached again
   /// the comparison would tell which of the two is newer. Neither node is promoted to the peer's data before that.
   func doubtsPeersData(_ v: Int) -> Bool {
-    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peer.generations else {
-      return false
-    }
-    return ![peer.current, peer.bitmap, peer.history0, peer.history1].contains { $0 & ~1 == volumes[v].letGo & ~1 }
+    guard volumes[v].state.disk <= .failed, let peer = volumes[v].peer.generations else { return false }
+    return !volumes[v].exposed.isPartOf(peer)
   }
 
   /// This disk does not have the data that a Primary has shown without it.
   func isStale(_ v: Int) -> Bool { isStale(v, generation: volumes[v].generations.current) }
 
   func isStale(_ v: Int, generation: UInt64) -> Bool {
-    if role != .primary { return false }
-    return volumes[v].missedWrites || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
+    role == .primary && volumes[v].exposed.isNewer(than: generation)
   }
 
   /// A disk that cannot be used any more.

@@ -121,7 +121,7 @@ extension Engine {
     // The new generation is drawn while the old one still says Secondary: bit 0 of what becomes the bitmap slot tells
     // whether this node was Primary when the histories parted (wire spec 5.1, 5.4).
     for v in 0..<volumes.count {
-      if !volumes[v].hasDisk { volumes[v].exposed = volumes[v].peer.generations?.current ?? 0 }
+      if !volumes[v].hasDisk { volumes[v].exposed.show(volumes[v].peer.generations?.current ?? 0) }
       let state = volumes[v].state
       let isForced = forced.contains(v)
       let isAlone = state.conn < .connected || state.peerDisk <= .failed

@@ -31,13 +31,13 @@ extension Engine {
     followGeneration(v, peer)
     if volumes[v].state.disk < .inconsistent, role == .primary {
       if volumes[v].state.conn < .connected {
-        if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
+        if volumes[v].exposed.differs(from: peer.current) {
           giveUpLink(
             "the peer's data of \(name(v)) are not the data that this Primary has in use: connect the node that has them"
           )
         }
       } else if volumes[v].state.peerDisk == .upToDate {
-        volumes[v].exposed = peer.current
+        volumes[v].exposed.show(peer.current)
         volumes[v].peer.generationIsRecorded()
         releaseHeld(v)
       }
@@ -245,9 +245,9 @@ extension Engine {
 
   /// Without a disk of our own the peer's is what there is, unless a Primary has already shown something else.
   private func holdsExposedData(_ v: Int) -> Bool {
-    if role != .primary || volumes[v].exposed == 0 { return true }
+    if role != .primary || volumes[v].exposed.generation == 0 { return true }
     guard let peer = volumes[v].peer.generations else { return false }
-    return peer.current & ~1 == volumes[v].exposed & ~1
+    return !volumes[v].exposed.differs(from: peer.current)
   }
 
   /// With fencing a peer that is Consistent does not know whether its data are current, and the disk that is missing here could tell.

@@ -108,14 +108,14 @@ extension Engine {
   private mutating func consequences(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
     volumes[v].habit.disturbed()
     if old.replicates != new.replicates { closeEpoch() }
-    if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
+    if new.disk == .upToDate, old.disk != .upToDate { volumes[v].exposed.diskIsGood() }
     if old.isSyncTarget, new.conn == .behind { distrustResync(v) }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     // A pause must not hold up the application.
     if new.conn != .syncTarget { volumes[v].resync.want(nil) }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
     if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].peer.metAgain() }
-    if new.disk >= .inconsistent { volumes[v].letGo = 0 }
+    if new.disk >= .inconsistent { volumes[v].exposed.diskIsBack() }
     if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peer.diskIsKnown() }
     if old.disk == .negotiating, new.disk != .negotiating { comparisonEnded(v, new.disk) }
     if old.conn >= .connected, new.conn < .connected {

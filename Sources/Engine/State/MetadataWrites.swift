@@ -16,7 +16,7 @@ extension Engine {
     if state.disk > .negotiating {
       put(.consistent, state.disk > .inconsistent)
       put(.wasUpToDate, state.disk > .outdated)
-    } else if volumes[v].missedWrites, role != .primary {
+    } else if volumes[v].exposed.hasMissedWrites, role != .primary {
       // What only this process knows of the disk that is being attached.
       put(.consistent, false)
       put(.wasUpToDate, false)

@@ -62,12 +62,7 @@ struct Volume: ~Copyable {
   var faults = FaultReports()
 
   var peer = PeerDevice()
-  /// Generation of the data a diskless Primary exposed last.
-  var exposed: UInt64 = 0
-  /// Generation of the UpToDate data on the disk that this node let go; 0: they were not UpToDate.
-  var letGo: UInt64 = 0
-  /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
-  var missedWrites = false
+  var exposed = ExposedData()
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
   var owesFlushFailure = false

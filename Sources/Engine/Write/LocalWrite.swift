@@ -327,7 +327,7 @@ extension Engine {
       fault = write.diskFault ?? Errno.io
     }
     // The application relies on the peer's disk.
-    if fault == nil, write.missesDisk { volumes[v].missedWrites = true }
+    if fault == nil, write.missesDisk { volumes[v].exposed.missWrite() }
     fx.append(.answer(write.ticket, fault))
     volumes[v].requests.end()
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }
