@@ -249,21 +249,4 @@ public struct Engine: ~Copyable {
     }
     for one in new.volumes { volumes[index(one.number)].settings = one }
   }
-
-  // MARK: names
-
-  func index(_ number: VolumeNumber) -> Int {
-    guard let i = volumes.index(of: number) else { preconditionFailure("volume \(number.value) is not configured") }
-    return i
-  }
-
-  /// `r0/0`, as commands and log lines name a volume.
-  func name(_ v: Int) -> String { "\(settings.name)/\(volumes[v].number.value)" }
-
-  /// Exported size of a volume; 0 while it is not usable.
-  public func exportedSize(_ number: VolumeNumber) -> SectorCount {
-    let v = index(number)
-    let usable = volumes[v].hasDisk || volumes[v].state.peerDisk == .upToDate
-    return usable ? volumes[v].size : .zero
-  }
 }

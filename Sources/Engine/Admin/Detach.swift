@@ -175,14 +175,6 @@ extension Engine {
     return true
   }
 
-  @discardableResult
-  mutating func call(_ handler: Handler, _ v: Int) -> WorkID {
-    handlersCalled += 1
-    let id = WorkID(kind: .handler, slot: SlotID(raw: handlersCalled))
-    fx.append(.handler(id, handler, volumes[v].number))
-    return id
-  }
-
   mutating func handlerDone(_ id: WorkID, _ exit: Int32) {
     for v in 0..<volumes.count where volumes[v].resync.preparing == id {
       volumes[v].resync.isPrepared()

@@ -145,38 +145,3 @@ struct Volume: ~Copyable {
     storage.deallocate()
   }
 }
-
-/// The volumes of a resource, in ascending order of number; fixed for the life of the engine.
-struct VolumeTable: ~Copyable {
-  private let base: UnsafeMutablePointer<Volume>
-  let count: Int
-
-  init(_ settings: [VolumeSettings], maxRequests: Int) {
-    let sorted = settings.sorted { $0.number < $1.number }
-    precondition(!sorted.isEmpty && sorted.count <= VolumeNumber.perResource, "1 to 64 volumes")
-    count = sorted.count
-    base = .allocate(capacity: sorted.count)
-    for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one, maxRequests: maxRequests)) }
-  }
-
-  deinit {
-    for i in 0..<count { (base + i).deinitialize(count: 1) }
-    base.deallocate()
-  }
-
-  subscript(_ i: Int) -> Volume {
-    _read {
-      precondition(i >= 0 && i < count, "no such volume")
-      yield base[i]
-    }
-    _modify {
-      precondition(i >= 0 && i < count, "no such volume")
-      yield &base[i]
-    }
-  }
-
-  func index(of number: VolumeNumber) -> Int? {
-    for i in 0..<count where base[i].number == number { return i }
-    return nil
-  }
-}
