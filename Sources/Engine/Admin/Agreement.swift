@@ -215,21 +215,23 @@ extension Engine {
       if state.peerRole == .primary, state.disk != .upToDate { return -2 }
     }
     if mask & PackedState.connectionMask != 0 {
+      // A disk that is let go in the same word takes no part in what is asked for.
+      let peerDisk = mask & PackedState.diskMask != 0 ? min(state.peerDisk, request.value.disk) : state.peerDisk
       switch request.value.connection {
       case .startingSyncT:
         if state.conn != .connected { return -8 }
         if state.disk != .upToDate { return -2 }
-        if state.peerDisk < .inconsistent { return -4 }
+        if peerDisk < .inconsistent { return -4 }
       case .startingSyncS:
         if state.conn != .connected { return -8 }
-        if state.peerDisk != .upToDate { return -2 }
+        if peerDisk != .upToDate { return -2 }
         if state.disk < .inconsistent { return -4 }
         // What the application here uses is not replaced because another node wants it.
         if role == .primary, state.disk > .inconsistent { return -12 }
       case .verifyS:
         if digest(link.verifyAlgorithm) == nil { return -14 }
         if state.conn != .connected { return -8 }
-        if state.disk != .upToDate || state.peerDisk != .upToDate { return -2 }
+        if state.disk != .upToDate || peerDisk != .upToDate { return -2 }
       default: break
       }
     }

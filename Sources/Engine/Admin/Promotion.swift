@@ -103,7 +103,24 @@ extension Engine {
       refusePromotion(takeChange(), -1)
       return
     }
+    if let v = (0..<volumes.count).first(where: { lacksData($0, force: force) }) {
+      pending = .none
+      refusePromotion(
+        takeChange(), -2,
+        why: "good data of \(name(v)) were lost while \(settings.peerName) was asked: the disk here is "
+          + "\(volumes[v].state.disk.name), the peer's is \(volumes[v].state.peerDisk.name)")
+      // The peer has agreed, and takes this node for a Primary.
+      for v in 0..<volumes.count where volumes[v].state.conn >= .connected { sendState(v) }
+      return
+    }
     becomePrimary()
+  }
+
+  /// Looked at once more when the peer has agreed: a disk may have failed meanwhile, here or there. Only an operator who forces may call
+  /// data good that are not known to be, and no one a disk that is not there.
+  private func lacksData(_ v: Int, force: Bool) -> Bool {
+    let disk = volumes[v].state.disk
+    return needsForce(v) && !(force && disk >= .inconsistent && disk != .unknown)
   }
 
   private func needsForce(_ v: Int) -> Bool {

@@ -12,7 +12,7 @@ extension Engine {
       volumes[v].attach.awaitsPeer = false
     }
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
-      volumes[v].generations.current == justCreated, volumes[v].isAttached
+      volumes[v].generations.current == justCreated, diskCounts(v)
     {
       log(.peerDevice(v), "accepted new current UUID, preparing to skip initial sync")
       volumes[v].backing.bitmap.clearAll()
