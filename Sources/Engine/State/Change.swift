@@ -98,7 +98,7 @@ extension Engine {
       volumes[v].peer.invalidateIsFinal()
       if new.conn == .connected, new.disk == .inconsistent, new.peerDisk <= .inconsistent { new.disk = .upToDate }
     }
-    volumes[v].state = new
+    volumes[v].become(new)
     logChange(v, old, new)
     watchForLoss(old, new)
     consequences(v, old, new)

@@ -45,7 +45,7 @@ struct VolumeCounters: Equatable {
 struct Volume: ~Copyable {
   let number: VolumeNumber
   var settings: VolumeSettings
-  var state = VolumeState()
+  private(set) var state = VolumeState()
   /// The disk's metadata are in core, in `backing`.
   private(set) var isAttached = false
   private let storage = UnsafeMutablePointer<Backing>.allocate(capacity: 1)
@@ -126,6 +126,12 @@ struct Volume: ~Copyable {
       precondition(isAttached, "no disk is attached")
       yield &storage.pointee
     }
+  }
+
+  /// For `Engine.change`, which sees to the consequences.
+  mutating func become(_ next: VolumeState) {
+    state.precedes(next)
+    state = next
   }
 
   mutating func adopt(_ backing: consuming Backing) {
