@@ -168,6 +168,7 @@ public struct Engine: ~Copyable {
   }
 
   private mutating func diskDone(_ id: WorkID, _ fault: DiskFault?) {
+    let v = endDiskWork(id)
     switch id.kind {
     case .appWrite: appWriteDone(id.slot, fault)
     case .appRead: appReadDone(id.slot, fault)
@@ -180,15 +181,18 @@ public struct Engine: ~Copyable {
     case .bracket: resyncFlushDone(id.slot, fault)
     default: preconditionFailure("disk answer to something that is no disk work")
     }
+    advanceDetach(v)
   }
 
   private mutating func examined(_ id: WorkID, _ finding: Finding) {
+    let v = endDiskWork(id)
     switch id.kind {
     case .resyncRead: resyncExamined(id.slot, finding)
     case .checksum: checksumExamined(id.slot, finding)
     case .verify: verifyExamined(id.slot, finding)
     default: preconditionFailure("a finding about something that was not examined")
     }
+    advanceDetach(v)
   }
 
   private mutating func sent(_ id: WorkID) {
@@ -244,22 +248,5 @@ public struct Engine: ~Copyable {
     case .taken(let except): settings.net.keep(except, of: net)
     }
     for one in new.volumes { volumes[index(one.number)].settings = one }
-  }
-
-  // MARK: names
-
-  func index(_ number: VolumeNumber) -> Int {
-    guard let i = volumes.index(of: number) else { preconditionFailure("volume \(number.value) is not configured") }
-    return i
-  }
-
-  /// `r0/0`, as commands and log lines name a volume.
-  func name(_ v: Int) -> String { "\(settings.name)/\(volumes[v].number.value)" }
-
-  /// Exported size of a volume; 0 while it is not usable.
-  public func exportedSize(_ number: VolumeNumber) -> SectorCount {
-    let v = index(number)
-    let usable = volumes[v].hasDisk || volumes[v].state.peerDisk == .upToDate
-    return usable ? volumes[v].size : .zero
   }
 }

@@ -95,10 +95,3 @@ extension Refusal {
     Refusal(number: number, exit: 10, what: what, why: why, next: next)
   }
 }
-
-extension Engine {
-  mutating func refuse(_ reply: ReplyTo?, _ refusal: Refusal) {
-    warn(.resource, "\(refusal.what): \(refusal.why)")
-    if let reply { fx.append(.reply(reply, .refused(refusal))) }
-  }
-}

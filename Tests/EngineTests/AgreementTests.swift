@@ -42,6 +42,59 @@ struct AgreementTests {
     #expect(primary.node.state == "Connected Primary/Secondary UpToDate/UpToDate")
   }
 
+  @Test("a promotion is judged again when the peer agrees: a disk may have failed", arguments: [false, true])
+  func dataLostMeanwhile(force: Bool) throws {
+    let bench = try Bench()
+    bench.fallBehind([3, 4])
+    bench.say(.syncUUID(0x54))
+    #expect(bench.node.state == "SyncTarget Secondary/Secondary Inconsistent/UpToDate")
+    let to = bench.order(.primary(force: force))
+    bench.say(.state(bench.state(.secondary, .connected, .failed, .inconsistent)))
+    bench.node.forgetTrace()
+    bench.say(.stateChangeReply(1))
+    if force {
+      #expect(bench.node.replies[to] == .done)
+      #expect(bench.node.state == "Connected Primary/Secondary UpToDate/Failed")
+      return
+    }
+    guard case .refused(let refusal)? = bench.node.replies[to] else {
+      Issue.record("Inconsistent data were called UpToDate without --force: \(bench.node.state)")
+      return
+    }
+    #expect(refusal.number == -2 && refusal.why.contains("the disk here is Inconsistent, the peer's is Failed"))
+    #expect(bench.node.state == "Connected Secondary/Secondary Inconsistent/Failed")
+    // The peer hears that this node is no Primary.
+    let said = bench.node.sent.compactMap { if case .state(let state) = $0.packet { state.role } else { nil } }
+    #expect(said == [.secondary])
+  }
+
+  @Test("a peer that lets its disk go in the same word is in no resync or verify", arguments: [0x4b0, 0x4c0, 0x520])
+  func diskAndResync(value: UInt32) throws {
+    let bench = try Bench { $0.net.verifyAlgorithm = "crc32c" }
+    bench.primary()
+    _ = bench.order(.secondary)
+    let before = bench.node.state
+    bench.say(.stateChangeRequest(change(0x1ff0, value)))
+    #expect(answer(bench) == (value == 0x4c0 ? -4 : -2))
+    #expect(bench.node.state == before)
+  }
+
+  @Test("a disk that fails while the peer is asked is not called UpToDate, by force neither")
+  func ownDiskLostMeanwhile() throws {
+    let bench = try Bench()
+    bench.fallBehind([3, 4])
+    bench.say(.syncUUID(0x54))
+    let to = bench.order(.primary(force: true))
+    _ = bench.order(.detach(.zero, force: true))
+    bench.say(.state(bench.state(.secondary, .connected, .failed, .diskless)))
+    bench.say(.stateChangeReply(1))
+    guard case .refused? = bench.node.replies[to] else {
+      Issue.record("a Primary without any data: \(bench.node.state)")
+      return
+    }
+    #expect(bench.node.state == "Connected Secondary/Secondary Diskless/Failed")
+  }
+
   @Test("DRBD 9 asks for its role changes with the packet of the connection, and calls its disk 9")
   func byDRBD9() throws {
     let bench = try secondary()

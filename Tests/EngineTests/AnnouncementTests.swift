@@ -130,11 +130,11 @@ struct AnnouncementTests {
     #expect(!can(kernel) { $0.integrityAlgorithm = "whirlpool" })
     kernel.node.engine.link.features = [.writeZeroes, .resyncsGrown]
     #expect(can(kernel) { $0.integrityAlgorithm = "crc32c" })
-    // During a resync the algorithms that are in use stay.
-    kernel.node.engine.volumes[0].state.conn = .syncSource
+    // During a resync or a verify the algorithms that are in use stay.
+    kernel.node.engine.change(0) { $0.conn = .verifyT }
     #expect(can(kernel) { $0.wireProtocol = .a })
     #expect(!can(kernel) { $0.checksumAlgorithm = "sha1" })
-    kernel.node.engine.volumes[0].state.conn = .connected
+    kernel.node.engine.change(0) { $0.conn = .connected }
   }
 
   @Test("what the peer has announced holds over a reconnect, and until our own options are taken anew")

@@ -230,7 +230,7 @@ struct ResyncTests {
     let range = BlockRange(Sector(24), SectorCount(8))
     let hold = bench.node.engine.volumes[0].ranges.insert(range, .appWrite)
     // Every range in use has somebody who uses it.
-    bench.node.engine.volumes[0].verify.asked = [.init(range: range, hold: hold)]
+    bench.node.engine.volumes[0].verify.ask(for: range, hold)
     bench.say(.syncUUID(0x54))
     bench.pass(.seconds(3))
     func asked() -> [UInt64] {
@@ -238,7 +238,7 @@ struct ResyncTests {
     }
     #expect(asked() == Array(0..<16).filter { $0 != 3 })
     bench.node.engine.volumes[0].ranges.remove(hold)
-    bench.node.engine.volumes[0].verify.asked = []
+    bench.node.engine.volumes[0].verify = Verify()
     bench.pass(.seconds(3))
     #expect(asked().last == 3)
   }

@@ -12,7 +12,7 @@ enum PendingChange {
   /// Asking for volume after volume; `granted` counts them.
   case promote(force: Bool, volume: Int)
   /// Asked and granted: waits for the metadata of all volumes.
-  case promoting(left: Int, forced: UInt64)
+  case promoting(left: Int, forced: VolumeSet)
   case demoting(left: Int?)
   case detach(Int)
   case invalidate(Int, remote: Bool)
@@ -215,21 +215,23 @@ extension Engine {
       if state.peerRole == .primary, state.disk != .upToDate { return -2 }
     }
     if mask & PackedState.connectionMask != 0 {
+      // A disk that is let go in the same word takes no part in what is asked for.
+      let peerDisk = mask & PackedState.diskMask != 0 ? min(state.peerDisk, request.value.disk) : state.peerDisk
       switch request.value.connection {
       case .startingSyncT:
         if state.conn != .connected { return -8 }
         if state.disk != .upToDate { return -2 }
-        if state.peerDisk < .inconsistent { return -4 }
+        if peerDisk < .inconsistent { return -4 }
       case .startingSyncS:
         if state.conn != .connected { return -8 }
-        if state.peerDisk != .upToDate { return -2 }
+        if peerDisk != .upToDate { return -2 }
         if state.disk < .inconsistent { return -4 }
         // What the application here uses is not replaced because another node wants it.
         if role == .primary, state.disk > .inconsistent { return -12 }
       case .verifyS:
         if digest(link.verifyAlgorithm) == nil { return -14 }
         if state.conn != .connected { return -8 }
-        if state.disk != .upToDate || state.peerDisk != .upToDate { return -2 }
+        if state.disk != .upToDate || peerDisk != .upToDate { return -2 }
       default: break
       }
     }
@@ -245,7 +247,7 @@ extension Engine {
     }
     if mask & PackedState.roleMask != 0, request.value.role == .primary { link.mayWrite = true }
     if mask & PackedState.roleMask != 0, request.value.role == .primary, wasInconsistent {
-      volumes[v].compareAgain = true
+      volumes[v].peer.expectComparison()
     }
   }
 
@@ -323,10 +325,7 @@ extension Engine {
       $0.disk = .inconsistent
     }
     change(v) { $0.conn = .wfSyncUUID }
-    volumes[v].invalidateCanBeUndone = canBeUndone
-    if let sync = volumes[v].earlySync {
-      volumes[v].earlySync = nil
-      syncUUIDReceived(v, sync)
-    }
+    volumes[v].peer.invalidated(canBeUndone: canBeUndone)
+    if let sync = volumes[v].peer.takeEarlySync() { syncUUIDReceived(v, sync) }
   }
 }

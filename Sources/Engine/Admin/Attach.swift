@@ -150,7 +150,7 @@ extension Engine {
       volumes[v].attach.awaitsPeer =
         volumes[v].state.conn >= .connected && peerDisk >= .inconsistent && peerDisk != .unknown
       change(v) { $0.disk = .negotiating }
-      if volumes[v].state.conn == .wfReportParams, let peer = volumes[v].peerSizes { takeSizes(v, peer) }
+      if volumes[v].state.conn == .wfReportParams, let peer = volumes[v].peer.sizes { takeSizes(v, peer) }
       sendSizes(v)
       sendGenerations(v)
       sendState(v)

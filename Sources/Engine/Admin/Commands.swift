@@ -190,7 +190,7 @@ extension Engine {
     }
     let fresh = volumes[v].generations.current == justCreated
     if state.conn >= .connected {
-      guard clearBitmap, fresh, state.conn == .connected, volumes[v].peerGenerations?.current == justCreated,
+      guard clearBitmap, fresh, state.conn == .connected, volumes[v].peer.generations?.current == justCreated,
         link.version >= 90
       else {
         refuseChange(
@@ -206,7 +206,7 @@ extension Engine {
       sendGenerations(v, skipInitialSync: true)
       volumes[v].generations.bitmap = 0
       // The peer takes them over: a resync that ends later adopts what is remembered here.
-      rememberOwnAsPeers(v)
+      volumes[v].peer.hasSame(volumes[v].generations)
       flushBitmap(v, lazy: true, then: .nothing)
       change(v) {
         $0.disk = .upToDate

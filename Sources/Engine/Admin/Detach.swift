@@ -26,9 +26,9 @@ extension Engine {
     volumes[v].detach = DetachStep(phase: .draining(graceful: graceful))
     noteExposed(v)
     // Only `repl` tells its generation in every case (wire spec 5.1). A peer that agreed to a detach may have told it already.
-    volumes[v].awaitsPeersGeneration =
+    volumes[v].peer.expectGeneration(
       !graceful && role == .primary && volumes[v].state.conn >= .connected && volumes[v].state.disk == .upToDate
-      && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown)
+        && volumes[v].state.peerDisk == .upToDate && link.features.contains(.resyncsGrown))
     change(v) { $0.disk = .failed }
     awaitBarriers(v)
     if volumes[v].state.conn >= .connected { sendState(v) }
@@ -36,34 +36,27 @@ extension Engine {
     advanceDetach(v)
   }
 
-  /// The disk goes, the application stays: which generation it sees from here on. The peer may have drawn its own
-  /// already, when it agreed to the detach.
+  /// The disk goes, the application stays: which generation it sees from here on.
   private mutating func noteExposed(_ v: Int) {
     // A disk that is still being compared has shown nothing.
     if volumes[v].state.disk < .inconsistent { return }
-    let own = volumes[v].generations.current
-    volumes[v].letGo = volumes[v].state.disk >= .consistent ? own : 0
-    volumes[v].exposed = own
-    if volumes[v].state.conn >= .connected, let peer = volumes[v].peerGenerations, peer.bitmap & ~1 == own & ~1 {
-      volumes[v].exposed = peer.current
-    }
+    volumes[v].exposed.diskGoes(
+      volumes[v].generations.current, isGood: volumes[v].state.disk >= .consistent,
+      peer: volumes[v].state.conn >= .connected ? volumes[v].peer.generations : nil)
   }
 
   /// The peer's data are not those on the disk that this node detached, nor did they come out of them. With the disk attached again
   /// the comparison would tell which of the two is newer. Neither node is promoted to the peer's data before that.
   func doubtsPeersData(_ v: Int) -> Bool {
-    guard volumes[v].state.disk <= .failed, volumes[v].letGo != 0, let peer = volumes[v].peerGenerations else {
-      return false
-    }
-    return ![peer.current, peer.bitmap, peer.history0, peer.history1].contains { $0 & ~1 == volumes[v].letGo & ~1 }
+    guard volumes[v].state.disk <= .failed, let peer = volumes[v].peer.generations else { return false }
+    return !volumes[v].exposed.isPartOf(peer)
   }
 
   /// This disk does not have the data that a Primary has shown without it.
   func isStale(_ v: Int) -> Bool { isStale(v, generation: volumes[v].generations.current) }
 
   func isStale(_ v: Int, generation: UInt64) -> Bool {
-    if role != .primary { return false }
-    return volumes[v].missedWrites || (volumes[v].exposed != 0 && volumes[v].exposed & ~1 != generation & ~1)
+    role == .primary && volumes[v].exposed.isNewer(than: generation)
   }
 
   /// A disk that cannot be used any more.
@@ -94,7 +87,7 @@ extension Engine {
       writeSuperblock(v, then: .detached)
     case .superblock:
       // The barrier of the superblock has made the peer's writes durable, too.
-      inbound.unflushed &= ~(1 << UInt64(v))
+      inbound.isFlushed(v)
       // A demotion may have begun to write a page of the bitmap meanwhile.
       volumes[v].detach.phase = .draining(graceful: false)
       advanceDetach(v)
@@ -141,7 +134,7 @@ extension Engine {
 
   /// Disk and metadata operations under way on this volume, and writes that wait to become some.
   func localIO(_ v: Int) -> Int {
-    volumes[v].ioInFlight + volumes[v].writesForDisk + volumes[v].pages.inFlight
+    volumes[v].diskWork.count + volumes[v].writesForDisk.count + volumes[v].pages.inFlight
       + (volumes[v].superblock.inFlight ? 1 : 0) + volumes[v].transaction.outstanding
       + volumes[v].move.outstanding
   }
@@ -173,7 +166,7 @@ extension Engine {
           $0.disk = .inconsistent
         }
         // What the peer alone has is answered when this disk says that it lacks it.
-        volumes[v].superblock.fence = volumes[v].superblock.wanted
+        volumes[v].superblock.fenceAnswers()
         // The source of a resync stays UpToDate by rule, and has nothing to say.
         if volumes[v].state.disk == .inconsistent, volumes[v].state.conn >= .connected { sendState(v) }
       }
@@ -182,17 +175,9 @@ extension Engine {
     return true
   }
 
-  @discardableResult
-  mutating func call(_ handler: Handler, _ v: Int) -> WorkID {
-    handlersCalled += 1
-    let id = WorkID(kind: .handler, slot: SlotID(raw: handlersCalled))
-    fx.append(.handler(id, handler, volumes[v].number))
-    return id
-  }
-
   mutating func handlerDone(_ id: WorkID, _ exit: Int32) {
     for v in 0..<volumes.count where volumes[v].resync.preparing == id {
-      volumes[v].resync.preparing = nil
+      volumes[v].resync.isPrepared()
       return targetPrepared(v, exit)
     }
     if id == fencing.running { return fencingAnswered(exit) }

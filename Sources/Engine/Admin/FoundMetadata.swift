@@ -64,9 +64,7 @@ extension Engine {
       return (111, problem.why, problem.next)
     }
     let current = superblock.generations(peerNode: Int(settings.peerNodeID)).current
-    if role == .primary, volumes[v].state.peerDisk != .upToDate, volumes[v].exposed != 0,
-      volumes[v].exposed & ~1 != current & ~1
-    {
+    if role == .primary, volumes[v].state.peerDisk != .upToDate, volumes[v].exposed.differs(from: current) {
       return (
         150, "the data that this Primary uses are newer than those on this disk",
         "connect the node that has them, then: repladm attach \(name(v))"

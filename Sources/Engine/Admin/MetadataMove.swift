@@ -35,7 +35,7 @@ extension Engine {
     precondition(volumes[v].move.phase == .idle, "the metadata are moving already")
     volumes[v].move = MetadataMoveStep(phase: .quieting, plan: plan, facts: facts)
     // The pages that it waits for are held back from here on: it is begun again afterwards.
-    if volumes[v].transaction == .flushing { volumes[v].transaction = .idle }
+    if volumes[v].transaction == .flushing { volumes[v].transaction.go(to: .idle) }
     log(.device(v), "Moving the internal meta data to their proper location")
     advanceMove(v)
   }
@@ -118,7 +118,6 @@ extension Engine {
       default: preconditionFailure("a block of a move that nobody asked for")
       }
     }
-    advanceDetach(v)
   }
 
   /// The disk is given up without writing anything more.

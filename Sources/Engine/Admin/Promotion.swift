@@ -61,7 +61,7 @@ extension Engine {
     if needsFencing {
       if !afterFencing {
         waits.add(.fencing, nil, .promote(force: force, reply))
-        fencing.isDue = true
+        fencing.becomeDue()
         fenceIfDue()
         return
       }
@@ -103,7 +103,24 @@ extension Engine {
       refusePromotion(takeChange(), -1)
       return
     }
+    if let v = (0..<volumes.count).first(where: { lacksData($0, force: force) }) {
+      pending = .none
+      refusePromotion(
+        takeChange(), -2,
+        why: "good data of \(name(v)) were lost while \(settings.peerName) was asked: the disk here is "
+          + "\(volumes[v].state.disk.name), the peer's is \(volumes[v].state.peerDisk.name)")
+      // The peer has agreed, and takes this node for a Primary.
+      for v in 0..<volumes.count where volumes[v].state.conn >= .connected { sendState(v) }
+      return
+    }
     becomePrimary()
+  }
+
+  /// Looked at once more when the peer has agreed: a disk may have failed meanwhile, here or there. Only an operator who forces may call
+  /// data good that are not known to be, and no one a disk that is not there.
+  private func lacksData(_ v: Int, force: Bool) -> Bool {
+    let disk = volumes[v].state.disk
+    return needsForce(v) && !(force && disk >= .inconsistent && disk != .unknown)
   }
 
   private func needsForce(_ v: Int) -> Bool {
@@ -112,18 +129,18 @@ extension Engine {
   }
 
   private mutating func becomePrimary() {
-    var forced: UInt64 = 0
+    var forced = VolumeSet()
     for v in 0..<volumes.count where needsForce(v) {
       warn(.device(v), "forced to consider local data as UpToDate!")
-      forced |= 1 << UInt64(v)
+      forced.insert(v)
     }
     pending = .promoting(left: volumes.count, forced: forced)
     // The new generation is drawn while the old one still says Secondary: bit 0 of what becomes the bitmap slot tells
     // whether this node was Primary when the histories parted (wire spec 5.1, 5.4).
     for v in 0..<volumes.count {
-      if !volumes[v].hasDisk { volumes[v].exposed = volumes[v].peerGenerations?.current ?? 0 }
+      if !volumes[v].hasDisk { volumes[v].exposed.show(volumes[v].peer.generations?.current ?? 0) }
       let state = volumes[v].state
-      let isForced = forced & 1 << UInt64(v) != 0
+      let isForced = forced.contains(v)
       let isAlone = state.conn < .connected || state.peerDisk <= .failed
       if isForced || (isAlone && state.disk == .upToDate && volumes[v].generations.bitmap == 0) {
         volumes[v].generations.rotateToNew(random.next(), primary: true)
@@ -132,14 +149,14 @@ extension Engine {
     }
     setRole(.primary)
     for v in 0..<volumes.count {
-      if forced & 1 << UInt64(v) != 0 { change(v) { $0.disk = .upToDate } }
+      if forced.contains(v) { change(v) { $0.disk = .upToDate } }
       if volumes[v].isAttached { writeSuperblock(v, then: .promoted) } else { promotionDurable(v) }
     }
   }
 
   /// Its disk is declared good in the next step.
   func isBeingForced(_ v: Int) -> Bool {
-    if case .promoting(_, let forced) = pending { forced & 1 << UInt64(v) != 0 } else { false }
+    if case .promoting(_, let forced) = pending { forced.contains(v) } else { false }
   }
 
   mutating func promotionDurable(_ v: Int) {
@@ -150,7 +167,7 @@ extension Engine {
     }
     pending = .none
     for v in 0..<volumes.count where volumes[v].state.conn >= .connected {
-      let isForced = forced & 1 << UInt64(v) != 0
+      let isForced = forced.contains(v)
       if isForced { sendGenerations(v) }
       if isForced, startsForcedResync(v) { continue }
       sendState(v)
@@ -176,7 +193,7 @@ extension Engine {
   /// The application waits for nothing, or the peer has acknowledged an epoch: a demotion may go on.
   mutating func requestsDrained() {
     guard case .demoting(nil) = pending else { return }
-    for v in 0..<volumes.count where volumes[v].requests > 0 { return }
+    for v in 0..<volumes.count where volumes[v].requests.count > 0 { return }
     if link.phase.isUp {
       closeEpoch()
       if !epochs.closed.isEmpty { return }
@@ -225,16 +242,16 @@ extension Engine {
     guard fencing.isFrozen else { return }
     for v in 0..<volumes.count {
       partIfNeeded(v)
-      volumes[v].owesGeneration = false
+      _ = fencing.takeOwedGeneration(v)
     }
-    fencing.isGivenUp = true
+    fencing.giveUp(true)
     thaw()
   }
 
   /// The policy call-pri-lost-after-sb may take the role from this node: nobody uses it.
   var canStepDown: Bool {
     if role != .primary || isOpen || !pending.isNone || fencing.isFrozen || !entrance.isEmpty { return false }
-    for v in 0..<volumes.count where volumes[v].requests > 0 || volumes[v].attach.phase != .idle { return false }
+    for v in 0..<volumes.count where volumes[v].requests.count > 0 || volumes[v].attach.phase != .idle { return false }
     return true
   }
 
@@ -243,7 +260,7 @@ extension Engine {
     precondition(canStepDown, "a Primary whose device is in use is not demoted")
     log(.resource, "demoted: the data of the peer are kept")
     for v in 0..<volumes.count where volumes[v].isAttached {
-      volumes[v].superblock.waitsForPages = true
+      volumes[v].superblock.waitForPages()
       flushBitmap(v, lazy: true, then: .superblock)
     }
     setRole(.secondary)

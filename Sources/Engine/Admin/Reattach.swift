@@ -40,7 +40,7 @@ extension Engine {
   /// What the peer has said of its generations refuses the disk already. The peer would see so, too, and stay StandAlone.
   private func refusedInAdvance(_ v: Int) -> (GenerationRefusal, haveAncestor: Bool)? {
     let state = volumes[v].state
-    guard volumes[v].peerGenerations != nil, state.conn >= .connected, state.peerDisk >= .inconsistent,
+    guard volumes[v].peer.generations != nil, state.conn >= .connected, state.peerDisk >= .inconsistent,
       state.peerDisk != .unknown
     else { return nil }
     let verdict = decideGenerations(comparison(v, role: state.peerRole, disk: state.peerDisk))
@@ -60,7 +60,7 @@ extension Engine {
   private mutating func leaveWhenDrained() {
     // When the connection ends for another reason, `keepsDisksWaiting` sets the step to `.meeting`.
     guard link.phase.isUp else { return }
-    for v in 0..<volumes.count where volumes[v].requests > 0 {
+    for v in 0..<volumes.count where volumes[v].requests.count > 0 {
       // Some are answered by a barrier only.
       closeEpoch()
       return

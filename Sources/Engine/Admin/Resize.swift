@@ -182,7 +182,7 @@ extension Engine {
     let asksPeer = conn == .connected && volumes[v].state.peerDisk >= .inconsistent
     var peer = SectorCount.zero
     if asksPeer {
-      peer = SectorCount(volumes[v].peerSizes?.backing ?? 0)
+      peer = SectorCount(volumes[v].peer.sizes?.backing ?? 0)
     } else if order.assumePeerHasSpace {
       let how = conn < .connected ? "not connected" : "the peer has no disk"
       warn(.peerDevice(v), "Resize while \(how) was forced by the user!")
@@ -192,7 +192,7 @@ extension Engine {
     let isCut = order.limit.map { $0 < old } ?? false
     let size = agreedSize(
       own: volumes[v].backing.usable, peer: peer, last: volumes[v].backing.superblock.effectiveSize,
-      limit: smaller(order.limit ?? sizeLimit(v), asksPeer ? volumes[v].peerSizes?.userLimit ?? 0 : 0))
+      limit: smaller(order.limit ?? sizeLimit(v), asksPeer ? volumes[v].peer.sizes?.userLimit ?? 0 : 0))
     if size < old, !isCut || !mayCut(v) {
       refuse(order.reply, shrinks(v, to: size, next: "bring the peer's disk back to its size"))
       return
@@ -254,7 +254,7 @@ extension Engine {
         "\(settings.peerName) has no disk, and the next one may be smaller; attach it there, \(again), or run resize "
         + "--assume-peer-has-space if that disk is as large as the one here"
     }
-    if let peer = volumes[v].peerSizes, peer.userLimit == size.value {
+    if let peer = volumes[v].peer.sizes, peer.userLimit == size.value {
       return "`disk { size }` or `resize --size` allows no more on \(settings.peerName)"
     }
     return "the device of \(settings.peerName) has room for no more; enlarge it, \(again)"

@@ -26,7 +26,7 @@ extension Engine {
 
   /// The peer's, as it said last; 512 while it has said nothing.
   private func peerBlock(_ v: Int) -> UInt32 {
-    let block = volumes[v].peerSizes?.limits.logicalBlock ?? 512
+    let block = volumes[v].peer.sizes?.limits.logicalBlock ?? 512
     return Engine.isUsable(block) ? block : 512
   }
 
@@ -39,7 +39,7 @@ extension Engine {
   private func offersDiscard(_ v: Int) -> Bool {
     let own = volumes[v].isAttached ? volumes[v].backing.facts.canDiscard : nil
     var peer: Bool?
-    if let sizes = volumes[v].peerSizes, sizes.backing > 0 {
+    if let sizes = volumes[v].peer.sizes, sizes.backing > 0 {
       peer = sizes.limits.discardEnabled != 0 && (!link.phase.isUp || link.features.contains(.trim))
     }
     return (own ?? peer ?? false) && (peer ?? true)

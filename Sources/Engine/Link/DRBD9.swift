@@ -37,14 +37,14 @@ extension Engine {
   /// and this node becomes the target.
   mutating func yieldsToSource(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> Bool {
     guard link.peerIsDRBD9, theirConn == .wfBitMapS, volumes[v].state.conn == .wfBitMapS, role != .primary,
-      packed.disk > .inconsistent, packed.disk != .unknown, let peer = volumes[v].peerGenerations,
+      packed.disk > .inconsistent, packed.disk != .unknown, let peer = volumes[v].peer.generations,
       peer.current & ~1 == volumes[v].generations.current & ~1
     else { return false }
     log(
       .peerDevice(v),
       "both nodes are the source and their generations are equal: DRBD 9 knows more, this node becomes the target"
     )
-    volumes[v].exchange.isCrossed = true
+    volumes[v].exchange.cross()
     change(v) {
       $0.conn = .wfBitMapT
       $0.peerRole = packed.role

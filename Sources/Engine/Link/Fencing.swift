@@ -7,15 +7,59 @@ import Base
 public enum FencingPolicy: Sendable { case dontCare, resourceOnly, resourceAndStonith }
 
 struct Fencing {
-  /// Requests of the application wait for the end of a fencing (resource-and-stonith).
-  var isFrozen = false
+  private enum Answers {
+    case free
+    /// Requests of the application wait for the end of a fencing (resource-and-stonith). Generations that ended meanwhile: the next
+    /// one is drawn when I/O goes on.
+    case frozen(owes: VolumeSet)
+  }
+  private var answers = Answers.free
   /// A demotion lets nobody wait: what the lost peer may lack is answered with an error.
-  var isGivenUp = false
+  private(set) var isGivenUp = false
   /// The peer was lost, or a promotion wants to know.
-  var isDue = false
-  var running: WorkID?
+  private(set) var isDue = false
+  private(set) var running: WorkID?
   /// `Link.established` when the handler was started.
-  var asked: UInt32 = 0
+  private(set) var asked: UInt32 = 0
+
+  var isFrozen: Bool { if case .frozen = answers { true } else { false } }
+
+  mutating func freeze() {
+    precondition(!isFrozen, "frozen twice")
+    answers = .frozen(owes: VolumeSet())
+  }
+
+  /// I/O goes on; returns the volumes whose next generation is to be drawn first.
+  mutating func thaw() -> VolumeSet {
+    guard case .frozen(let owes) = answers else { preconditionFailure("nothing is frozen") }
+    answers = .free
+    return owes
+  }
+
+  mutating func oweGeneration(_ v: Int) {
+    guard case .frozen(var owes) = answers else { preconditionFailure("a generation is owed while I/O goes on") }
+    owes.insert(v)
+    answers = .frozen(owes: owes)
+  }
+
+  /// Whether one was owed.
+  mutating func takeOwedGeneration(_ v: Int) -> Bool {
+    guard case .frozen(var owes) = answers, owes.contains(v) else { return false }
+    owes.remove(v)
+    answers = .frozen(owes: owes)
+    return true
+  }
+
+  mutating func giveUp(_ given: Bool) { isGivenUp = given }
+
+  mutating func becomeDue() { isDue = true }
+  mutating func isLookedAt() { isDue = false }
+  mutating func ask(_ handler: WorkID, connection: UInt32) {
+    precondition(running == nil, "two handlers fence the peer at once")
+    running = handler
+    asked = connection
+  }
+  mutating func hasAnswered() { running = nil }
 }
 
 extension VolumeState {
@@ -64,24 +108,24 @@ extension Engine {
     // The peer is to be back at once, and the application waits until then.
     if link.reattach != nil { return }
     if case .demoting = pending {
-      fencing.isGivenUp = settings.net.fencing == .resourceAndStonith
+      fencing.giveUp(settings.net.fencing == .resourceAndStonith)
       return
     }
-    fencing.isDue = true
+    fencing.becomeDue()
     if settings.net.fencing == .resourceAndStonith, new.disk >= .consistent { freeze() }
   }
 
   /// The peer that was to be back at once (`Reattach`) is not: this is a loss like any other.
   mutating func fenceAfterReattach() {
     guard fences, (0..<volumes.count).contains(where: { volumes[$0].state.isUnfencedPrimary }) else { return }
-    fencing.isDue = true
+    fencing.becomeDue()
     if settings.net.fencing == .resourceAndStonith, bestDisk >= .consistent { freeze() }
   }
 
   /// The connection has ended: now is the time to ask, once for all volumes.
   mutating func fenceIfDue() {
     guard fencing.isDue, fencing.running == nil else { return }
-    fencing.isDue = false
+    fencing.isLookedAt()
     if role != .primary, !waits.contains(.fencing) { return }
     if !needsFencing || link.state >= .wfReportParams { return promoteFenced() }
     guard bestDisk >= .consistent else {
@@ -89,13 +133,12 @@ extension Engine {
       thaw()
       return promoteFenced()
     }
-    fencing.asked = link.established
-    fencing.running = call(.fencePeer, 0)
+    fencing.ask(call(.fencePeer, 0), connection: link.established)
   }
 
   /// What the handler said (admin spec 7).
   mutating func fencingAnswered(_ exit: Int32) {
-    fencing.running = nil
+    fencing.hasAnswered()
     if link.established != fencing.asked || link.state >= .wfReportParams {
       log(.connection, "the exit code of fence-peer is ignored: the peer has connected meanwhile")
     } else {
@@ -138,7 +181,7 @@ extension Engine {
   private mutating func peerIsFenced(_ disk: DiskState, _ how: String) {
     log(.connection, "fence-peer: \(how)")
     for v in 0..<volumes.count where volumes[v].state.isUnfenced {
-      volumes[v].peerIsHearsay = disk == .inconsistent
+      volumes[v].peer.isFenced(byHearsay: disk == .inconsistent)
       change(v) {
         $0.peerDisk = disk
         // The disk of this Primary was attached while the peer was away. The peer is fenced: it has no newer data.
@@ -157,7 +200,7 @@ extension Engine {
 
   private mutating func freeze() {
     if fencing.isFrozen { return }
-    fencing.isFrozen = true
+    fencing.freeze()
     log(.resource, "susp_fen( 0 -> 1 )")
     fx.append(.stateChanged)
   }
@@ -165,19 +208,17 @@ extension Engine {
   /// Lets the application go on; generations that were not drawn in the meantime are drawn first.
   mutating func thaw() {
     guard fencing.isFrozen else { return }
-    fencing.isFrozen = false
+    let owed = fencing.thaw()
     log(.resource, "susp_fen( 1 -> 0 )")
     for v in 0..<volumes.count {
-      drawOwedGeneration(v)
+      if owed.contains(v) { drawGeneration(v) }
       releaseHeld(v)
     }
     lookAgain = true
     fx.append(.stateChanged)
   }
 
-  private mutating func drawOwedGeneration(_ v: Int) {
-    guard volumes[v].owesGeneration else { return }
-    volumes[v].owesGeneration = false
+  private mutating func drawGeneration(_ v: Int) {
     let state = volumes[v].state
     if state.disk == .upToDate, volumes[v].generations.bitmap == 0 { newGeneration(v) }
   }
@@ -186,7 +227,9 @@ extension Engine {
   /// parted: only then the marked blocks are copied. So have they if the peer may have missed the end of the resync that it was the
   /// source of: by rule 35 it would be the source again, of a Primary.
   mutating func partIfNeeded(_ v: Int) {
-    if volumes[v].outOfSync > 0 || volumes[v].requests > 0 || volumes[v].finishedAsTarget { drawOwedGeneration(v) }
+    if volumes[v].outOfSync > 0 || volumes[v].requests.count > 0 || volumes[v].peer.mayMissTheEnd {
+      if fencing.takeOwedGeneration(v) { drawGeneration(v) }
+    }
   }
 
   /// The peer is there again, and knows what it lacks: a target has called itself one before it sent its bitmap.
@@ -197,7 +240,7 @@ extension Engine {
       if state.conn < .connected || state.conn == .wfBitMapS || state.conn == .startingSyncS { return }
     }
     // A peer that came back without its disk has parted all the same.
-    for v in 0..<volumes.count where volumes[v].state.peerDisk >= .inconsistent { volumes[v].owesGeneration = false }
+    for v in 0..<volumes.count where volumes[v].state.peerDisk >= .inconsistent { _ = fencing.takeOwedGeneration(v) }
     thaw()
   }
 
@@ -227,7 +270,7 @@ extension Engine {
 
   /// An answer would claim what the peer may contradict.
   func holdsAnswers(_ v: Int) -> Bool {
-    volumes[v].superblock.isFenced || volumes[v].awaitsPeersGeneration || (fencing.isFrozen && acceptsWrites)
+    volumes[v].superblock.isFenced || volumes[v].peer.owesGeneration || (fencing.isFrozen && acceptsWrites)
   }
 
   /// The peer is good again, after a resync from here or for an application here: what the fencing put up can go.

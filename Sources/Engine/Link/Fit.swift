@@ -48,8 +48,8 @@ extension Engine {
 
   /// Nothing is under way that could lie behind a new end.
   func isQuiet(_ v: Int) -> Bool {
-    volumes[v].requests == 0 && volumes[v].ioInFlight == 0 && volumes[v].writesForDisk == 0
-      && volumes[v].parked.isEmpty && volumes[v].pages.inFlight == 0 && volumes[v].pages.scanning == nil
+    volumes[v].requests.count == 0 && volumes[v].diskWork.count == 0 && volumes[v].writesForDisk.count == 0
+      && volumes[v].parked.isEmpty && volumes[v].pages.isIdle
       && volumes[v].transaction == .idle && volumes[v].move.phase == .idle
   }
 
@@ -80,7 +80,7 @@ extension Engine {
 
   /// A peer that was met while the disk was being attached has more in use than the disk holds.
   func misfitForPeer(_ v: Int) -> Misfit? {
-    guard let peer = volumes[v].peerSizes, peer.current > 0,
+    guard let peer = volumes[v].peer.sizes, peer.current > 0,
       volumes[v].state.peerRole == .primary || hasGoodPeer(v)
     else { return nil }
     return misfit(v, usable: volumes[v].backing.usable, size: SectorCount(peer.current))
@@ -88,7 +88,7 @@ extension Engine {
 
   /// The peer's volume in use does not fit on this disk. The peer sees so as well, and no packet would say it (K9).
   mutating func isTooSmallForPeer(_ v: Int, _ packed: PackedState) -> Bool {
-    guard diskCounts(v), let peer = volumes[v].peerSizes, peer.backing > 0, packed.disk >= .outdated,
+    guard diskCounts(v), let peer = volumes[v].peer.sizes, peer.backing > 0, packed.disk >= .outdated,
       peer.current > volumes[v].size.value
     else { return false }
     let usable = volumes[v].backing.usable

@@ -192,12 +192,7 @@ extension Engine {
     link.pingTimer = now
     sendData(.protocolOffer(ownOffer()))
     for v in 0..<volumes.count {
-      volumes[v].sequence = 0
-      volumes[v].peerGenerations = nil
-      volumes[v].peerSizes = nil
-      volumes[v].grewApart = false
-      volumes[v].compareAgain = false
-      volumes[v].earlySync = nil
+      volumes[v].peer.meet()
       sendParameters(v)
       sendSizes(v)
       partIfNeeded(v)

@@ -95,7 +95,7 @@ extension Engine {
   }
 
   private var waitsForAck: Bool {
-    for v in 0..<volumes.count where volumes[v].waitingForPeer > 0 { return true }
+    for v in 0..<volumes.count where volumes[v].peer.pending.count > 0 { return true }
     return false
   }
 

@@ -95,7 +95,7 @@ extension Engine {
     dropInbound()
     dropParkedPeer()
     for v in 0..<volumes.count {
-      volumes[v].unacked = 0
+      volumes[v].peer.unacked.forget()
       volumes[v].attach.awaitsPeer = false
       change(v) {
         $0.conn = reason
@@ -113,7 +113,7 @@ extension Engine {
     answerLossOfPeer()
     if link.wasUp { call(.disconnected, 0) }
     // The last answer did not help, or was not for this loss.
-    if fencing.isFrozen { fencing.isDue = true }
+    if fencing.isFrozen { fencing.becomeDue() }
     fenceIfDue()
     lookAgain = true
   }

@@ -6,20 +6,20 @@ import Protocol
 
 extension Engine {
   mutating func generationsReceived(_ v: Int, _ peer: GenerationIdentifiers) {
-    volumes[v].peerGenerations = peer
+    volumes[v].peer.says(peer)
     // One that was sent for a `resize` may arrive after the attach has begun; the peer has not seen this disk then.
     if !link.features.contains(.marksAnswers) || peer.flags.contains(.answersAttach) {
       volumes[v].attach.awaitsPeer = false
     }
     if peer.flags.contains(.skipInitialSync), volumes[v].state.conn == .connected, link.version >= 90,
-      volumes[v].generations.current == justCreated, volumes[v].isAttached
+      volumes[v].generations.current == justCreated, diskCounts(v)
     {
       log(.peerDevice(v), "accepted new current UUID, preparing to skip initial sync")
       volumes[v].backing.bitmap.clearAll()
       volumes[v].generations.current = peer.current
       volumes[v].generations.setPrimary(role == .primary)
       volumes[v].generations.bitmap = 0
-      rememberOwnAsPeers(v)
+      volumes[v].peer.hasSame(volumes[v].generations)
       flushBitmap(v, lazy: true, then: .nothing)
       change(v) {
         $0.disk = .upToDate
@@ -31,14 +31,14 @@ extension Engine {
     followGeneration(v, peer)
     if volumes[v].state.disk < .inconsistent, role == .primary {
       if volumes[v].state.conn < .connected {
-        if volumes[v].exposed != 0, volumes[v].exposed & ~1 != peer.current & ~1 {
+        if volumes[v].exposed.differs(from: peer.current) {
           giveUpLink(
             "the peer's data of \(name(v)) are not the data that this Primary has in use: connect the node that has them"
           )
         }
       } else if volumes[v].state.peerDisk == .upToDate {
-        volumes[v].exposed = peer.current
-        volumes[v].awaitsPeersGeneration = false
+        volumes[v].exposed.show(peer.current)
+        volumes[v].peer.generationIsRecorded()
         releaseHeld(v)
       }
     }
@@ -64,7 +64,7 @@ extension Engine {
     if packed.role == .primary { link.mayWrite = false }
     var disk = packed.disk
     if disk == .negotiating {
-      disk = volumes[v].peerGenerations?.flags.contains(.inconsistent) == true ? .inconsistent : .consistent
+      disk = volumes[v].peer.generations?.flags.contains(.inconsistent) == true ? .inconsistent : .consistent
     }
 
     if old.disk <= .failed, disk == .consistent, holdsExposedData(v), !mayHoldNewerData(v) { disk = .upToDate }
@@ -77,7 +77,7 @@ extension Engine {
         if theirConn >= .startingSyncS, theirConn <= .wfSyncUUID {
           disk = .inconsistent
         } else if old.conn >= .syncSource, theirConn == .connected {
-          volumes[v].resync.noticed = true
+          volumes[v].resync.targetIsDone()
           checkSourceEnd(v)
           return
         }
@@ -102,7 +102,7 @@ extension Engine {
     if theirConn == .ahead, conn >= .connected { conn = .behind }
     if old.isVerifying, disk < .upToDate { conn = .connected }
     // It was to be the source, and its disk has failed something meanwhile: nothing has been overwritten here.
-    if volumes[v].invalidateCanBeUndone, old.conn == .wfSyncUUID, theirConn == .connected, disk == .inconsistent {
+    if volumes[v].peer.invalidateCanBeUndone, old.conn == .wfSyncUUID, theirConn == .connected, disk == .inconsistent {
       conn = .connected
     }
     var verdict: GenerationVerdict?
@@ -114,7 +114,7 @@ extension Engine {
       resyncGrownApart(v, input, packed, &decided)
       heedsWord = heedsSource(v, input, theirConn)
       if heedsWord { decided.action = .target(full: false) }
-      volumes[v].compareAgain = false
+      volumes[v].peer.compared()
       report(v, decided)
       verdict = decided
       if old.disk == .negotiating, isStale(v) {
@@ -210,7 +210,7 @@ extension Engine {
   /// for a P_STATE alone.
   private func contradiction(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> String? {
     let old = volumes[v].state
-    if packed.disk >= .negotiating, volumes[v].peerGenerations == nil {
+    if packed.disk >= .negotiating, volumes[v].peer.generations == nil {
       return "a disk that is \(packed.disk.name), and no P_UUIDS before it"
     }
     if packed.role == .primary, role == .primary, old.conn >= .connected {
@@ -233,8 +233,8 @@ extension Engine {
   ) {
     let isMeeting =
       volumes[v].state.conn == .wfReportParams || input.ownDiskNegotiating || packed.disk == .negotiating
-    guard volumes[v].grewApart, isMeeting else { return }
-    volumes[v].grewApart = false
+    guard volumes[v].peer.grewApart, isMeeting else { return }
+    volumes[v].peer.disksHaveGrown(false)
     guard verdict.action == .noSync, link.features.contains(.resyncsGrown),
       min(input.ownDisk, input.peerDisk) > .inconsistent
     else { return }
@@ -245,9 +245,9 @@ extension Engine {
 
   /// Without a disk of our own the peer's is what there is, unless a Primary has already shown something else.
   private func holdsExposedData(_ v: Int) -> Bool {
-    if role != .primary || volumes[v].exposed == 0 { return true }
-    guard let peer = volumes[v].peerGenerations else { return false }
-    return peer.current & ~1 == volumes[v].exposed & ~1
+    if role != .primary || volumes[v].exposed.generation == 0 { return true }
+    guard let peer = volumes[v].peer.generations else { return false }
+    return !volumes[v].exposed.differs(from: peer.current)
   }
 
   /// With fencing a peer that is Consistent does not know whether its data are current, and the disk that is missing here could tell.
@@ -269,20 +269,20 @@ extension Engine {
 
   private func comparisonIsDue(_ v: Int, _ packed: PackedState, _ theirConn: ConnectionState) -> Bool {
     let state = volumes[v].state
-    guard volumes[v].peerGenerations != nil, packed.disk >= .negotiating, state.disk >= .negotiating else {
+    guard volumes[v].peer.generations != nil, packed.disk >= .negotiating, state.disk >= .negotiating else {
       return false
     }
     if state.conn < .connected { return true }
     if volumes[v].attach.awaitsPeer { return false }
     guard state.conn == .connected else { return false }
-    if volumes[v].compareAgain, forcedDataAreKnown(v, packed) { return true }
+    if volumes[v].peer.compareAgain, forcedDataAreKnown(v, packed) { return true }
     return packed.disk == .negotiating || state.disk == .negotiating
       || (theirConn >= .startingSyncS && theirConn <= .wfBitMapT)
   }
 
   /// A kernel may say older states after its forced promotion, and before its new generation (K33).
   private func forcedDataAreKnown(_ v: Int, _ packed: PackedState) -> Bool {
-    guard let peer = volumes[v].peerGenerations else { return false }
+    guard let peer = volumes[v].peer.generations else { return false }
     return packed.role == .primary && packed.disk == .upToDate
       && peer.current & ~1 != volumes[v].generations.current & ~1
   }
@@ -302,11 +302,11 @@ extension Engine {
     if isBeingAttached { disk = recordedDiskState(v) }
     var peerDisk = saidDisk
     if peerDisk == .negotiating {
-      peerDisk = volumes[v].peerGenerations!.flags.contains(.inconsistent) ? .inconsistent : .consistent
+      peerDisk = volumes[v].peer.generations!.flags.contains(.inconsistent) ? .inconsistent : .consistent
     }
     var input = GenerationInput()
     input.own = own
-    input.peer = volumes[v].peerGenerations!
+    input.peer = volumes[v].peer.generations!
     input.ownRole = role
     input.peerRole = peerRole
     input.ownDisk = disk
@@ -332,7 +332,7 @@ extension Engine {
       .peerDevice(v),
       "self \(hex(own.current)):\(hex(own.bitmap)):\(hex(own.history0)):\(hex(own.history1)) "
         + "bits:\(volumes[v].outOfSync)")
-    if let peer = volumes[v].peerGenerations {
+    if let peer = volumes[v].peer.generations {
       log(
         .peerDevice(v),
         "peer \(hex(peer.current)):\(hex(peer.bitmap)):\(hex(peer.history0)):\(hex(peer.history1)) "
@@ -346,7 +346,7 @@ extension Engine {
     volumes[v].generations.bitmap = verdict.own.bitmap
     volumes[v].generations.history0 = verdict.own.history0
     volumes[v].generations.history1 = verdict.own.history1
-    volumes[v].peerGenerations = verdict.peer
+    volumes[v].peer.says(verdict.peer)
   }
 
   private mutating func refuseComparison(

@@ -28,7 +28,7 @@ extension Engine {
     case .authResponse(let bytes): responseReceived(bytes)
     case .ping:
       sendMeta(.pingAck)
-      for v in 0..<volumes.count { volumes[v].awaitsSourcePing = false }
+      for v in 0..<volumes.count { volumes[v].peer.sourceHasPinged() }
     case .pingAck: pingAcked()
     case .skipped, .unplugRemote: break
     case .protocolOffer(let offer) where link.phase.isUp: offerReceived(offer)

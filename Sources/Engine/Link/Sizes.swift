@@ -58,7 +58,7 @@ extension Engine {
         log(.device(v), "\(freed.count * 4) KiB that held metadata are out of sync until the next resync")
       }
       // The superblock that calls the new blocks part of the volume must not be durable before their bits are.
-      volumes[v].superblock.waitsForPages = true
+      volumes[v].superblock.waitForPages()
       flushBitmap(v, lazy: false, then: .superblock)
     }
     writeSuperblock(v, then: .nothing)
@@ -99,7 +99,7 @@ extension Engine {
       return
     }
     guard acceptsBlocks(v, of: peer) else { return }
-    volumes[v].peerSizes = peer
+    volumes[v].peer.says(peer)
     defer { answerResize(v) }
     announceTraits(v)
     if !volumes[v].isAttached {
@@ -118,12 +118,12 @@ extension Engine {
     // Parts of a block are read, changed and written by the disk, also at the end of the volume.
     if size != old { adoptSize(v, size, assumeClean: peer.resizeFlags & 2 != 0) }
     if first {
-      volumes[v].grewApart = size.value > min(old.value, peer.current)
+      volumes[v].peer.disksHaveGrown(size.value > min(old.value, peer.current))
       return
     }
     if size > old, volumes[v].state.disk != .upToDate || volumes[v].state.peerDisk != .upToDate {
       // One of the disks is being attached: the comparison that follows knows nothing of the new blocks.
-      volumes[v].grewApart = true
+      volumes[v].peer.disksHaveGrown(true)
     }
     if peer.current != volumes[v].size.value { sendSizes(v, flags: peer.resizeFlags, answering: peer) }
     noteAgreedSize(v)
@@ -136,13 +136,13 @@ extension Engine {
   /// Both disks count: the peer has the size that was agreed on. What it said before it heard of this disk is not its size any more.
   mutating func noteAgreedSize(_ v: Int) {
     let size = volumes[v].size.value
-    guard diskCounts(v), let peer = volumes[v].peerSizes, peer.backing > 0, peer.current > size else { return }
-    volumes[v].peerSizes?.current = size
+    guard diskCounts(v), let peer = volumes[v].peer.sizes, peer.backing > 0, peer.current > size else { return }
+    volumes[v].peer.agreed(on: size)
   }
 
   /// A disk that is gone may have been too small: the volume is as large as the peer has said.
   mutating func takeSizeOfPeer(_ v: Int) {
-    guard volumes[v].state.conn >= .wfReportParams, let peer = volumes[v].peerSizes, peer.backing > 0,
+    guard volumes[v].state.conn >= .wfReportParams, let peer = volumes[v].peer.sizes, peer.backing > 0,
       peer.current > volumes[v].size.value
     else { return }
     volumes[v].size = SectorCount(peer.current)

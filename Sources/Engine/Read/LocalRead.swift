@@ -11,7 +11,7 @@ extension Engine {
       return
     }
     let id = reads.insert(AppRead(ticket: ticket, volume: v, range: range, buffer: buffer, remote: false))
-    volumes[v].requests += 1
+    volumes[v].requests.begin()
     volumes[v].counters.read += range.count.value
     startRead(id)
   }
@@ -35,11 +35,10 @@ extension Engine {
     let read = reads[id]
     let v = read.volume
     if read.tries == 0, isGoodHere(v, read.range) {
-      volumes[v].ioInFlight += 1
-      fx.append(.disk(WorkID(kind: .appRead, slot: id), volumes[v].number, .read(read.range, read.buffer)))
+      submit(v, .appRead, id, .read(read.range, read.buffer))
     } else if volumes[v].state.peerDisk == .upToDate, volumes[v].state.conn >= .connected, read.tries < 3 {
       reads[id].remote = true
-      volumes[v].waitingForPeer += 1
+      volumes[v].peer.pending.begin()
       if epochs.sent > 0, link.wireProtocol != .c { closeEpoch() }
       askPeer(id)
     } else {
@@ -66,13 +65,12 @@ extension Engine {
   private mutating func finishRead(_ id: SlotID, _ fault: DiskFault?) {
     let read = reads.remove(id)
     fx.append(.answer(read.ticket, fault))
-    volumes[read.volume].requests -= 1
-    if volumes[read.volume].requests == 0 { requestsDrained() }
+    volumes[read.volume].requests.end()
+    if volumes[read.volume].requests.count == 0 { requestsDrained() }
   }
 
   mutating func appReadDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = reads[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault {
       diskFailed(v, fault, "read", reads[id].range)
       reads[id].tries = 1
@@ -80,7 +78,6 @@ extension Engine {
     } else {
       finishRead(id, nil)
     }
-    advanceDetach(v)
   }
 
   /// P_DATA_REPLY.
@@ -118,7 +115,7 @@ extension Engine {
     if reads[id].pieceRefused {
       retryRead(id)
     } else {
-      volumes[reads[id].volume].waitingForPeer -= 1
+      volumes[reads[id].volume].peer.pending.end()
       finishRead(id, nil)
     }
   }
@@ -135,7 +132,7 @@ extension Engine {
   }
 
   private mutating func retryRead(_ id: SlotID) {
-    volumes[reads[id].volume].waitingForPeer -= 1
+    volumes[reads[id].volume].peer.pending.end()
     reads[id].remote = false
     reads[id].tries += 1
     startRead(id)

@@ -12,7 +12,7 @@ extension Engine {
       PeerRequest(
         kind: .read, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation))
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     readInTurn(v, id)
   }
 
@@ -28,7 +28,7 @@ extension Engine {
   /// application may have been answered already.
   mutating func readInTurn(_ v: Int, _ id: SlotID) {
     if inbound.barrier != nil {
-      inbound.waiting.append(.read(id))
+      inbound.wait(.read(id))
     } else {
       parkOrStart(v, id)
     }
@@ -40,22 +40,20 @@ extension Engine {
       return
     }
     let request = peerRequests[id]
-    volumes[v].ioInFlight += 1
     volumes[v].counters.read += request.range.count.value
-    fx.append(.disk(WorkID(kind: .peerRead, slot: id), volumes[v].number, .read(request.range, request.payload!)))
+    submit(v, .peerRead, id, .read(request.range, request.payload!))
   }
 
   mutating func refuseRead(_ v: Int, _ id: SlotID, _ make: (BlockAck) -> Packet) {
     if peerRequests[id].connection == link.generation {
       sendAck(v, id, make)
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
     }
     releasePeerRequest(id)
   }
 
   mutating func peerReadDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     let request = peerRequests[id]
     if let fault {
       refuseRead(v, id, { .negativeDataReply($0) })
@@ -68,13 +66,13 @@ extension Engine {
     } else {
       releasePeerRequest(id)
     }
-    advanceDetach(v)
   }
 
   /// Sends the bytes of a request; they are given back when the kernel has them.
   mutating func sendReply(_ v: Int, _ id: SlotID, _ packet: Packet, _ kind: WorkID.Kind) {
     let request = peerRequests[id]
-    volumes[v].unacked -= 1
+    volumes[v].peer.unacked.end()
+    peerRequests[id].isAnswered = true
     volumes[v].counters.sent += request.range.count.value
     if let hold = request.hold {
       // The place in the stream is fixed: application writes may go on.

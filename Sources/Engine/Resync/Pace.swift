@@ -4,6 +4,31 @@
 // however low it is.
 import Base
 
+/// Sectors that may still be asked for in this step; negative: asked for in advance. Only with a configured rate.
+struct Pace {
+  private var budget: Int64 = 0
+  private var since: Instant?
+
+  var isSpent: Bool { budget <= 0 }
+
+  /// `rate`: sectors per second.
+  mutating func refill(_ rate: UInt64, at now: Instant) {
+    guard let since else {
+      self.since = now
+      budget = Int64(max(rate / 10, 8))
+      return
+    }
+    let elapsed = (now - since).nanoseconds
+    if elapsed >= 100_000_000 {
+      let grant = Int64(Double(rate) * Double(min(elapsed, 1_000_000_000)) / 1e9)
+      budget = min(budget + grant, Int64(max(rate / 5, 8)))
+      self.since = now
+    }
+  }
+
+  mutating func spend(_ sectors: SectorCount) { budget -= Int64(sectors.value) }
+}
+
 extension Engine {
   /// Sectors per second; nil: unlimited.
   private func rateLimit(_ v: Int) -> UInt64? {
@@ -16,22 +41,11 @@ extension Engine {
   }
 
   mutating func refillBudget(_ v: Int) {
-    guard let rate = rateLimit(v) else { return }
-    guard let since = volumes[v].resync.budgetSince else {
-      volumes[v].resync.budgetSince = now
-      volumes[v].resync.budget = Int64(max(rate / 10, 8))
-      return
-    }
-    let elapsed = (now - since).nanoseconds
-    if elapsed >= 100_000_000 {
-      let grant = Int64(Double(rate) * Double(min(elapsed, 1_000_000_000)) / 1e9)
-      volumes[v].resync.budget = min(volumes[v].resync.budget + grant, Int64(max(rate / 5, 8)))
-      volumes[v].resync.budgetSince = now
-    }
+    if let rate = rateLimit(v) { volumes[v].resync.pace.refill(rate, at: now) }
   }
 
   /// A request is no longer than what one step grants: a low rate comes in small pieces, not in bursts.
   func blocksInAStep(_ v: Int) -> UInt64 { rateLimit(v).map { max($0 / 80, 1) } ?? .max }
 
-  func hasBudget(_ v: Int) -> Bool { rateLimit(v) == nil || volumes[v].resync.budget > 0 }
+  func hasBudget(_ v: Int) -> Bool { rateLimit(v) == nil || !volumes[v].resync.pace.isSpent }
 }

@@ -1,4 +1,5 @@
-// State of a volume's resync, on either side, and what both sides do: counting, pausing, lazily writing the bitmap.
+// A volume's resync, on either side, and what both sides do: counting, pausing, lazily writing the bitmap. Laws: what is under way
+// changes only by what has happened, and every step of the end comes after the one before it.
 import Base
 import Protocol
 
@@ -8,7 +9,7 @@ struct Resync {
     var range: BlockRange
     var hold: RangeHold
     /// The source has written there since, without us: only the block itself, which comes behind that word, makes it equal.
-    var overtaken = false
+    fileprivate(set) var overtaken = false
   }
   enum Ending: Equatable {
     case none
@@ -20,49 +21,48 @@ struct Resync {
     case recording
   }
   /// Bits at the start.
-  var total: UInt64 = 0
+  private(set) var total: UInt64 = 0
   /// Bits that could not be read or written.
-  var failed: UInt64 = 0
+  private(set) var failed: UInt64 = 0
   /// Blocks whose checksums were equal.
-  var same: UInt64 = 0
+  private(set) var same: UInt64 = 0
   /// Target: own checksums are sent instead of asking for data.
-  var usesChecksums = false
-  var number: UInt64 = 0
-  var started: Instant?
+  private(set) var usesChecksums = false
+  private(set) var number: UInt64 = 0
+  private(set) var started: Instant?
   /// Target: the metadata says Inconsistent, blocks may be overwritten.
-  var ready = false
+  private(set) var ready = false
   /// Target: before-resync-target runs; nothing is asked for until it has ended.
-  var preparing: WorkID?
-  var position: UInt64 = 0
+  private(set) var preparing: WorkID?
+  private(set) var position: UInt64 = 0
   /// The application writes to these blocks without a break: its next writes to them wait until they have been asked for.
-  var wanted: BlockRange?
+  private(set) var wanted: BlockRange?
   /// The end of the bitmap has been reached once: what is left is in use again and again.
-  var insists = false
-  var asked: [Asked] = []
-  var askedBytes: UInt64 = 0
+  private(set) var insists = false
+  private(set) var asked: [Asked] = []
+  private(set) var askedBytes: UInt64 = 0
   /// Received and not yet written.
-  var writing = 0
-  var ending = Ending.none
+  private(set) var writing = 0
+  private(set) var ending = Ending.none
   /// Source: the sync UUID that is sent once it is durable, by this write of the superblock.
-  var announces: (sync: UInt64, write: UInt64)?
+  private(set) var announces: (sync: UInt64, write: UInt64)?
   /// Source: the target has said that it is done (9.6 step 5).
-  var noticed = false
+  private(set) var noticed = false
   /// Source: the target's metadata say that its data are old. Its bitmap comes behind that, and so does its first request.
-  var targetHasRecorded = false
+  private(set) var targetHasRecorded = false
   /// The peer is given until then to take the next step: to go on with the exchange of bitmaps (K29), or, as a target some of
   /// whose blocks were refused, to ask for more or to say that it is done (K22, K27).
-  var patience: Instant?
+  private(set) var patience: Instant?
   /// Source: bits of blocks that were sent and not acknowledged.
-  var unconfirmed: UInt64 = 0
+  private(set) var unconfirmed: UInt64 = 0
   /// Requests and blocks of earlier resyncs on this connection that the peer has not answered. Such an answer must not count for
   /// a block of this resync: before the P_PING_ACK of its first ping the target requests no block, and the source accepts no ack.
-  var stragglers: UInt64 = 0
+  private(set) var stragglers: UInt64 = 0
   /// Next look for work: the pace, or a block that was in use.
-  var nextStep: Instant?
-  /// Sectors that may still be asked for in this step (only with a configured rate); negative: asked for in advance.
-  var budget: Int64 = 0
-  var budgetSince: Instant?
-  var lazyWrite: Instant?
+  private(set) var nextStep: Instant?
+  private(set) var lazyWrite: Instant?
+  /// A verify has no other.
+  var pace = Pace()
 
   var deadline: Instant? {
     func sooner(_ a: Instant?, _ b: Instant?) -> Instant? {
@@ -71,25 +71,132 @@ struct Resync {
     }
     return sooner(nextStep, sooner(lazyWrite, patience))
   }
+
+  // MARK: beginning
+
+  mutating func begin(number: UInt64, bits: UInt64) {
+    precondition(asked.isEmpty && writing == 0 && ending == .none, "a resync begins in the middle of another")
+    self.number = number
+    total = bits
+    // Blocks of an earlier resync may have failed after its end.
+    failed = 0
+    patience = nil
+  }
+
+  mutating func run(usesChecksums: Bool, at now: Instant) {
+    self.usesChecksums = usesChecksums
+    started = now
+    writeLazily(at: now)
+  }
+
+  /// Those of the resync that has ended, on this connection.
+  mutating func expectStragglers(of ended: Resync) {
+    stragglers = ended.stragglers + ended.unconfirmed + UInt64(ended.asked.count)
+  }
+  mutating func stragglersHaveCome() { stragglers = 0 }
+
+  mutating func prepare(by handler: WorkID) { preparing = handler }
+  mutating func isPrepared() { preparing = nil }
+  mutating func becomeReady() { ready = true }
+
+  // MARK: time
+
+  mutating func look(at moment: Instant) { nextStep = moment }
+  mutating func stepIsTaken() { nextStep = nil }
+  mutating func writeLazily(at now: Instant) { lazyWrite = now + .seconds(2) }
+  mutating func wait(until moment: Instant) { patience = moment }
+  mutating func waitNoLonger() { patience = nil }
+
+  // MARK: the target's requests
+
+  /// Bits before this one have been looked at.
+  mutating func goOn(at bit: UInt64) { position = bit }
+
+  /// Once more from the front.
+  mutating func startOver() {
+    position = 0
+    insists = true
+  }
+
+  mutating func want(_ range: BlockRange?) { wanted = range }
+
+  mutating func ask(for range: BlockRange, _ hold: RangeHold) {
+    precondition(ready && ending == .none, "a block is asked for outside a resync")
+    asked.append(Asked(range: range, hold: hold))
+    askedBytes += range.bytes
+    pace.spend(range.count)
+  }
+
+  /// What was asked for like this is answered. nil: nothing was.
+  mutating func take(_ sector: UInt64, _ size: UInt32) -> Asked? {
+    for (i, one) in asked.enumerated() where one.range.start.value == sector && one.range.bytes == UInt64(size) {
+      asked.swapAt(i, asked.count - 1)
+      asked.removeLast()
+      askedBytes -= one.range.bytes
+      return one
+    }
+    return nil
+  }
+
+  mutating func overtake(_ range: BlockRange) {
+    for i in asked.indices where asked[i].range.overlaps(range) { asked[i].overtaken = true }
+  }
+
+  mutating func blockArrived() { writing += 1 }
+  mutating func blockEnded() {
+    precondition(writing > 0, "more blocks written than arrived")
+    writing -= 1
+  }
+
+  // MARK: counting
+
+  mutating func fail(_ range: BlockRange) { failed += range.count.bits }
+  mutating func isSame(_ range: BlockRange) { same += range.count.bits }
+  mutating func send(_ range: BlockRange) { unconfirmed += range.count.bits }
+  mutating func confirm(_ range: BlockRange) { unconfirmed -= min(unconfirmed, range.count.bits) }
+
+  // MARK: the source
+
+  mutating func announce(_ sync: UInt64, write: UInt64) { announces = (sync, write) }
+  mutating func isAnnounced() { announces = nil }
+  mutating func targetHasRecorded(_ recorded: Bool) { targetHasRecorded = recorded }
+  mutating func targetIsDone() { noticed = true }
+
+  // MARK: the end
+
+  /// The target goes flush, ping, record; the source only pings. A ping that finds blocks marked anew is taken back.
+  mutating func end(_ next: Ending) {
+    let isLegal =
+      switch (ending, next) {
+      case (.none, .flushing), (.none, .pinging), (.flushing, .pinging), (.pinging, .none), (.pinging, .recording): true
+      default: false
+      }
+    precondition(isLegal, "a step of the end of a resync out of order")
+    ending = next
+  }
+
+  /// What holds between two events; `arrived`: blocks of this resync in the table of requests.
+  func check(_ conn: ConnectionState, arrived: Int) {
+    precondition(
+      asked.isEmpty || conn == .syncTarget || conn == .pausedSyncT, "resync requests outside a resync")
+    precondition(askedBytes == asked.reduce(0) { $0 + $1.range.bytes }, "bytes asked for that nobody has asked for")
+    precondition(writing == arrived, "another number of resync blocks is being written")
+    precondition(wanted == nil || conn == .syncTarget, "blocks are wanted by no resync")
+    precondition(ending == .none || started != nil, "the end of a resync that has not begun")
+  }
 }
 
 extension Engine {
   /// Everything a resync needs at its start, on both sides.
   mutating func beginResync(_ v: Int) {
-    volumes[v].resync.total = volumes[v].outOfSync
-    // Blocks of an earlier resync may have failed after its end.
-    volumes[v].resync.failed = 0
-    volumes[v].resync.patience = nil
+    resyncNumber &+= 1
+    volumes[v].resync.begin(number: resyncNumber, bits: volumes[v].outOfSync)
     if volumes[v].state.isSyncTarget {
       volumes[v].trail.begin(bits: volumes[v].backing.bitmap.bits)
       volumes[v].backing.bitmap.noteChangeOfMarked()
     }
-    resyncNumber &+= 1
-    volumes[v].resync.number = resyncNumber
     if volumes[v].resync.stragglers > 0 { sendPing(.stragglers, v) }
-    volumes[v].resync.usesChecksums = volumes[v].state.isSyncTarget && comparesChecksums(v)
-    volumes[v].resync.started = now
-    volumes[v].resync.lazyWrite = now + .seconds(2)
+    volumes[v].resync.run(usesChecksums: volumes[v].state.isSyncTarget && comparesChecksums(v), at: now)
     log(.peerDevice(v), "began resync, will sync \(volumes[v].outOfSync * 4) KiB [\(volumes[v].outOfSync) bits set]")
   }
 
@@ -112,7 +219,7 @@ extension Engine {
     }
     volumes[v].resync = Resync()
     if volumes[v].state.conn >= .connected {
-      volumes[v].resync.stragglers = resync.stragglers + resync.unconfirmed + UInt64(resync.asked.count)
+      volumes[v].resync.expectStragglers(of: resync)
     }
     dropReceiver(v)
     volumes[v].exchange = Exchange()
@@ -123,7 +230,7 @@ extension Engine {
   mutating func stragglersHaveCome(_ v: Int) {
     // An earlier ping: another resync has ended since.
     if waits.all.contains(where: { $0.then == .stragglers && $0.volume == v }) { return }
-    volumes[v].resync.stragglers = 0
+    volumes[v].resync.stragglersHaveCome()
     sourceReady(v)
     askForBlocks(v)
   }
@@ -139,13 +246,13 @@ extension Engine {
 
   mutating func resyncTick(_ v: Int) {
     if let due = volumes[v].resync.lazyWrite, now >= due {
-      volumes[v].resync.lazyWrite = now + .seconds(2)
+      volumes[v].resync.writeLazily(at: now)
       if volumes[v].hasDisk { flushBitmap(v, lazy: true, then: .nothing) }
     }
     if let due = volumes[v].resync.nextStep, now >= due {
-      volumes[v].resync.nextStep = nil
-      if volumes[v].awaitsSourcePing {
-        volumes[v].awaitsSourcePing = false
+      volumes[v].resync.stepIsTaken()
+      if volumes[v].peer.awaitsSourcePing {
+        volumes[v].peer.sourceHasPinged()
         if volumes[v].state.conn == .connected { sendState(v) }
       }
       askForBlocks(v)
@@ -154,10 +261,10 @@ extension Engine {
   }
 
   /// The peer has to take the next step within six times ping-int.
-  mutating func beginPatience(_ v: Int) { volumes[v].resync.patience = now + settings.net.pingInterval * 6 }
+  mutating func beginPatience(_ v: Int) { volumes[v].resync.wait(until: now + settings.net.pingInterval * 6) }
 
   private mutating func waitedLongEnough(_ v: Int) {
-    volumes[v].resync.patience = nil
+    volumes[v].resync.waitNoLonger()
     switch volumes[v].state.conn {
     case .syncSource:
       breakLink(.timeout, "blocks of \(name(v)) failed, and the peer does not end its resync")

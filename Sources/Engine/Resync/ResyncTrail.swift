@@ -49,9 +49,7 @@ extension Engine {
   /// What came before and is not written yet may not call the range equal: a source that pulls ahead in the middle of a resync
   /// writes again what it has just sent (K30).
   mutating func markOvertaken(_ v: Int, _ range: BlockRange) {
-    for i in volumes[v].resync.asked.indices where volumes[v].resync.asked[i].range.overlaps(range) {
-      volumes[v].resync.asked[i].overtaken = true
-    }
+    volumes[v].resync.overtake(range)
     var from = 0
     while let id = peerRequests.next(from: from) {
       from = id.index + 1

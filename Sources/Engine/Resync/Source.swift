@@ -14,19 +14,19 @@ extension Engine {
       $0.peerDisk = .inconsistent
     }
     beginResync(v)
-    volumes[v].resync.targetHasRecorded = targetHasRecorded
+    volumes[v].resync.targetHasRecorded(targetHasRecorded)
     call(.beforeResyncSource, v)
     // Durable first: a source that forgets the sync UUID could not tell what the target holds.
-    volumes[v].resync.announces = (sync, volumes[v].superblock.wanted + 1)
+    volumes[v].resync.announce(sync, write: volumes[v].superblock.wanted + 1)
     writeSuperblock(v, then: .sourceReady)
-    if volumes[v].peerGenerations == nil { volumes[v].peerGenerations = GenerationIdentifiers() }
+    volumes[v].peer.assumeGenerations()
   }
 
   mutating func sourceReady(_ v: Int) {
     guard let (sync, write) = volumes[v].resync.announces, volumes[v].superblock.durable >= write,
       volumes[v].resync.stragglers == 0
     else { return }
-    volumes[v].resync.announces = nil
+    volumes[v].resync.isAnnounced()
     sendData(.syncUUID(sync), volumes[v].number)
   }
 
@@ -42,9 +42,9 @@ extension Engine {
         kind: kind, volume: v, range: range, blockID: request.blockID, flags: [], payload: buffer,
         connection: link.generation, resync: volumes[v].resync.number))
     if !digest.isEmpty { digests[id.raw] = digest }
-    volumes[v].unacked += 1
-    volumes[v].resync.patience = nil
-    volumes[v].resync.targetHasRecorded = true
+    volumes[v].peer.unacked.begin()
+    volumes[v].resync.waitNoLonger()
+    volumes[v].resync.targetHasRecorded(true)
     readInTurn(v, id)
   }
 
@@ -77,15 +77,12 @@ extension Engine {
       return
     }
     peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
-    volumes[v].ioInFlight += 1
-    let work = WorkID(kind: .resyncRead, slot: id)
-    let number = volumes[v].number
     switch request.kind {
     case .checksumRead:
       let name = DigestName(rawValue: link.checksumAlgorithm) ?? .crc32c
-      fx.append(.examine(work, number, request.range, .digest(name), into: request.payload))
-    case .thinRead: fx.append(.examine(work, number, request.range, .zeroes, into: request.payload))
-    default: fx.append(.disk(work, number, .read(request.range, request.payload!)))
+      examine(v, .resyncRead, id, request.range, .digest(name), into: request.payload)
+    case .thinRead: examine(v, .resyncRead, id, request.range, .zeroes, into: request.payload)
+    default: submit(v, .resyncRead, id, .read(request.range, request.payload!))
     }
   }
 
@@ -100,7 +97,7 @@ extension Engine {
     if volumes[v].resync.number == 0 {
       refuseRead(v, id, { .negativeResyncReply($0) })
     } else {
-      if peerRequests[id].connection == link.generation { volumes[v].unacked -= 1 }
+      if peerRequests[id].connection == link.generation { volumes[v].peer.unacked.end() }
       releasePeerRequest(id)
     }
   }
@@ -112,35 +109,30 @@ extension Engine {
     switch finding {
     case .fault(let fault): resyncReadDone(id, fault)
     case .digest(let own) where own == digests[id.raw] && isOfRunningResync(request):
-      volumes[v].ioInFlight -= 1
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
       clearBits(v, request.range)
       sendAck(v, id, { .inSync($0) })
       releasePeerRequest(id)
       resyncProgressed(v)
-      advanceDetach(v)
     case .isZero(true) where isOfRunningResync(request):
-      volumes[v].ioInFlight -= 1
-      volumes[v].unacked -= 1
-      volumes[v].resync.unconfirmed += request.range.count.bits
+      volumes[v].peer.unacked.end()
+      volumes[v].resync.send(request.range)
       sendData(
         .deallocated(BlockDescriptor(sector: request.range.start.value, size: UInt32(request.range.bytes))),
         volumes[v].number)
       releasePeerRequest(id)
-      advanceDetach(v)
     case .digest, .isZero, .unknown: resyncReadDone(id, nil)
     }
   }
 
   mutating func resyncReadDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     let request = peerRequests[id]
     if !isOfRunningResync(request) {
       abandonResyncRead(v, id)
       if let fault { diskFailed(v, fault, "read", request.range) }
     } else if let fault {
-      volumes[v].resync.failed += request.range.count.bits
+      volumes[v].resync.fail(request.range)
       refuseRead(v, id, { .negativeResyncReply($0) })
       diskFailed(v, fault, "read", request.range)
       resyncProgressed(v)
@@ -148,10 +140,9 @@ extension Engine {
       var head = DataHeader()
       head.sector = request.range.start.value
       head.blockID = request.blockID
-      volumes[v].resync.unconfirmed += request.range.count.bits
+      volumes[v].resync.send(request.range)
       sendReply(v, id, .resyncReply(head), .resyncRead)
     }
-    advanceDetach(v)
   }
 
   /// P_RS_WRITE_ACK of a resync block, P_RS_IS_IN_SYNC.
@@ -164,12 +155,8 @@ extension Engine {
       volumes[v].resync.stragglers == 0
     else { return }
     clearBits(v, range)
-    confirmed(v, range)
+    volumes[v].resync.confirm(range)
     resyncProgressed(v)
-  }
-
-  private mutating func confirmed(_ v: Int, _ range: BlockRange) {
-    volumes[v].resync.unconfirmed -= min(volumes[v].resync.unconfirmed, range.count.bits)
   }
 
   /// A peer that is called Inconsistent, and may come back as UpToDate: nothing proves that it has recorded what it said, or it may
@@ -207,8 +194,8 @@ extension Engine {
       v, "a negative resync ack", ack.sector, ack.size, longest: Self.longestDiscard, breaking: .networkFailure)
     guard let range else { return }
     if !volumes[v].state.isSyncing || volumes[v].resync.stragglers > 0 { return }
-    volumes[v].resync.failed += range.count.bits
-    confirmed(v, range)
+    volumes[v].resync.fail(range)
+    volumes[v].resync.confirm(range)
     resyncProgressed(v)
   }
 
@@ -220,7 +207,7 @@ extension Engine {
     guard volumes[v].state.conn == .syncSource || volumes[v].state.conn == .pausedSyncS, volumes[v].resync.noticed,
       volumes[v].resync.ending == .none, volumes[v].outOfSync == 0
     else { return }
-    volumes[v].resync.ending = .pinging
+    volumes[v].resync.end(.pinging)
     sendPing(.resyncSource, v)
   }
 
@@ -229,7 +216,7 @@ extension Engine {
   /// (K27). Without a further request it is left and met anew.
   private mutating func expectSourceEnd(_ v: Int) {
     guard volumes[v].state.conn == .syncSource, volumes[v].resync.failed > 0 else {
-      volumes[v].resync.patience = nil
+      volumes[v].resync.waitNoLonger()
       return
     }
     beginPatience(v)
@@ -242,7 +229,7 @@ extension Engine {
     // The superblock that says "nothing is out of sync" waits for the pages that say so.
     volumes[v].backing.bitmap.hurry()
     volumes[v].generations.finishAsSource()
-    rememberOwnAsPeers(v)
+    volumes[v].peer.hasSame(volumes[v].generations)
     change(v) {
       $0.conn = .connected
       $0.peerDisk = .upToDate

@@ -8,15 +8,15 @@ extension Engine {
   /// P_SYNC_UUID: the source is ready.
   mutating func syncUUIDReceived(_ v: Int, _ sync: UInt64) {
     if case .invalidate(v, remote: false) = pending, volumes[v].state.conn == .connected {
-      volumes[v].earlySync = sync
+      volumes[v].peer.syncCameEarly(sync)
       return
     }
-    if volumes[v].exchange.isCrossed, volumes[v].state.conn == .wfBitMapT, volumes[v].earlySync == nil {
-      volumes[v].earlySync = sync
+    if volumes[v].exchange.isCrossed, volumes[v].state.conn == .wfBitMapT, !volumes[v].peer.hasEarlySync {
+      volumes[v].peer.syncCameEarly(sync)
       return
     }
     guard volumes[v].state.conn == .wfSyncUUID || volumes[v].state.conn == .behind, volumes[v].hasDisk,
-      volumes[v].peerGenerations != nil
+      volumes[v].peer.generations != nil
     else {
       breakLink(.protocolError, "P_SYNC_UUID in state \(volumes[v].state.conn.name)")
       return
@@ -27,7 +27,7 @@ extension Engine {
       $0.disk = .inconsistent
     }
     beginResync(v)
-    volumes[v].resync.preparing = call(.beforeResyncTarget, v)
+    volumes[v].resync.prepare(by: call(.beforeResyncTarget, v))
     writeSuperblock(v, then: .targetReady)
   }
 
@@ -44,7 +44,7 @@ extension Engine {
 
   mutating func targetReady(_ v: Int) {
     guard volumes[v].state.isSyncTarget else { return }
-    volumes[v].resync.ready = true
+    volumes[v].resync.becomeReady()
     askForBlocks(v)
     checkTargetEnd(v)
   }
@@ -52,7 +52,7 @@ extension Engine {
   /// Bytes that may be on their way: half of max-buffers, less while the application is at work.
   private func window(_ v: Int) -> UInt64 {
     let all = UInt64(settings.net.maxBuffers) * 4096 / 2
-    let busy = volumes[v].requests > 0 || volumes[v].unacked > 0
+    let busy = volumes[v].requests.count > 0 || volumes[v].peer.unacked.count > 0
     return busy ? max(all / 4, 1 << 20) : all
   }
 
@@ -81,10 +81,9 @@ extension Engine {
         if volumes[v].resync.asked.isEmpty, volumes[v].resync.writing == 0, volumes[v].resync.position > 0,
           volumes[v].outOfSync > volumes[v].resync.failed
         {
-          volumes[v].resync.position = 0
-          volumes[v].resync.insists = true
+          volumes[v].resync.startOver()
           // What is left was in use a moment ago, or has come since.
-          volumes[v].resync.nextStep = now + .milliseconds(10)
+          volumes[v].resync.look(at: now + .milliseconds(10))
         }
         return
       }
@@ -97,21 +96,21 @@ extension Engine {
       {
         last += 1
       }
-      volumes[v].resync.position = last
+      volumes[v].resync.goOn(at: last)
       let end = min(last << 3, volumes[v].size.value)
       let range = BlockRange(Sector(first << 3), SectorCount(end - first << 3))
       if isBlocked(v, range, .resyncAsked) {
         if volumes[v].resync.insists, volumes[v].resync.wanted == nil,
           !volumes[v].ranges.conflicts(range, with: [.resyncAsked, .resyncWrite])
         {
-          volumes[v].resync.wanted = range
+          volumes[v].resync.want(range)
         }
-        volumes[v].resync.nextStep = now + .milliseconds(10)
+        volumes[v].resync.look(at: now + .milliseconds(10))
         continue
       }
       ask(v, range)
     }
-    if !hasBudget(v) { volumes[v].resync.nextStep = now + .milliseconds(100) }
+    if !hasBudget(v) { volumes[v].resync.look(at: now + .milliseconds(100)) }
   }
 
   /// Blocks that the application would keep in use for ever: asked for as soon as its writes under way have ended.
@@ -120,28 +119,23 @@ extension Engine {
     var isMarked = true
     for bit in range.bitsTouched where !volumes[v].backing.bitmap.isSet(bit) { isMarked = false }
     if isMarked, volumes[v].ranges.conflicts(range, with: RangeUse.resyncAsked.conflicts) {
-      volumes[v].resync.nextStep = now + .milliseconds(10)
+      volumes[v].resync.look(at: now + .milliseconds(10))
       return
     }
-    volumes[v].resync.wanted = nil
+    volumes[v].resync.want(nil)
     lookAgain = true
     if isMarked { ask(v, range) }
   }
 
   private mutating func ask(_ v: Int, _ range: BlockRange) {
     let hold = volumes[v].ranges.insert(range, .resyncAsked)
-    volumes[v].resync.asked.append(.init(range: range, hold: hold))
-    volumes[v].resync.askedBytes += range.bytes
-    volumes[v].resync.budget -= Int64(range.count.value)
+    volumes[v].resync.ask(for: range, hold)
     guard volumes[v].resync.usesChecksums, let name = DigestName(rawValue: link.checksumAlgorithm) else {
       request(v, range)
       return
     }
-    volumes[v].ioInFlight += 1
     let tag = (volumes[v].resync.number & 0xfffff) << 44 | (range.start.value >> 3) << 6 | UInt64(v)
-    fx.append(
-      .examine(
-        WorkID(kind: .checksum, slot: SlotID(raw: tag)), volumes[v].number, range, .digest(name), into: nil))
+    examine(v, .checksum, SlotID(raw: tag), range, .digest(name), into: nil)
   }
 
   private mutating func request(_ v: Int, _ range: BlockRange) {
@@ -161,7 +155,6 @@ extension Engine {
   mutating func checksumExamined(_ tag: SlotID, _ finding: Finding) {
     let v = Int(tag.raw & 63)
     let sector = ((tag.raw >> 6) & ((1 << 38) - 1)) << 3
-    volumes[v].ioInFlight -= 1
     if case .fault(let fault) = finding { diskFailed(v, fault, "read") }
     if volumes[v].resync.number & 0xfffff == tag.raw >> 44, volumes[v].state.isSyncTarget,
       let asked = volumes[v].resync.asked.first(where: { $0.range.start.value == sector })
@@ -173,19 +166,18 @@ extension Engine {
         request(v, asked.range)
       }
     }
-    advanceDetach(v)
   }
 
   /// P_RS_IS_IN_SYNC: the source has the same.
   mutating func blockIsEqual(_ v: Int, _ ack: BlockAck) {
-    guard volumes[v].state.isSyncTarget, let asked = takeAsked(v, ack.sector, ack.size) else { return }
+    guard volumes[v].state.isSyncTarget, let asked = volumes[v].resync.take(ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
     if !asked.overtaken {
       // What was read may lie in the disk's cache only.
-      volumes[v].pages.cleared += 1
+      volumes[v].pages.clearedForPeer()
       clearBits(v, asked.range)
-      volumes[v].resync.same += asked.range.count.bits
+      volumes[v].resync.isSame(asked.range)
     }
     askForBlocks(v)
     checkTargetEnd(v)
@@ -194,13 +186,13 @@ extension Engine {
   /// P_RS_DATA_REPLY, and P_RS_DEALLOCATED (without payload: the range reads as zeroes).
   mutating func resyncReplied(_ v: Int, _ sector: UInt64, _ size: UInt32, _ blockID: UInt64, _ payload: PayloadRef?) {
     guard hasRoomForPeer(payload) else { return }
-    guard let asked = takeAsked(v, sector, size) else {
+    guard let asked = volumes[v].resync.take(sector, size) else {
       if let payload { fx.append(.giveBack(payload)) }
       if volumes[v].state.conn != .syncTarget, volumes[v].state.conn != .pausedSyncT {
         // Asked for by a resync that has ended meanwhile.
         sendMeta(
           .negativeAck(
-            BlockAck(sector: sector, blockID: syncerBlockID, size: size, sequence: volumes[v].nextSequence())),
+            BlockAck(sector: sector, blockID: syncerBlockID, size: size, sequence: volumes[v].peer.nextSequence())),
           volumes[v].number)
         return
       }
@@ -210,24 +202,13 @@ extension Engine {
     let range = asked.range
     // The range stays held until the block is written: a write of the application that waits for it is newer.
     volumes[v].counters.received += range.count.value
-    volumes[v].resync.writing += 1
+    volumes[v].resync.blockArrived()
     let id = peerRequests.insert(
       PeerRequest(
         kind: payload == nil ? .resyncZero : .resyncWrite, volume: v, range: range, blockID: blockID, flags: [],
         payload: payload, hold: asked.hold, connection: link.generation, resync: volumes[v].resync.number))
     keepDisk(v, id)
     parkOrStart(v, id)
-  }
-
-  private mutating func takeAsked(_ v: Int, _ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
-    for (i, asked) in volumes[v].resync.asked.enumerated()
-    where asked.range.start.value == sector && asked.range.bytes == UInt64(size) {
-      volumes[v].resync.asked.swapAt(i, volumes[v].resync.asked.count - 1)
-      volumes[v].resync.asked.removeLast()
-      volumes[v].resync.askedBytes -= asked.range.bytes
-      return asked
-    }
-    return nil
   }
 
   mutating func startResyncWrite(_ v: Int, _ id: SlotID) {
@@ -237,7 +218,6 @@ extension Engine {
       return
     }
     if let hold = request.hold { volumes[v].ranges.become(.resyncWrite, hold) }
-    volumes[v].ioInFlight += 1
     volumes[v].backing.bitmap.noteChange(request.range.bitsTouched)
     let operation: DiskOperation =
       if let payload = request.payload {
@@ -245,15 +225,13 @@ extension Engine {
       } else {
         .zero(request.range, mayUnmap: true)
       }
-    fx.append(.disk(WorkID(kind: .resyncWrite, slot: id), volumes[v].number, operation))
+    submit(v, .resyncWrite, id, operation)
   }
 
   mutating func resyncWriteDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault { diskFailed(v, fault, "write", peerRequests[id].range) }
     finishResyncWrite(v, id, fault)
-    advanceDetach(v)
   }
 
   private mutating func finishResyncWrite(_ v: Int, _ id: SlotID, _ fault: DiskFault?) {
@@ -263,7 +241,7 @@ extension Engine {
     let isRunning = isOfRunningResync(request)
     let isEqual = isRunning && fault == nil
     if isEqual, !request.overtaken {
-      volumes[v].pages.cleared += 1
+      volumes[v].pages.clearedForPeer()
       clearBits(v, request.range)
     }
     if request.connection == link.generation {
@@ -271,8 +249,8 @@ extension Engine {
     }
     releasePeerRequest(id)
     if isRunning {
-      if fault != nil { volumes[v].resync.failed += request.range.count.bits }
-      volumes[v].resync.writing -= 1
+      if fault != nil { volumes[v].resync.fail(request.range) }
+      volumes[v].resync.blockEnded()
       askForBlocks(v)
       checkTargetEnd(v)
     }
@@ -280,10 +258,10 @@ extension Engine {
 
   /// P_NEG_RS_DREPLY, P_RS_CANCEL: the block stays out of sync.
   mutating func resyncRefused(_ v: Int, _ ack: BlockAck) {
-    guard let asked = takeAsked(v, ack.sector, ack.size) else { return }
+    guard let asked = volumes[v].resync.take(ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
-    volumes[v].resync.failed += asked.range.count.bits
+    volumes[v].resync.fail(asked.range)
     askForBlocks(v)
     checkTargetEnd(v)
   }
@@ -296,15 +274,12 @@ extension Engine {
       resync.asked.isEmpty,
       resync.writing == 0, volumes[v].outOfSync <= resync.failed, volumes[v].hasDisk
     else { return }
-    volumes[v].resync.ending = .flushing
-    volumes[v].ioInFlight += 1
-    let tag = UInt64(link.generation) << 8 | UInt64(v)
-    fx.append(.disk(WorkID(kind: .bracket, slot: SlotID(raw: tag)), volumes[v].number, .flush))
+    volumes[v].resync.end(.flushing)
+    submit(v, .bracket, SlotID(raw: UInt64(link.generation) << 8 | UInt64(v)), .flush)
   }
 
   mutating func resyncFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
     let v = Int(tag.raw & 0xff)
-    volumes[v].ioInFlight -= 1
     if let fault, !flushFailed(v, fault) {
       // Nothing that this resync brought is known to be durable: it is marked again, and copied again.
       if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation {
@@ -313,10 +288,9 @@ extension Engine {
     } else if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, volumes[v].resync.ending == .flushing,
       volumes[v].state.isSyncTarget
     {
-      volumes[v].resync.ending = .pinging
+      volumes[v].resync.end(.pinging)
       sendPing(.resyncTarget, v)
     }
-    advanceDetach(v)
   }
 
   /// The source has seen every ack of ours.
@@ -324,7 +298,7 @@ extension Engine {
     guard volumes[v].state.isSyncTarget, volumes[v].resync.ending == .pinging else { return }
     if volumes[v].outOfSync > volumes[v].resync.failed {
       // Announced or written by halves meanwhile: not the end yet.
-      volumes[v].resync.ending = .none
+      volumes[v].resync.end(.none)
       askForBlocks(v)
       return
     }
@@ -337,14 +311,14 @@ extension Engine {
       sendState(v)
       return
     }
-    guard let peer = volumes[v].peerGenerations else {
+    guard let peer = volumes[v].peer.generations else {
       breakLink(.protocolError, "the end of a resync of \(name(v)) by a peer that has sent no P_UUIDS")
       return
     }
-    volumes[v].resync.ending = .recording
+    volumes[v].resync.end(.recording)
     volumes[v].generations.finishAsTarget(peer: peer, primary: role == .primary)
-    rememberOwnAsPeers(v)
-    volumes[v].finishedAsTarget = true
+    volumes[v].peer.hasSame(volumes[v].generations)
+    volumes[v].peer.targetHasEnded()
     change(v) {
       $0.conn = .connected
       $0.disk = .upToDate
@@ -354,24 +328,12 @@ extension Engine {
     writeSuperblock(v, then: .resyncTargetDone)
   }
 
-  /// After a resync without failures both nodes hold the same slots (wire spec 5.1, copy of the peer's slots, c).
-  mutating func rememberOwnAsPeers(_ v: Int) {
-    var copy = volumes[v].peerGenerations ?? GenerationIdentifiers()
-    let own = volumes[v].generations
-    copy.current = own.current
-    copy.bitmap = own.bitmap
-    copy.history0 = own.history0
-    copy.history1 = own.history1
-    copy.dirtyBits = 0
-    volumes[v].peerGenerations = copy
-  }
-
   mutating func resyncTargetDurable(_ v: Int) {
     if volumes[v].state.conn >= .connected {
       sendState(v)
       // The source pings when it has finished, too. If it stays silent it has taken our word too early (K6).
-      volumes[v].resync.nextStep = now + .seconds(3)
-      volumes[v].awaitsSourcePing = true
+      volumes[v].resync.look(at: now + .seconds(3))
+      volumes[v].peer.endWasAnnounced()
     }
     call(.afterResyncTarget, v)
   }

@@ -5,33 +5,106 @@ import Base
 import Protocol
 
 struct Verify {
-  var started: Instant?
+  private(set) var started: Instant?
   /// First sector, and the one behind the last.
-  var start: UInt64 = 0
-  var stop: UInt64 = 0
+  private(set) var start: UInt64 = 0
+  private(set) var stop: UInt64 = 0
   /// VerifyS: next bit to ask for.
-  var position: UInt64 = 0
+  private(set) var position: UInt64 = 0
   /// VerifyS: asked for and not answered, in order.
-  var asked: [Resync.Asked] = []
+  private(set) var asked: [Resync.Asked] = []
   /// Blocks not yet compared.
-  var total: UInt64 = 0
-  var left: UInt64 = 0
+  private(set) var total: UInt64 = 0
+  private(set) var left: UInt64 = 0
   /// VerifyS: asked for and not compared, whether the peer or the own disk is at work.
   var underWay: UInt64 { (position - start / 8) - min(total - left, position - start / 8) }
   /// Blocks that differ, and those that could not be compared.
-  var found: UInt64 = 0
-  var skipped: UInt64 = 0
+  private(set) var found: UInt64 = 0
+  private(set) var skipped: UInt64 = 0
   /// Differing blocks in a row, for one line of the log.
-  var run: Range<UInt64>?
-  var isEnding = false
+  private var run: Range<UInt64>?
+  private(set) var isEnding = false
   /// The application is at work: few blocks are under way, so that its requests do not wait behind them.
-  var givesWay = false
+  private(set) var givesWay = false
   /// Sectors that the application, here or at the peer, had read and written when it was last looked at, and when that changed.
-  var used: UInt64 = 0
-  var lastUse: Instant?
+  private var used: UInt64 = 0
+  private var lastUse: Instant?
   /// The next block is in use: new writes of the application wait behind it, so that it has its turn.
-  var wanted: BlockRange?
-  var nextStep: Instant?
+  private(set) var wanted: BlockRange?
+  private(set) var nextStep: Instant?
+
+  init() {}
+
+  init(from start: UInt64, to stop: UInt64, used: UInt64, at now: Instant) {
+    started = now
+    self.start = start
+    self.stop = stop
+    position = start / 8
+    total = (stop + 7) / 8 - start / 8
+    left = total
+    self.used = used
+  }
+
+  /// Has the application used the volume in the last 100 ms?
+  mutating func hasSeenUse(_ sectors: UInt64, at now: Instant) -> Bool {
+    if sectors != used {
+      used = sectors
+      lastUse = now
+    }
+    return lastUse.map { now < $0 + .milliseconds(100) } ?? false
+  }
+  mutating func giveWay(_ on: Bool) { givesWay = on }
+
+  mutating func look(at moment: Instant) { nextStep = moment }
+  mutating func stepIsTaken() { nextStep = nil }
+  mutating func want(_ range: BlockRange?) { wanted = range }
+
+  mutating func ask(for range: BlockRange, _ hold: RangeHold) {
+    asked.append(.init(range: range, hold: hold))
+    position += 1
+  }
+
+  /// What was asked for like this is answered. nil: nothing was.
+  mutating func take(_ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
+    let at = asked.firstIndex { $0.range.start.value == sector && $0.range.bytes == UInt64(size) }
+    return at.map { asked.remove(at: $0) }
+  }
+
+  mutating func skip() { skipped += 1 }
+
+  /// Differing blocks; those that they do not follow are a line of their own, which is returned.
+  mutating func differs(_ range: BlockRange) -> Range<UInt64>? {
+    found += range.count.bits
+    if let run, run.upperBound == range.start.value {
+      self.run = run.lowerBound..<range.end.value
+      return nil
+    }
+    defer { run = range.start.value..<range.end.value }
+    return takeRun()
+  }
+
+  mutating func takeRun() -> Range<UInt64>? {
+    defer { run = nil }
+    return run
+  }
+
+  /// One block less. True: it was the last, and the end begins.
+  mutating func isLastCompared() -> Bool {
+    if left > 0 { left -= 1 }
+    if left > 0 || isEnding || started == nil { return false }
+    isEnding = true
+    return true
+  }
+
+  /// The peer has ended it.
+  mutating func finish() { left = 0 }
+
+  /// What holds between two events.
+  func check(_ conn: ConnectionState) {
+    precondition(left <= total, "more blocks left than there were")
+    precondition(started == nil || conn == .verifyS || conn == .verifyT, "a verify that is none")
+    precondition(wanted == nil || conn == .verifyS, "blocks are wanted by no verify")
+  }
 }
 
 extension VolumeState {
@@ -102,10 +175,8 @@ extension Engine {
   private var verifyCanStop: Bool { link.version >= 97 && link.version != 100 }
 
   private mutating func beginVerify(_ v: Int, start: UInt64, stop: UInt64) {
-    let blocks = (stop + 7) / 8 - start / 8
-    volumes[v].verify = Verify(
-      started: now, start: start, stop: stop, position: start / 8, total: blocks, left: blocks,
-      used: volumes[v].counters.read + volumes[v].counters.written)
+    let used = volumes[v].counters.read + volumes[v].counters.written
+    volumes[v].verify = Verify(from: start, to: stop, used: used, at: now)
     log(.peerDevice(v), "Starting Online Verify from sector \(start)")
   }
 
@@ -119,7 +190,7 @@ extension Engine {
     refillBudget(v)
     while volumes[v].verify.underWay < limit, volumes[v].verify.position * 8 < volumes[v].verify.stop {
       guard hasBudget(v) else {
-        volumes[v].verify.nextStep = now + .milliseconds(100)
+        volumes[v].verify.look(at: now + .milliseconds(100))
         return
       }
       let sector = volumes[v].verify.position * 8
@@ -128,20 +199,19 @@ extension Engine {
       guard !volumes[v].ranges.conflicts(range, with: [.appWrite, .resyncAsked, .resyncWrite]) else {
         // In use: the order is kept, it is tried again, and nobody new is let in.
         if volumes[v].verify.wanted != range {
-          volumes[v].verify.wanted = range
+          volumes[v].verify.want(range)
           lookAgain = true
         }
-        volumes[v].verify.nextStep = now + .milliseconds(10)
+        volumes[v].verify.look(at: now + .milliseconds(10))
         return
       }
       if volumes[v].verify.wanted != nil {
-        volumes[v].verify.wanted = nil
+        volumes[v].verify.want(nil)
         lookAgain = true
       }
       let hold = volumes[v].ranges.insert(range, .resyncAsked)
-      volumes[v].verify.asked.append(.init(range: range, hold: hold))
-      volumes[v].verify.position += 1
-      volumes[v].resync.budget -= Int64(range.count.value)
+      volumes[v].verify.ask(for: range, hold)
+      volumes[v].resync.pace.spend(range.count)
       let request = BlockRequest(sector: sector, blockID: syncerBlockID, size: UInt32(range.bytes))
       fx.append(.send(data, volumes[v].number, .verifyRequest(request), nil, notify: nil))
     }
@@ -150,24 +220,16 @@ extension Engine {
   /// Has it used the volume in the last 100 ms? With `c-min-rate 0` nothing gives way to it.
   private mutating func lookAtApplication(_ v: Int) {
     let used = volumes[v].counters.read + volumes[v].counters.written
-    if used != volumes[v].verify.used {
-      volumes[v].verify.used = used
-      volumes[v].verify.lastUse = now
-    }
-    let isActive = volumes[v].requests > 0 || volumes[v].verify.lastUse.map { now < $0 + .milliseconds(100) } ?? false
-    volumes[v].verify.givesWay = isActive && volumes[v].settings.resync.minRate > 0
-  }
-
-  private mutating func takeVerified(_ v: Int, _ sector: UInt64, _ size: UInt32) -> Resync.Asked? {
-    let at = volumes[v].verify.asked.firstIndex { $0.range.start.value == sector && $0.range.bytes == UInt64(size) }
-    return at.map { volumes[v].verify.asked.remove(at: $0) }
+    let hasUsed = volumes[v].verify.hasSeenUse(used, at: now)
+    let isActive = volumes[v].requests.count > 0 || hasUsed
+    volumes[v].verify.giveWay(isActive && volumes[v].settings.resync.minRate > 0)
   }
 
   /// P_OV_REPLY.
   mutating func verifyReplied(_ v: Int, _ request: BlockRequest, _ digest: [UInt8]) {
     // Left over from one that was broken off.
     guard volumes[v].state.conn == .verifyS, hasRoomForPeer(nil) else { return }
-    guard let asked = takeVerified(v, request.sector, request.size) else {
+    guard let asked = volumes[v].verify.take(request.sector, request.size) else {
       breakLink(.protocolError, "P_OV_REPLY for sector \(request.sector) that was not asked for")
       return
     }
@@ -181,10 +243,10 @@ extension Engine {
 
   /// P_NEG_RS_DREPLY while verifying: the peer cannot read its disk.
   mutating func verifyRefused(_ v: Int, _ ack: BlockAck) {
-    guard let asked = takeVerified(v, ack.sector, ack.size) else { return }
+    guard let asked = volumes[v].verify.take(ack.sector, ack.size) else { return }
     volumes[v].ranges.remove(asked.hold)
     lookAgain = true
-    volumes[v].verify.skipped += 1
+    volumes[v].verify.skip()
     verified(v)
   }
 
@@ -206,7 +268,7 @@ extension Engine {
       PeerRequest(
         kind: .verifyRead, volume: v, range: range, blockID: request.blockID, flags: [], payload: nil,
         connection: link.generation))
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     readInTurn(v, id)
   }
 
@@ -242,15 +304,12 @@ extension Engine {
     } else {
       peerRequests[id].hold = volumes[v].ranges.insert(request.range, .resyncRead)
     }
-    volumes[v].ioInFlight += 1
-    fx.append(
-      .examine(WorkID(kind: .verify, slot: id), volumes[v].number, request.range, .digest(digest), into: nil))
+    examine(v, .verify, id, request.range, .digest(digest), into: nil)
   }
 
   mutating func verifyExamined(_ id: SlotID, _ finding: Finding) {
     let request = peerRequests[id]
     let v = request.volume
-    volumes[v].ioInFlight -= 1
     if case .fault(let fault) = finding { diskFailed(v, fault, "read", request.range) }
     // What cannot be read is not equal; what has no digest here is not known.
     let isUnknown = finding == .unknown
@@ -265,18 +324,17 @@ extension Engine {
       let theirs = digests[id.raw]
       releasePeerRequest(id)
       if isCurrent, volumes[v].state.conn == .verifyS {
-        if isUnknown { volumes[v].verify.skipped += 1 }
+        if isUnknown { volumes[v].verify.skip() }
         let isEqual = isUnknown || own == theirs
         if !isEqual { differs(v, request.range) }
         sendMeta(
           .verifyResult(
             BlockAck(
               sector: request.range.start.value, blockID: isEqual ? Self.inSyncMark : Self.outOfSyncMark,
-              size: UInt32(request.range.bytes), sequence: volumes[v].nextSequence())), volumes[v].number)
+              size: UInt32(request.range.bytes), sequence: volumes[v].peer.nextSequence())), volumes[v].number)
         verified(v)
       }
     }
-    advanceDetach(v)
   }
 
   /// The digest of a block that cannot be read: zeroes, as DRBD sends them.
@@ -288,7 +346,7 @@ extension Engine {
   private mutating func answerVerify(_ v: Int, _ id: SlotID, _ digest: [UInt8]) {
     let request = peerRequests[id]
     if request.connection == link.generation, let data = link.data {
-      volumes[v].unacked -= 1
+      volumes[v].peer.unacked.end()
       let answer = BlockRequest(
         sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes))
       fx.append(.send(data, volumes[v].number, .verifyReply(answer, digest: digest), nil, notify: nil))
@@ -298,18 +356,10 @@ extension Engine {
 
   private mutating func differs(_ v: Int, _ range: BlockRange) {
     if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(range.bitsTouched) }
-    volumes[v].verify.found += range.count.bits
-    if let run = volumes[v].verify.run, run.upperBound == range.start.value {
-      volumes[v].verify.run = run.lowerBound..<range.end.value
-    } else {
-      reportRun(v)
-      volumes[v].verify.run = range.start.value..<range.end.value
-    }
+    if let run = volumes[v].verify.differs(range) { report(v, run) }
   }
 
-  private mutating func reportRun(_ v: Int) {
-    guard let run = volumes[v].verify.run else { return }
-    volumes[v].verify.run = nil
+  private mutating func report(_ v: Int, _ run: Range<UInt64>) {
     warn(.peerDevice(v), "Out of sync: start=\(run.lowerBound), size=\(run.count) (sectors)")
   }
 
@@ -317,10 +367,8 @@ extension Engine {
 
   /// One block less.
   private mutating func verified(_ v: Int) {
-    if volumes[v].verify.left > 0 { volumes[v].verify.left -= 1 }
-    if volumes[v].verify.left == 0, !volumes[v].verify.isEnding, volumes[v].verify.started != nil {
+    if volumes[v].verify.isLastCompared() {
       // The ack of a ping comes behind every result: both know all of them then.
-      volumes[v].verify.isEnding = true
       sendPing(.verify, v)
     } else {
       askToVerify(v)
@@ -333,7 +381,7 @@ extension Engine {
 
   mutating func finishVerify(_ v: Int) {
     let wasSource = volumes[v].state.conn == .verifyS
-    volumes[v].verify.left = 0
+    volumes[v].verify.finish()
     let found = volumes[v].verify.found
     change(v) { $0.conn = .connected }
     // It ends a peer that counts to the end of the device.
@@ -344,7 +392,7 @@ extension Engine {
 
   /// Done or broken off.
   mutating func endVerify(_ v: Int) {
-    reportRun(v)
+    if let run = volumes[v].verify.takeRun() { report(v, run) }
     let verify = volumes[v].verify
     for asked in verify.asked { volumes[v].ranges.remove(asked.hold) }
     let milliseconds = verify.started.map { (now - $0).nanoseconds / 1_000_000 } ?? 0
@@ -368,7 +416,7 @@ extension Engine {
 
   mutating func verifyTick(_ v: Int) {
     if let due = volumes[v].verify.nextStep, now >= due {
-      volumes[v].verify.nextStep = nil
+      volumes[v].verify.stepIsTaken()
       askToVerify(v)
     }
   }

@@ -94,11 +94,11 @@ extension Engine {
     edit(&new)
     new.normalise()
     if new == old { return }
-    if volumes[v].invalidateCanBeUndone, new.conn != .wfSyncUUID {
-      volumes[v].invalidateCanBeUndone = false
+    if volumes[v].peer.invalidateCanBeUndone, new.conn != .wfSyncUUID {
+      volumes[v].peer.invalidateIsFinal()
       if new.conn == .connected, new.disk == .inconsistent, new.peerDisk <= .inconsistent { new.disk = .upToDate }
     }
-    volumes[v].state = new
+    volumes[v].become(new)
     logChange(v, old, new)
     watchForLoss(old, new)
     consequences(v, old, new)
@@ -108,18 +108,18 @@ extension Engine {
   private mutating func consequences(_ v: Int, _ old: VolumeState, _ new: VolumeState) {
     volumes[v].habit.disturbed()
     if old.replicates != new.replicates { closeEpoch() }
-    if new.disk == .upToDate, old.disk != .upToDate { volumes[v].missedWrites = false }
+    if new.disk == .upToDate, old.disk != .upToDate { volumes[v].exposed.diskIsGood() }
     if old.isSyncTarget, new.conn == .behind { distrustResync(v) }
     if old.isSyncing, !new.isSyncing { endResync(v) }
     // A pause must not hold up the application.
-    if new.conn != .syncTarget { volumes[v].resync.wanted = nil }
+    if new.conn != .syncTarget { volumes[v].resync.want(nil) }
     if old.isVerifying, !new.isVerifying { endVerify(v) }
-    if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].finishedAsTarget = false }
-    if new.disk >= .inconsistent { volumes[v].letGo = 0 }
-    if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peerIsHearsay = false }
+    if old.conn == .wfReportParams, new.conn >= .connected { volumes[v].peer.metAgain() }
+    if new.disk >= .inconsistent { volumes[v].exposed.diskIsBack() }
+    if new.conn >= .connected || new.peerDisk != .inconsistent { volumes[v].peer.diskIsKnown() }
     if old.disk == .negotiating, new.disk != .negotiating { comparisonEnded(v, new.disk) }
     if old.conn >= .connected, new.conn < .connected {
-      volumes[v].compareAgain = false
+      volumes[v].peer.compared()
       // The next handshake compares the sizes.
       volumes[v].resize.awaitsPeer = false
       answerResize(v)
@@ -137,15 +137,15 @@ extension Engine {
     if separated || beginsToServe || beginsAlone || losesInconsistentPeer, new.disk == .upToDate,
       volumes[v].generations.bitmap == 0, new.role == .primary || new.servesDisklessPrimary
     {
-      if fencing.isFrozen { volumes[v].owesGeneration = true } else { newGeneration(v) }
+      if fencing.isFrozen { fencing.oweGeneration(v) } else { newGeneration(v) }
     } else if separated, new.role == .primary, new.disk == .upToDate {
       // A resync has begun one: what tells the copies apart has to be durable as well.
-      volumes[v].superblock.fence = volumes[v].superblock.wanted
+      volumes[v].superblock.fenceAnswers()
     } else if beginsToServe, link.features.contains(.resyncsGrown) {
-      // The Primary waits for it (`awaitsPeersGeneration`).
+      // The Primary waits for it (`PeerDevice.owesGeneration`).
       writeSuperblock(v, then: .tellGenerations)
     }
-    if new.conn < .connected || new.peerDisk != .upToDate { volumes[v].awaitsPeersGeneration = false }
+    if new.conn < .connected || new.peerDisk != .upToDate { volumes[v].peer.generationIsRecorded() }
     if old.peerDisk >= .inconsistent, new.peerDisk < .inconsistent {
       markUnacknowledged(v)
       // A peer without disk does not say how large it has become.
@@ -178,7 +178,7 @@ extension Engine {
     // A Primary without disk has to know that it is durable.
     let servesPrimary = volumes[v].state.servesDisklessPrimary
     writeSuperblock(v, then: servesPrimary ? .tellGenerations : .nothing)
-    volumes[v].superblock.fence = volumes[v].superblock.wanted
+    volumes[v].superblock.fenceAnswers()
     if !servesPrimary, volumes[v].state.conn >= .connected { sendGenerations(v) }
   }
 
@@ -186,7 +186,7 @@ extension Engine {
     if role == new { return }
     log(.resource, "role( \(role.name) -> \(new.name) )")
     role = new
-    fencing.isGivenUp = false
+    fencing.giveUp(false)
     for v in 0..<volumes.count {
       volumes[v].generations.setPrimary(new == .primary)
       volumes[v].owesFlushFailure = false

@@ -33,4 +33,10 @@ extension Engine {
     case .peerDevice(let v): "\(name(v)) \(settings.peerName): \(text)"
     }
   }
+
+  /// A no: said in the log, and to the operator who waits.
+  mutating func refuse(_ reply: ReplyTo?, _ refusal: Refusal) {
+    warn(.resource, "\(refusal.what): \(refusal.why)")
+    if let reply { fx.append(.reply(reply, .refused(refusal))) }
+  }
 }

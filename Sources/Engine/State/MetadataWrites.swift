@@ -4,33 +4,6 @@ import Base
 import MetaDisk
 import Protocol
 
-struct SuperblockWrites {
-  /// Counts changes; `issued` is in the write under way, `durable` on disk.
-  var wanted: UInt64 = 0
-  var issued: UInt64 = 0
-  var durable: UInt64 = 0
-  var inFlight = false
-  var waitsForPages = false
-  /// Writes that only this node has are answered when this is durable.
-  var fence: UInt64 = 0
-  var isFenced: Bool { durable < fence }
-}
-
-struct PageWrites {
-  /// Pages being written. A page is never written twice at once: the older bytes could land last.
-  var inFlight = 0
-  /// Next page to look at while everything dirty is being written.
-  var scanning: UInt32?
-  var includeLazy = false
-  var again = false
-  /// Blocks whose bits were cleared because the peer's data are on this disk, perhaps only in its cache; and how many
-  /// of them are known to be durable.
-  var cleared: UInt64 = 0
-  var durable: UInt64 = 0
-  /// The write with a barrier that will make more of them durable.
-  var barrier: (page: UInt32, cleared: UInt64)?
-}
-
 extension Engine {
   /// Flags of the metadata as they follow from the state (metadata spec 2.3).
   private func deviceFlags(_ v: Int, keeping old: DeviceFlags) -> DeviceFlags {
@@ -43,7 +16,7 @@ extension Engine {
     if state.disk > .negotiating {
       put(.consistent, state.disk > .inconsistent)
       put(.wasUpToDate, state.disk > .outdated)
-    } else if volumes[v].missedWrites, role != .primary {
+    } else if volumes[v].exposed.hasMissedWrites, role != .primary {
       // What only this process knows of the disk that is being attached.
       put(.consistent, false)
       put(.wasUpToDate, false)
@@ -67,7 +40,7 @@ extension Engine {
     let state = volumes[v].state
     if state.disk <= .negotiating { return recordsOutdatedPeer(v) }
     // On an Inconsistent disk it proves nothing, and DRBD writes it there.
-    guard state.disk == .upToDate || state.disk == .inconsistent, !volumes[v].peerIsHearsay else { return false }
+    guard state.disk == .upToDate || state.disk == .inconsistent, !volumes[v].peer.isHearsay else { return false }
     switch state.conn {
     case .syncSource, .pausedSyncS: return false
     default: return state.peerDisk >= .inconsistent && state.peerDisk <= .outdated && !peerMayBeGood(v)
@@ -110,29 +83,24 @@ extension Engine {
   /// Writes the superblock with the state of now; `then` happens when it is durable.
   mutating func writeSuperblock(_ v: Int, then: Continuation) {
     precondition(volumes[v].isAttached, "no disk, no superblock")
-    volumes[v].superblock.wanted += 1
-    if then != .nothing {
-      waits.add(.superblock(volumes[v].superblock.wanted), v, then)
-    }
+    let change = volumes[v].superblock.want()
+    if then != .nothing { waits.add(.superblock(change), v, then) }
     issueSuperblock(v)
   }
 
   mutating func issueSuperblock(_ v: Int) {
-    if volumes[v].superblock.inFlight || volumes[v].superblock.waitsForPages { return }
-    if volumes[v].move.holdsSuperblock { return }
-    if volumes[v].superblock.wanted == volumes[v].superblock.issued { return }
+    if !volumes[v].superblock.isDue || volumes[v].move.holdsSuperblock { return }
     // The block on disk may claim less protection only when the bitmap pages behind the claim are durable. A page that is
     // being written is not dirty any more, and not on disk yet.
     if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil || volumes[v].pages.inFlight > 0,
       role != .primary || volumes[v].generations.bitmap == 0
     {
-      volumes[v].superblock.waitsForPages = true
+      volumes[v].superblock.waitForPages()
       flushBitmap(v, lazy: false, then: .superblock)
       return
     }
     refreshSuperblock(v)
-    volumes[v].superblock.issued = volumes[v].superblock.wanted
-    volumes[v].superblock.inFlight = true
+    volumes[v].superblock.issue()
     let offset = volumes[v].backing.placement.superblockOffset
     // It may say "UpToDate", "not Primary any more" or "no bitmap": all of that is about data.
     fx.append(
@@ -149,23 +117,22 @@ extension Engine {
     case .move: moveDone(v, fault)
     default: preconditionFailure("metadata answer to something that is no metadata work")
     }
+    if id.kind != .attach { advanceDetach(v) }
   }
 
   private mutating func superblockDone(_ v: Int, _ fault: DiskFault?) {
-    volumes[v].superblock.inFlight = false
+    volumes[v].superblock.writeEnded()
     if let fault {
       metadataFailed(v, fault)
-      advanceDetach(v)
       return
     }
     advanceMove(v)
-    volumes[v].superblock.durable = volumes[v].superblock.issued
+    volumes[v].superblock.becameDurable()
     runSuperblockWaiters(v)
     if volumes[v].isAttached {
       issueSuperblock(v)
       evictPages(v)
     }
-    advanceDetach(v)
   }
 
   /// Lets those go on whose superblock is durable, or (after a failure) can never be.
@@ -184,51 +151,39 @@ extension Engine {
   /// barrier of the next superblock or transaction makes them so).
   mutating func flushBitmap(_ v: Int, lazy: Bool, then: Continuation) {
     if then != .nothing { waits.add(.bitmap, v, then) }
-    if volumes[v].pages.scanning == nil {
-      volumes[v].pages.scanning = 0
-      volumes[v].pages.includeLazy = lazy
-    } else {
-      volumes[v].pages.again = true
-      volumes[v].pages.includeLazy = volumes[v].pages.includeLazy || lazy
-    }
+    volumes[v].pages.scan(lazy: lazy)
     scanPages(v)
   }
 
   private mutating func scanPages(_ v: Int) {
     if volumes[v].move.holdsPages { return }
-    while volumes[v].pages.inFlight < 32, let from = volumes[v].pages.scanning {
+    while volumes[v].pages.hasRoom, let from = volumes[v].pages.scanning {
       let lazy = volumes[v].pages.includeLazy
       if let page = volumes[v].backing.bitmap.nextDirtyPage(from: from, includeLazy: lazy) {
         if volumes[v].backing.bitmap.isBeingWritten(page) {
-          volumes[v].pages.scanning = page
+          volumes[v].pages.stop(at: page)
           break
         }
-        volumes[v].pages.scanning = page + 1
+        volumes[v].pages.goOn(behind: page)
         writePage(v, page)
-      } else if volumes[v].pages.again {
-        volumes[v].pages.again = false
-        volumes[v].pages.scanning = 0
       } else {
-        volumes[v].pages.scanning = nil
+        volumes[v].pages.endOfRound()
       }
     }
     finishPages(v)
   }
 
   private mutating func finishPages(_ v: Int) {
-    guard volumes[v].pages.scanning == nil, volumes[v].pages.inFlight == 0 else { return }
-    volumes[v].pages.includeLazy = false
+    guard volumes[v].pages.isIdle else { return }
+    volumes[v].pages.finish()
     for one in waits.take(.bitmap, v) { goOn(v, one.then) }
   }
 
   mutating func writePage(_ v: Int, _ page: UInt32) {
     volumes[v].backing.bitmap.markWritten(page)
-    volumes[v].pages.inFlight += 1
+    let barrier = volumes[v].pages.begin(page)
     volumes[v].counters.bitmapWrites += 1
     let offset = volumes[v].backing.placement.bitmapOffset + UInt64(page) * 4096
-    // A page must not say "equal" on disk while the data it speaks of may still be lost with the power.
-    let barrier = volumes[v].pages.cleared != volumes[v].pages.durable
-    if barrier, volumes[v].pages.barrier == nil { volumes[v].pages.barrier = (page, volumes[v].pages.cleared) }
     fx.append(
       .metaWrite(
         pageWork(.bitmapPage, v, page), volumes[v].number, .bitmapPage(page), offset: offset,
@@ -236,12 +191,9 @@ extension Engine {
   }
 
   private mutating func pageDone(_ v: Int, _ page: UInt32, _ fault: DiskFault?) {
-    volumes[v].pages.inFlight -= 1
+    volumes[v].pages.end()
     if !volumes[v].isAttached { return }
-    if let barrier = volumes[v].pages.barrier, barrier.page == page {
-      if fault == nil { volumes[v].pages.durable = barrier.cleared }
-      volumes[v].pages.barrier = nil
-    }
+    volumes[v].pages.written(page, fault)
     if let fault {
       volumes[v].backing.bitmap.markDirty(page)
       metadataFailed(v, fault)
@@ -253,7 +205,6 @@ extension Engine {
       scanPages(v)
       advanceMove(v)
     }
-    advanceDetach(v)
   }
 
   /// Metadata cannot be written: nothing this disk says can be trusted to survive, so it is given up.

@@ -7,7 +7,7 @@ extension Engine {
   /// Outdated proves that it has no newer data than this disk. A disk that has missed writes of this node's application
   /// could not record it: as long as the process lives, it knows.
   func recordedDiskState(_ v: Int) -> DiskState {
-    if volumes[v].missedWrites, role != .primary { return .inconsistent }
+    if volumes[v].exposed.hasMissedWrites, role != .primary { return .inconsistent }
     let flags = volumes[v].backing.superblock.flags
     if !flags.contains(.consistent) { return .inconsistent }
     if !flags.contains(.wasUpToDate) { return .outdated }

@@ -29,8 +29,9 @@ extension Engine {
           userPaused: state.userPaused, peerPaused: state.peerPaused, dependencyPaused: state.dependencyPaused,
           read: volumes[v].counters.read, written: volumes[v].counters.written, sent: volumes[v].counters.sent,
           received: volumes[v].counters.received, activityLogWrites: volumes[v].counters.activityLogWrites,
-          bitmapWrites: volumes[v].counters.bitmapWrites, upperPending: volumes[v].requests,
-          lowerPending: volumes[v].ioInFlight, pending: volumes[v].waitingForPeer, unacked: volumes[v].unacked,
+          bitmapWrites: volumes[v].counters.bitmapWrites, upperPending: volumes[v].requests.count,
+          lowerPending: volumes[v].diskWork.count, pending: volumes[v].peer.pending.count,
+          unacked: volumes[v].peer.unacked.count,
           current: volumes[v].generations.current, bitmap: volumes[v].generations.bitmap,
           history0: volumes[v].generations.history0, history1: volumes[v].generations.history1,
           metaFlags: volumes[v].isAttached ? volumes[v].backing.superblock.flags.rawValue : nil,
@@ -51,23 +52,21 @@ extension Engine {
   public func checkInvariants() {
     precondition(link.phase.isConnecting || (link.data == nil && link.meta == nil), "sockets without a connection")
     precondition(link.phase.isUp || (epochs.closed.isEmpty && epochs.sent == 0), "epochs without a connection")
-    var requests = 0
     for v in 0..<volumes.count {
-      requests += volumes[v].requests
       let state = volumes[v].state
       precondition(state.role == role, "a volume with another role than its resource")
       var normal = state
       normal.normalise()
       precondition(normal == state, "a state that contradicts itself")
-      precondition(volumes[v].ioInFlight >= 0 && volumes[v].requests >= 0, "more ended than began")
-      precondition(
-        volumes[v].resync.asked.isEmpty || state.conn == .syncTarget || state.conn == .pausedSyncT,
-        "resync requests outside a resync")
+      volumes[v].peer.check(state)
+      volumes[v].superblock.check()
+      volumes[v].verify.check(state.conn)
+      volumes[v].exchange.check(state.conn)
       precondition(
         volumes[v].ranges.count == 0 || !writes.isEmpty || !peerRequests.isEmpty || !volumes[v].resync.asked.isEmpty
           || !volumes[v].verify.asked.isEmpty, "a range in use that nobody uses")
     }
     checkWaits()
-    precondition(requests <= writes.count + reads.count + flushes.count, "requests that are in no table")
+    checkCounts()
   }
 }

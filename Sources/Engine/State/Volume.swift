@@ -45,7 +45,7 @@ struct VolumeCounters: Equatable {
 struct Volume: ~Copyable {
   let number: VolumeNumber
   var settings: VolumeSettings
-  var state = VolumeState()
+  private(set) var state = VolumeState()
   /// The disk's metadata are in core, in `backing`.
   private(set) var isAttached = false
   private let storage = UnsafeMutablePointer<Backing>.allocate(capacity: 1)
@@ -61,40 +61,11 @@ struct Volume: ~Copyable {
   /// Errors of the disk that were said lately.
   var faults = FaultReports()
 
-  // The peer's view of this volume.
-  var peerGenerations: GenerationIdentifiers?
-  var peerSizes: Sizes?
-  /// Both disks have grown since they were compared last: the new blocks may differ although the generations are equal.
-  var grewApart = false
-  /// The peer became Primary while both disks were Inconsistent: compare again once its new generation is known and its P_STATE
-  /// says so (4.5 rule 7.3).
-  var compareAgain = false
-  /// P_SYNC_UUID that overtook the answer to our invalidate, as the two travel on different sockets.
-  var earlySync: UInt64?
-  /// Generation of the data a diskless Primary exposed last.
-  var exposed: UInt64 = 0
-  /// Generation of the UpToDate data on the disk that this node let go; 0: they were not UpToDate.
-  var letGo: UInt64 = 0
-  /// The own disk failed under a Primary. What that disk does not have is answered when the peer has recorded the generation that
-  /// tells the disk to be old (its next P_UUIDS).
-  var awaitsPeersGeneration = false
-  /// Writes went to the peer alone since the own disk was last good. Its new generation may be on the way still.
-  var missedWrites = false
-  /// A generation ended while I/O was frozen: the next one is drawn when it goes on.
-  var owesGeneration = false
-  /// A resync of this disk has ended on the running connection or the last one, and its source need not have heard of the end.
-  var finishedAsTarget = false
-  /// `fence-peer` returned 3 (Inconsistent or worse) for the lost peer. The peer may be Diskless; a disk that it attaches later has not
-  /// recorded that it is Outdated.
-  var peerIsHearsay = false
+  var peer = PeerDevice()
+  var exposed = ExposedData()
   /// Writes were answered that the peer alone had, perhaps only in its cache, and the connection to it is lost: the next
   /// flush fails, so that the application hears that they may be gone.
   var owesFlushFailure = false
-  /// An invalidate has made this disk Inconsistent, and nothing has been overwritten yet: if the source cannot begin it is what
-  /// it was. It has every write, and a Primary that lost its disk meanwhile has no other.
-  var invalidateCanBeUndone = false
-  /// Shared by writes and acks of our direction (7.7).
-  var sequence: UInt32 = 0
 
   // Requests.
   var ranges: RangeTable
@@ -102,13 +73,12 @@ struct Volume: ~Copyable {
   var gate = Gate()
   var held = Queue<SlotID>(capacity: 16)
   var habit = FlushHabit()
-  /// Disk operations (not metadata) under way.
-  var ioInFlight = 0
+  /// Operations on the data of the disk, not on its metadata (`State/DiskWork`).
+  var diskWork = Outstanding()
   /// Writes of the peer and resync blocks that are for the present disk, waiting or being written.
-  var writesForDisk = 0
-  var requests = 0
-  var waitingForPeer = 0
-  var unacked = 0
+  var writesForDisk = Outstanding()
+  /// Of the application, not answered.
+  var requests = Outstanding()
 
   // Metadata writes under way.
   var superblock = SuperblockWrites()
@@ -118,16 +88,12 @@ struct Volume: ~Copyable {
   var attach = AttachStep()
   var detach = DetachStep.none
   var resync = Resync()
-  /// Target: the end was announced, the source has not pinged since (K6).
-  var awaitsSourcePing = false
   var verify = Verify()
   var resize = Resize()
   var move = MetadataMoveStep()
   /// Where the next verify begins: the last one was broken off here.
   var verifyFrom: UInt64 = 0
   var exchange = Exchange()
-  /// P_OUT_OF_SYNC on their way to the socket.
-  var announcing = 0
   var counters = VolumeCounters()
 
   init(_ settings: VolumeSettings, maxRequests: Int) {
@@ -162,6 +128,12 @@ struct Volume: ~Copyable {
     }
   }
 
+  /// For `Engine.change`, which sees to the consequences.
+  mutating func become(_ next: VolumeState) {
+    state.precedes(next)
+    state = next
+  }
+
   mutating func adopt(_ backing: consuming Backing) {
     precondition(!isAttached, "a disk is attached already")
     storage.initialize(to: backing)
@@ -177,45 +149,5 @@ struct Volume: ~Copyable {
   deinit {
     if isAttached { storage.deinitialize(count: 1) }
     storage.deallocate()
-  }
-
-  mutating func nextSequence() -> UInt32 {
-    sequence &+= 1
-    return sequence
-  }
-}
-
-/// The volumes of a resource, in ascending order of number; fixed for the life of the engine.
-struct VolumeTable: ~Copyable {
-  private let base: UnsafeMutablePointer<Volume>
-  let count: Int
-
-  init(_ settings: [VolumeSettings], maxRequests: Int) {
-    let sorted = settings.sorted { $0.number < $1.number }
-    precondition(!sorted.isEmpty && sorted.count <= VolumeNumber.perResource, "1 to 64 volumes")
-    count = sorted.count
-    base = .allocate(capacity: sorted.count)
-    for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one, maxRequests: maxRequests)) }
-  }
-
-  deinit {
-    for i in 0..<count { (base + i).deinitialize(count: 1) }
-    base.deallocate()
-  }
-
-  subscript(_ i: Int) -> Volume {
-    _read {
-      precondition(i >= 0 && i < count, "no such volume")
-      yield base[i]
-    }
-    _modify {
-      precondition(i >= 0 && i < count, "no such volume")
-      yield &base[i]
-    }
-  }
-
-  func index(of number: VolumeNumber) -> Int? {
-    for i in 0..<count where base[i].number == number { return i }
-    return nil
   }
 }

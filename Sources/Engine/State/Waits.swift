@@ -152,7 +152,7 @@ extension Engine {
       putFullSync(v, false)
       writeSuperblock(v, then: .nothing)
     case .superblock:
-      volumes[v].superblock.waitsForPages = false
+      volumes[v].superblock.pagesAreWritten()
       issueSuperblock(v)
     case .logUnused: logUnused(v)
     case .movedBitmap: movedBitmap(v)
@@ -211,7 +211,7 @@ extension Engine {
       case .bitmap:
         guard let v = one.volume, volumes[v].isAttached else { preconditionFailure("\(one): no disk") }
         owned =
-          volumes[v].pages.scanning != nil || volumes[v].pages.inFlight > 0 || volumes[v].detach.phase != .none
+          !volumes[v].pages.isIdle || volumes[v].detach.phase != .none
           // It writes every page at the new place.
           || volumes[v].move.holdsPages
       case .ping: owned = link.phase.isUp && link.pingDeadline != nil

@@ -83,6 +83,22 @@ enum TransactionStep: Equatable {
   case flushing
   case emptying(next: UInt32, outstanding: Int)
 
+  /// The steps of a transaction, and those of a new beginning; a disk that is gone has none.
+  mutating func go(to next: TransactionStep) {
+    let isLegal =
+      switch (self, next) {
+      case (.idle, .evicting), (.evicting, .writing), (.writing, .idle): true
+      // What is in use is named at a new place.
+      case (.idle, .writing): true
+      case (.idle, .flushing), (.flushing, .emptying), (.emptying, .emptying), (.emptying, .idle): true
+      // The metadata move first.
+      case (.flushing, .idle): true
+      default: false
+      }
+    precondition(isLegal, "a step of the activity log out of order")
+    self = next
+  }
+
   /// Blocks of the log under way.
   var outstanding: Int {
     switch self {
@@ -119,7 +135,7 @@ extension Engine {
   private func waitsForBitmap(_ v: Int, _ one: Parked) -> Bool {
     if case .peer = one { return false }
     return volumes[v].state.conn == .wfBitMapS
-      && (link.version < 96 || volumes[v].announcing >= Self.maxAnnouncements)
+      && (link.version < 96 || volumes[v].peer.announcing.count >= Self.maxAnnouncements)
   }
 
   /// An exchange may have begun while it waited for the log.
@@ -221,7 +237,7 @@ extension Engine {
     restartLog(v)
     guard volumes[v].transaction == .idle, volumes[v].backing.log.hasPending else { return }
     guard let transaction = volumes[v].backing.log.prepare() else { return }
-    volumes[v].transaction = .evicting(transaction.evicted, ring: transaction.blockIndex)
+    volumes[v].transaction.go(to: .evicting(transaction.evicted, ring: transaction.blockIndex))
     evictPages(v)
   }
 
@@ -229,7 +245,7 @@ extension Engine {
   mutating func evictPages(_ v: Int) {
     guard case .evicting(let extents, let ring) = volumes[v].transaction else { return }
     // A log counts only with "Primary" in the superblock. On a Secondary that may be on its way still.
-    if role != .primary, volumes[v].superblock.durable != volumes[v].superblock.wanted,
+    if role != .primary, !volumes[v].superblock.isDurable,
       !volumes[v].move.holdsSuperblock
     {
       return
@@ -247,7 +263,7 @@ extension Engine {
 
   /// `forgets`: extents leave the log, which from then on says that their data are durable.
   mutating func writeTransaction(_ v: Int, _ block: UInt32, forgets: Bool) {
-    volumes[v].transaction = .writing
+    volumes[v].transaction.go(to: .writing)
     volumes[v].counters.activityLogWrites += 1
     let offset = volumes[v].backing.placement.activityLogOffset + UInt64(block) * 4096
     fx.append(
@@ -258,11 +274,10 @@ extension Engine {
 
   mutating func transactionDone(_ v: Int, _ fault: DiskFault?) {
     if case .emptying = volumes[v].transaction { return emptyBlockDone(v, fault) }
-    volumes[v].transaction = .idle
+    volumes[v].transaction.go(to: .idle)
     if let fault {
       metadataFailed(v, fault)
       lookAgain = true
-      advanceDetach(v)
       return
     }
     for i in 0..<volumes[v].backing.log.flyingCount {
@@ -274,7 +289,6 @@ extension Engine {
     lookAgain = true
     moveContext(v)
     advanceMove(v)
-    advanceDetach(v)
   }
 
   mutating func releaseExtents(_ v: Int, _ one: Parked) {

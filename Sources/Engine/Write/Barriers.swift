@@ -9,17 +9,8 @@ extension Engine {
 
   /// Closes the running epoch if it has writes, and tells the peer.
   mutating func closeEpoch() {
-    if epochs.sent > 0 {
-      epochs.closed.append(.init(number: epochs.current, writes: epochs.writes, packets: epochs.sent))
-      if let data = link.data { fx.append(.send(data, connectionVolume, .barrier(epochs.current), nil, notify: nil)) }
-    } else if !epochs.unreplicated {
-      return
-    }
-    epochs.current &+= 1
-    epochs.writes = 0
-    epochs.sent = 0
-    epochs.unreplicated = false
-    epochs.lastWrite = nil
+    guard let (number, isSent) = epochs.close(), isSent, let data = link.data else { return }
+    fx.append(.send(data, connectionVolume, .barrier(number), nil, notify: nil))
   }
 
   /// Connection-level packets carry volume 0.
@@ -39,10 +30,9 @@ extension Engine {
         return
       }
     }
-    _ = epochs.closed.popFirst()
-    epochs.lastProgress = now
+    epochs.acknowledge(at: now)
     for _ in 0..<oldest.writes {
-      guard let id = epochs.log.popFirst() else { preconditionFailure("an epoch with fewer writes than it has") }
+      guard let id = epochs.takeOldest() else { preconditionFailure("an epoch with fewer writes than it has") }
       if writes[id].legs.contains(.peer) {
         // Acked as a whole: protocol A has no other ack.
         peerLegDone(id)
@@ -52,7 +42,7 @@ extension Engine {
       writes[id].legs.remove(.epoch)
       settle(id)
     }
-    if epochs.closed.isEmpty, epochs.sent == 0 { epochs.lastProgress = nil }
+    epochs.restIfNothingIsOwed()
     for v in 0..<volumes.count { releaseFlushes(v) }
     requestsDrained()
   }
@@ -69,7 +59,7 @@ extension Engine {
 
   /// The connection is gone: what was not acknowledged as a whole epoch may be lost on the peer.
   mutating func dropEpochs() {
-    while let id = epochs.log.popFirst() {
+    while let id = epochs.takeOldest() {
       let v = writes[id].volume
       mark(v, id)
       if writes[id].answered, !writes[id].fua, volumes[v].state.disk < .consistent {
@@ -78,7 +68,7 @@ extension Engine {
       // It waited for more than the peer's ack: to be durable there. And what the peer has only received, or was only sent, it drops
       // with the connection.
       if writes[id].fua || !writes[id].asksForDiskAck { writes[id].peerCopy.mayBeLost() }
-      if writes[id].legs.contains(.peer) { volumes[v].waitingForPeer -= 1 }
+      if writes[id].legs.contains(.peer) { volumes[v].peer.pending.end() }
       writes[id].legs.subtract([.peer, .epoch])
     }
     // What the peer has cleared counts for its connection only: the next one begins with the union of both bitmaps.
@@ -87,13 +77,7 @@ extension Engine {
       at = id.index + 1
       writes[id].clearsWhenWritten = 0
     }
-    epochs.closed.removeAll()
-    if epochs.sent > 0 || epochs.unreplicated { epochs.current &+= 1 }
-    epochs.writes = 0
-    epochs.sent = 0
-    epochs.unreplicated = false
-    epochs.lastWrite = nil
-    epochs.lastProgress = nil
+    epochs.drop()
   }
 
   /// The own disk has gone: a write that the peer was only sent, or has only received (protocols A and B), is answered when its
@@ -157,10 +141,9 @@ extension Engine {
       AppFlush(
         ticket: ticket, volume: v, diskPending: volumes[v].hasDisk && !isIdle, moment: volumes[v].habit.now,
         epoch: waitsForPeer ? epochs.current &- 1 : nil))
-    volumes[v].requests += 1
+    volumes[v].requests.begin()
     if flushes[id].diskPending {
-      volumes[v].ioInFlight += 1
-      fx.append(.disk(WorkID(kind: .appFlush, slot: id), number, .flush))
+      submit(v, .appFlush, id, .flush)
     } else {
       finishFlush(id)
     }
@@ -168,7 +151,6 @@ extension Engine {
 
   mutating func appFlushDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = flushes[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault {
       let gone = flushFailed(v, fault)
       // The peer's copy is as durable as a flush promises; without one the application must hear of it.
@@ -177,7 +159,6 @@ extension Engine {
     // Only now: what the fault has set off must not answer it.
     flushes[id].diskPending = false
     finishFlush(id)
-    advanceDetach(v)
   }
 
   private mutating func finishFlush(_ id: SlotID) {
@@ -191,9 +172,9 @@ extension Engine {
     let fault = flush.fault ?? (isSafe ? nil : Errno.io)
     fx.append(.answer(flush.ticket, fault))
     if fault == nil { volumes[flush.volume].habit.flushed(upTo: flush.moment) }
-    volumes[flush.volume].requests -= 1
+    volumes[flush.volume].requests.end()
     flushes.remove(id)
-    if volumes[flush.volume].requests == 0 { requestsDrained() }
+    if volumes[flush.volume].requests.count == 0 { requestsDrained() }
   }
 
   /// Something a flush may have waited for is there.
@@ -209,68 +190,63 @@ extension Engine {
   // MARK: the peer's epochs
 
   mutating func barrierReceived(_ handle: UInt32) {
-    let count = inbound.received
-    inbound.received = 0
+    let count = inbound.takeReceived()
     if inbound.barrier != nil {
       guard inbound.waiting.count < Self.maxWaiting else {
         breakLink(.protocolError, "more than \(Self.maxWaiting) barriers and writes of the peer wait behind a barrier")
         return
       }
-      inbound.waiting.append(.barrier(handle: handle, count: count))
+      inbound.wait(.barrier(handle: handle, count: count))
       return
     }
-    inbound.barrier = (handle, count)
+    inbound.stand(behind: handle, count)
     advanceInbound()
   }
 
   /// A write of the running epoch is complete, or a barrier has come. What this sets off may end here, too: then the call that is
   /// under way goes on, so that the stack does not grow with what waits.
   mutating func advanceInbound() {
-    if inbound.isAdvancing { return }
-    inbound.isAdvancing = true
-    while passBarrier(), let item = inbound.waiting.popFirst() {
+    if !inbound.beginAdvance() { return }
+    while passBarrier(), let item = inbound.takeWaiting() {
       switch item {
       case .write(let id): admitPeerWrite(id)
       case .read(let id): parkOrStart(peerRequests[id].volume, id)
-      case .barrier(let handle, let count): inbound.barrier = (handle, count)
+      case .barrier(let handle, let count): inbound.stand(behind: handle, count)
       }
     }
-    inbound.isAdvancing = false
+    inbound.endAdvance()
   }
 
   /// Acknowledges the barrier when what it stands for is complete and durable; false while something behind it has to wait.
   private mutating func passBarrier() -> Bool {
     guard let barrier = inbound.barrier else { return true }
-    guard inbound.active == 0, inbound.flushing == 0 else { return false }
-    if inbound.unflushed != 0 {
-      for v in 0..<volumes.count where inbound.unflushed & 1 << UInt64(v) != 0 {
+    guard inbound.isComplete else { return false }
+    if !inbound.unflushed.isEmpty {
+      for v in 0..<volumes.count where inbound.unflushed.contains(v) {
         guard volumes[v].hasDisk else {
           lostUnflushed(v)
           return false
         }
-        inbound.flushing += 1
-        volumes[v].ioInFlight += 1
-        let tag = UInt64(link.generation) << 8 | UInt64(v)
-        fx.append(.disk(WorkID(kind: .epochFlush, slot: SlotID(raw: tag)), volumes[v].number, .flush))
+        inbound.beginFlush()
+        submit(v, .epochFlush, SlotID(raw: UInt64(link.generation) << 8 | UInt64(v)), .flush)
       }
-      inbound.unflushed = 0
-      if inbound.flushing > 0 { return false }
+      inbound.allAreFlushing()
+      if inbound.flushing.count > 0 { return false }
     }
     sendMeta(.barrierAck(BarrierAck(handle: barrier.handle, setSize: barrier.count)))
-    inbound.barrier = nil
+    inbound.pass()
     return true
   }
 
   /// A disk has gone with acknowledged writes of the peer in its cache: let the peer mark them.
   mutating func lostUnflushed(_ v: Int) {
-    if inbound.unflushed & 1 << UInt64(v) == 0 { return }
-    inbound.unflushed &= ~(1 << UInt64(v))
+    if !inbound.unflushed.contains(v) { return }
+    inbound.isFlushed(v)
     breakLink(.networkFailure, "the disk of \(name(v)) was given up before an epoch of the peer was durable")
   }
 
   mutating func epochFlushDone(_ tag: SlotID, _ fault: DiskFault?) {
     let v = Int(tag.raw & 0xff)
-    volumes[v].ioInFlight -= 1
     if let fault {
       flushFailed(v, fault)
       // The epoch can never be acknowledged: let the peer mark its writes.
@@ -278,22 +254,20 @@ extension Engine {
         breakLink(.networkFailure, "an epoch of the peer could not be made durable")
       }
     }
-    if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, inbound.flushing > 0 {
+    if UInt32(truncatingIfNeeded: tag.raw >> 8) == link.generation, inbound.flushing.count > 0 {
       if fault != nil {
         // What was acknowledged may be lost. Without the barrier ack the peer marks it, and there is none.
         breakLink(.networkFailure, "writes of the peer could not be made durable here")
-        advanceDetach(v)
         return
       }
-      inbound.flushing -= 1
+      inbound.endFlush()
       advanceInbound()
     }
-    advanceDetach(v)
   }
 
   /// The connection is gone: what waits is dropped (the peer marks it out of sync), what is on its way to the disk ends.
   mutating func dropInbound() {
-    while let item = inbound.waiting.popFirst() {
+    while let item = inbound.takeWaiting() {
       switch item {
       case .write(let id), .read(let id): dropPeerRequest(id)
       case .barrier: break
@@ -309,11 +283,7 @@ extension Engine {
         _ = volumes[request.volume].backing.bitmap.set(request.range.bitsTouched)
       }
     }
-    inbound.received = 0
-    inbound.active = 0
-    inbound.barrier = nil
-    inbound.flushing = 0
-    inbound.unflushed = 0
+    inbound.drop()
   }
 }
 

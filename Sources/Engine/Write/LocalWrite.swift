@@ -27,7 +27,7 @@ extension Engine {
     let isDurable = fua || (expectsFlush && kind == .data && ackCarriesFUA)
     let id = writes.insert(
       AppWrite(ticket: ticket, volume: v, range: range, kind: kind, asksForFUA: fua, fua: isDurable, payload: payload))
-    volumes[v].requests += 1
+    volumes[v].requests.begin()
     startOrPark(v, id)
   }
 
@@ -113,7 +113,7 @@ extension Engine {
       writes[id].needsBarrier = (write.fua && !ackCarriesFUA) || (state.disk < .upToDate && !asks)
       sendWrite(v, id)
     } else {
-      epochs.unreplicated = true
+      epochs.addUnreplicated()
       mark(v, id)
       if state.announcesOutOfSync { announceOutOfSync(v, write.range) }
     }
@@ -127,8 +127,7 @@ extension Engine {
         case .discard: .discard(write.range)
         case .zero(let mayUnmap): .zero(write.range, mayUnmap: mayUnmap)
         }
-      volumes[v].ioInFlight += 1
-      fx.append(.disk(WorkID(kind: .appWrite, slot: id), volumes[v].number, operation))
+      submit(v, .appWrite, id, operation)
     }
     volumes[v].counters.written += write.range.count.value
     writes[id].legs = legs
@@ -140,7 +139,7 @@ extension Engine {
 
   private mutating func announceOutOfSync(_ v: Int, _ range: BlockRange) {
     guard let data = link.data else { return }
-    volumes[v].announcing += 1
+    volumes[v].peer.announcing.begin()
     announcements &+= 1
     fx.append(
       .send(
@@ -150,8 +149,9 @@ extension Engine {
 
   mutating func announcementSent(_ tag: SlotID) {
     let v = Int(tag.raw & 0xff)
-    volumes[v].announcing -= 1
-    if !volumes[v].gate.exchanging.isEmpty, volumes[v].announcing <= Self.maxAnnouncements / 2 { lookAgain = true }
+    volumes[v].peer.announcing.end()
+    let hasRoom = volumes[v].peer.announcing.count <= Self.maxAnnouncements / 2
+    if !volumes[v].gate.exchanging.isEmpty, hasRoom { lookAgain = true }
   }
 
   /// What one packet of this write may carry (wire spec 2.2, 7.1).
@@ -176,14 +176,10 @@ extension Engine {
       let notify = isLast && payload != nil ? WorkID(kind: .appWrite, slot: id) : nil
       fx.append(.send(link.data!, volumes[v].number, packet(v, id, part), payload, notify: notify))
       writes[id].pieces += 1
-      epochs.sent += 1
+      epochs.send()
     }
-    writes[id].epoch = epochs.current
-    epochs.writes += 1
-    epochs.log.append(id)
-    epochs.lastWrite = now
-    if epochs.lastProgress == nil { epochs.lastProgress = now }
-    volumes[v].waitingForPeer += 1
+    writes[id].epoch = epochs.add(id, at: now)
+    volumes[v].peer.pending.begin()
     volumes[v].counters.sent += write.range.count.value
     if epochs.sent >= settings.net.maxEpochSize || write.needsBarrier { closeEpoch() }
   }
@@ -201,7 +197,7 @@ extension Engine {
     var head = DataHeader()
     head.sector = range.start.value
     head.blockID = id.raw
-    head.sequence = volumes[v].nextSequence()
+    head.sequence = volumes[v].peer.nextSequence()
     head.flags = .rwSync
     if write.fua { head.flags.insert(.fua) }
     let syncing = volumes[v].state.conn >= .syncSource && volumes[v].state.conn <= .pausedSyncT
@@ -246,7 +242,6 @@ extension Engine {
     let v = writes[id].volume
     precondition(writes[id].legs.contains(.disk), "a disk leg came back twice")
     writes[id].legs.remove(.disk)
-    volumes[v].ioInFlight -= 1
     if let fault {
       writes[id].diskFault = fault
       writes[id].missesDisk = true
@@ -257,7 +252,6 @@ extension Engine {
       resyncProgressed(v)
     }
     settle(id)
-    advanceDetach(v)
   }
 
   mutating func appWriteSent(_ id: SlotID) {
@@ -276,8 +270,8 @@ extension Engine {
     writes[id].legs.remove(.peer)
     // What only a barrier can promise, the ack before it does not.
     if !writes[id].needsBarrier { writes[id].peerCopy.wasTaken() }
-    volumes[writes[id].volume].waitingForPeer -= 1
-    epochs.lastProgress = now
+    volumes[writes[id].volume].peer.pending.end()
+    epochs.progress(at: now)
     settle(id)
   }
 
@@ -333,9 +327,9 @@ extension Engine {
       fault = write.diskFault ?? Errno.io
     }
     // The application relies on the peer's disk.
-    if fault == nil, write.missesDisk { volumes[v].missedWrites = true }
+    if fault == nil, write.missesDisk { volumes[v].exposed.missWrite() }
     fx.append(.answer(write.ticket, fault))
-    volumes[v].requests -= 1
+    volumes[v].requests.end()
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }
     if let hold = write.hold {
       volumes[v].ranges.remove(hold)
@@ -344,7 +338,7 @@ extension Engine {
     }
     // With protocols A and B a dependent write must not share an epoch with the one it depends on (7.4 rule 2a).
     if write.wireProtocol != .c, write.epoch == epochs.current, write.legs.contains(.epoch) { closeEpoch() }
-    if role == .primary, volumes[v].requests == 0 { requestsDrained() }
+    if role == .primary, volumes[v].requests.count == 0 { requestsDrained() }
   }
 
   /// The fence is durable, or there is no disk that could keep one.

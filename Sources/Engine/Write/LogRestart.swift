@@ -18,7 +18,7 @@ extension Engine {
     guard volumes[v].backing.log.shouldRestart, volumes[v].transaction == .idle, volumes[v].move.phase == .idle,
       volumes[v].detach.phase == .none, volumes[v].backing.log.references == 0, !volumes[v].backing.log.hasPending
     else { return }
-    volumes[v].transaction = .flushing
+    volumes[v].transaction.go(to: .flushing)
     flushBitmap(v, lazy: true, then: .logUnused)
   }
 
@@ -41,11 +41,11 @@ extension Engine {
       next += 1
       outstanding += 1
     }
-    volumes[v].transaction = .emptying(next: next, outstanding: outstanding)
+    volumes[v].transaction.go(to: .emptying(next: next, outstanding: outstanding))
     if outstanding > 0 { return }
     // The barrier of the first transaction comes before it in the ring's place.
     volumes[v].backing.log.reset()
-    volumes[v].transaction = .idle
+    volumes[v].transaction.go(to: .idle)
     log(.device(v), "the activity log was emptied, its transactions are numbered from 0 again")
     volumes[v].gate.mayFit = true
     lookAgain = true
@@ -54,13 +54,12 @@ extension Engine {
 
   mutating func emptyBlockDone(_ v: Int, _ fault: DiskFault?) {
     guard case .emptying(let next, let outstanding) = volumes[v].transaction else { return }
-    volumes[v].transaction = .emptying(next: next, outstanding: outstanding - 1)
+    volumes[v].transaction.go(to: .emptying(next: next, outstanding: outstanding - 1))
     if let fault {
       metadataFailed(v, fault)
       lookAgain = true
     } else if !isClosing(v) {
       writeEmptyRing(v, next, outstanding: outstanding - 1)
     }
-    advanceDetach(v)
   }
 }

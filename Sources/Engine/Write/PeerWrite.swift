@@ -17,16 +17,16 @@ extension Engine {
     }
     if kind == .data, size == 0 {
       // An old way to say "flush": counted, nothing to write.
-      inbound.received &+= 1
+      inbound.receive()
       return
     }
     let longest = kind == .data ? longestBlock : Self.longestDiscard
     guard let range = named(v, "a write", head.sector, size, longest: longest, payload), hasRoomForPeer(payload) else {
       return
     }
-    inbound.received &+= 1
+    inbound.receive()
     trustedByPrimary(v)
-    volumes[v].unacked += 1
+    volumes[v].peer.unacked.begin()
     volumes[v].counters.received += range.count.value
     let id = peerRequests.insert(
       PeerRequest(
@@ -44,10 +44,10 @@ extension Engine {
     }
     if !peerRequests[id].needsThisDisk {
       // Refused at once, not behind a barrier: a refusal that comes after the next resync would mark blocks for good.
-      inbound.active += 1
+      inbound.begin()
       finishPeerWrite(v, id, fault: Errno.io)
     } else if inbound.barrier != nil {
-      inbound.waiting.append(.write(id))
+      inbound.wait(.write(id))
     } else {
       admitPeerWrite(id)
     }
@@ -58,7 +58,7 @@ extension Engine {
   mutating func keepDisk(_ v: Int, _ id: SlotID) {
     if !volumes[v].hasDisk || volumes[v].state.disk == .negotiating { return }
     peerRequests[id].needsThisDisk = true
-    volumes[v].writesForDisk += 1
+    volumes[v].writesForDisk.begin()
   }
 
   /// A peer that has more requests under way than any kernel would send is not believed to be one.
@@ -93,7 +93,7 @@ extension Engine {
 
   mutating func admitPeerWrite(_ id: SlotID) {
     let v = peerRequests[id].volume
-    inbound.active += 1
+    inbound.begin()
     parkOrStart(v, id)
   }
 
@@ -170,17 +170,14 @@ extension Engine {
         ? .discard(request.range) : .zero(request.range, mayUnmap: true)
     case .zero(let mayUnmap): operation = .zero(request.range, mayUnmap: mayUnmap)
     }
-    volumes[v].ioInFlight += 1
     volumes[v].counters.written += request.range.count.value
-    fx.append(.disk(WorkID(kind: .peerWrite, slot: id), volumes[v].number, operation))
+    submit(v, .peerWrite, id, operation)
   }
 
   mutating func peerWriteDone(_ id: SlotID, _ fault: DiskFault?) {
     let v = peerRequests[id].volume
-    volumes[v].ioInFlight -= 1
     if let fault { diskFailed(v, fault, "write", peerRequests[id].range) }
     finishPeerWrite(v, id, fault: fault)
-    advanceDetach(v)
   }
 
   private mutating func finishPeerWrite(_ v: Int, _ id: SlotID, fault: DiskFault?) {
@@ -188,13 +185,13 @@ extension Engine {
     let current = request.connection == link.generation
     if current {
       // Counted first: what follows may end the connection, and with it all counts.
-      volumes[v].unacked -= 1
-      inbound.active -= 1
+      volumes[v].peer.unacked.end()
+      inbound.end()
       if let fault {
         if volumes[v].isAttached { _ = volumes[v].backing.bitmap.set(request.range.bitsTouched) }
         if !fault.isRefusal { sendAck(v, id, { .negativeAck($0) }) }
       } else {
-        if !isDurable(request) { inbound.unflushed |= 1 << UInt64(v) }
+        if !isDurable(request) { inbound.needsFlush(v) }
         acknowledge(v, id)
       }
     } else if fault != nil, volumes[v].isAttached {
@@ -227,7 +224,7 @@ extension Engine {
       return
     }
     if request.flags.contains(.maySetInSync), syncing, !request.overtaken {
-      volumes[v].pages.cleared += 1
+      volumes[v].pages.clearedForPeer()
       clearBits(v, request.range)
       sendAck(v, id, { .resyncWriteAck($0) })
       resyncProgressed(v)
@@ -252,7 +249,7 @@ extension Engine {
       make(
         BlockAck(
           sector: request.range.start.value, blockID: request.blockID, size: UInt32(request.range.bytes),
-          sequence: volumes[v].nextSequence())), volumes[v].number)
+          sequence: volumes[v].peer.nextSequence())), volumes[v].number)
   }
 
   /// Gives back everything a finished request holds.
@@ -261,7 +258,7 @@ extension Engine {
     let request = peerRequests.remove(id)
     let v = request.volume
     if request.needsThisDisk {
-      volumes[v].writesForDisk -= 1
+      volumes[v].writesForDisk.end()
       if volumes[v].detach.phase != .none { lookAgain = true }
     }
     if !digests.isEmpty { digests[id.raw] = nil }
@@ -328,8 +325,8 @@ extension Engine {
     writes[id].peerCopy.wasRefused()
     if !isLastPiece(id) { return }
     writes[id].legs.remove(.peer)
-    volumes[v].waitingForPeer -= 1
-    epochs.lastProgress = now
+    volumes[v].peer.pending.end()
+    epochs.progress(at: now)
     settle(id)
   }
 }

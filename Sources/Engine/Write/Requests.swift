@@ -133,6 +133,8 @@ struct PeerRequest {
   var extents = 0
   /// The peer has written this range again, without us (P_OUT_OF_SYNC): it is not equal when this is written.
   var overtaken = false
+  /// Its answer is on the way to the socket, with the payload.
+  var isAnswered = false
   /// Came while this disk was there, and is for no other: a disk is not let go while such a write waits.
   var needsThisDisk = false
 }
