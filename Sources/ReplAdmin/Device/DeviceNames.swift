@@ -64,7 +64,8 @@ struct DeviceNames {
   /// Takes the names away. The server goes when it has nothing left to show.
   func remove() {
     guard record != nil else { return }
-    if stand { for path in [path] + links { BlockNode.remove(path) } }
+    let ours = links.filter { symbolicLinkTarget($0).map(lastComponent) == name }
+    if stand { for path in ours + [path] { BlockNode.remove(path) } }
     unlink(recordPath)
     // One that does not answer is ended by whoever ends its devices.
     if server.running != nil { do throws(DeviceFault) { try server.ask(.unname(volume)) } catch {} }

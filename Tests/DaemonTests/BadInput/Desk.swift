@@ -20,8 +20,9 @@ final class Desk {
   /// Mounts and loop devices to be taken away at the end, last one first.
   private var undo: [() -> Void] = []
 
-  init(net: String = "", disk: String = "", mebibytes: (Int, Int) = (16, 16)) throws {
-    bench = try Bench(net: "socket-check-timeout 1; " + net, disk: disk, mebibytes: mebibytes)
+  init(net: String = "", disk: String = "", mebibytes: (Int, Int) = (16, 16), volumes: Int = 1) throws {
+    bench = try Bench(
+      net: "socket-check-timeout 1; " + net, disk: disk, volumes: volumes, mebibytes: mebibytes)
   }
 
   deinit {
