@@ -15,7 +15,7 @@ struct NamesOfDevices {
       #expect(try pair.majorNumber(device) == 147)
     }
     // Both nodes of this machine share /dev, and the names by resource with it.
-    #expect(access("/dev/drbd/by-res/r0", F_OK) == 0)
+    #expect(access("/dev/drbd/by-res/\(pair.name)", F_OK) == 0)
     succeeds(try pair.type("primary r0", on: pair.a))
     #expect(try pair.majorNumber(pair.device(pair.a, 1)) == 7)
     #expect(try pair.majorNumber(pair.device(pair.b, 1)) == 147)
@@ -26,6 +26,7 @@ struct NamesOfDevices {
     succeeds(try pair.type("down r0", on: pair.b))
     try pair.expectNothing(of: pair.a)
     try pair.expectNothing(of: pair.b)
+    #expect(access("/dev/drbd/by-res/\(pair.name)", F_OK) != 0)
     // Up and down again.
     succeeds(try pair.type("up r0", on: pair.a))
     #expect(try pair.majorNumber(pair.device(pair.a)) == 147)
@@ -39,7 +40,9 @@ struct NamesOfDevices {
       try #require(kill(server, SIGKILL) == 0)
       try until("it has gone") { try isGone(server) }
       let status = try pair.type("status r0", on: pair.a)
-      #expect(status.err.contains("r0: \(device) ") && status.err.contains("its server (repl-device"), "\(status.err)")
+      #expect(
+        status.err.contains("\(pair.name): \(device) ") && status.err.contains("its server (repl-device"),
+        "\(status.err)")
       #expect(try pair.type("explain r0", on: pair.a).out.contains("its server (repl-device"))
       succeeds(try pair.type(command, on: pair.a))
       #expect(try pair.type("status r0", on: pair.a).err.isEmpty)

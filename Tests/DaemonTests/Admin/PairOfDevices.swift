@@ -13,16 +13,20 @@ final class PairOfDevices {
   let places: (String, String)
   private let serial = "\(getpid())-\(UInt16.random(in: 0...UInt16.max))"
   private let volumes: Int
+  /// Of the resource: its names in /dev are those of no other test.
+  let name: String
   private var descriptors: [Int32] = []
 
   /// Both Secondary, connected and UpToDate, with equal contents.
   init(mebibytes: Int = 32, volumes: Int = 1) throws {
     desk = try Desk(mebibytes: (mebibytes, mebibytes), volumes: volumes)
     self.volumes = volumes
+    name = "w" + serial
     places = (desk.bench.directory + "/mnt-a", desk.bench.directory + "/mnt-b")
     for place in [places.0, places.1] {
       try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: false)
     }
+    try desk.edit("resource r0 {", "resource \(name) {")
     for node in [desk.bench.a, desk.bench.b] {
       for volume in 0..<volumes {
         try desk.edit(
@@ -34,8 +38,10 @@ final class PairOfDevices {
       succeeds(try type("create-md r0", on: node))
       succeeds(try type("up r0", on: node))
     }
-    succeeds(try desk.a("wait-connect r0"))
-    for volume in 0..<volumes { succeeds(try desk.a("new-current-uuid --clear-bitmap r0/\(volume)")) }
+    succeeds(try type("wait-connect r0", on: desk.bench.a))
+    for volume in 0..<volumes {
+      succeeds(try type("new-current-uuid --clear-bitmap r0/\(volume)", on: desk.bench.a))
+    }
   }
 
   deinit {
@@ -52,7 +58,13 @@ final class PairOfDevices {
 
   func device(_ node: Node, _ volume: Int = 0) -> String { "/dev/drbd_\(serial)\(node.name)\(volume)" }
 
-  func type(_ line: String, on node: Node) throws -> Said { try desk.type(line, on: node, [:]) }
+  /// `r0` stands for the name of the resource.
+  func type(_ line: String, on node: Node) throws -> Said {
+    let words = line.split(separator: " ").map {
+      $0 == "r0" || $0.hasPrefix("r0/") ? name + $0.dropFirst(2) : String($0)
+    }
+    return try desk.type(words.joined(separator: " "), on: node, [:])
+  }
 
   /// A program that goes on beside the test.
   func begun(_ program: String, _ arguments: [String], on node: Node) throws -> Process {
@@ -77,10 +89,12 @@ final class PairOfDevices {
     try until("\(node.name) is \(role)") { try self.role(node) == role }
   }
 
-  func log(_ node: Node) -> String { desk.log(node) }
+  func log(_ node: Node) -> String {
+    FileManager.default.contents(atPath: node.files.log(name)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+  }
 
   func server(_ node: Node) -> pid_t? {
-    FileManager.default.contents(atPath: node.files.deviceLock("r0"))
+    FileManager.default.contents(atPath: node.files.deviceLock(name))
       .flatMap { pid_t(String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)) }
   }
 
@@ -121,7 +135,7 @@ final class PairOfDevices {
 
   /// What the server answers to one request.
   func ask(_ request: DeviceRequest, _ node: Node) throws -> DeviceReply? {
-    let socket = try PacketSocket.connected(to: node.files.deviceSocket("r0"), seconds: 5)
+    let socket = try PacketSocket.connected(to: node.files.deviceSocket(name), seconds: 5)
     try socket.send(request.text)
     return DeviceReply(try socket.receive().text)
   }
@@ -129,12 +143,12 @@ final class PairOfDevices {
   func expectNothing(of node: Node, location: SourceLocation = #_sourceLocation) throws {
     let files = node.files
     var paths = [
-      "/dev/drbd/by-res/r0", files.deviceSocket("r0"), files.deviceLock("r0"), files.deviceMount("r0"),
-      files.deviceNodes("r0"), files.roleLock("r0"),
+      files.deviceSocket(name), files.deviceLock(name), files.deviceMount(name),
+      files.deviceNodes(name), files.roleLock(name),
     ]
     for volume in 0..<volumes {
       let number = VolumeNumber(UInt16(volume))
-      paths += [device(node, volume), files.device("r0", number), files.names("r0", number)]
+      paths += [device(node, volume), files.device(name, number), files.names(name, number)]
     }
     var status = stat()
     for path in paths { #expect(lstat(path, &status) != 0, "\(path) is left", sourceLocation: location) }
