@@ -27,7 +27,12 @@ final class Desk {
 
   deinit {
     for step in undo.reversed() { step() }
-    for node in [bench.a, bench.b] { killDaemon(node) }
+    for node in [bench.a, bench.b] {
+      killDaemon(node)
+      // The device server outlives it, with the names of the devices.
+      guard access(node.files.deviceSocket("r0"), F_OK) == 0 else { continue }
+      do { succeeds(try type("down --force r0", on: node, [:])) } catch { print("left behind: \(node.runDirectory)") }
+    }
   }
 
   var config: String { bench.a.config }
