@@ -1,6 +1,7 @@
 // The role follows the use of the device (`auto-promote`): who promotes, who does not, what is refused and how, and that the last close
 // demotes. With real daemons, repl-device, ext4 and XFS.
 import Base
+import BlockIO
 import Control
 import Foundation
 import Glibc
@@ -178,6 +179,9 @@ struct AutomaticRoles {
     for round in 0..<12 {
       succeeds(try pair.type("primary r0", on: pair.a))
       let demotion = try pair.begun(try program("repladm"), ["secondary", pair.name], on: pair.a)
+      // It has begun when it holds the lock of the role; each round meets it at another place.
+      while demotion.isRunning, !PidFile.isHeld(pair.a.files.roleLock(pair.name)) { sched_yield() }
+      usleep(UInt32(round) * 3000)
       // Neither nothing, nor a loop device without a file.
       let file = try pair.opened(device)
       let end = lseek(file, 0, SEEK_END)
