@@ -100,8 +100,13 @@ final class AutomaticRole {
     if command.promotes {
       pause = AutomaticRole.grace
       lastUse = .now
-      refusedUntil = .now + AutomaticRole.refusalHolds
-      if !ok { log("auto-promote: refused: \(text)") }
+      if !ok {
+        refusedUntil = .now + AutomaticRole.refusalHolds
+        log("auto-promote: refused: \(text)")
+      } else if nodes.nodes.contains(where: { $0.bound == nil }) {
+        refusedUntil = .now + AutomaticRole.refusalHolds
+        log("auto-promote: the node is Primary, and a device is missing: \(text)")
+      }
     } else if ok {
       isAutomatic = false
       log("auto-demote: the last user of the device has closed it")

@@ -111,7 +111,8 @@ final class PairOfDevices {
   /// Opened for longer; closed at the end at the latest.
   func opened(_ path: String, _ flags: Int32 = O_RDWR) throws -> Int32 {
     let descriptor = open(path, flags | O_CLOEXEC)
-    try #require(descriptor >= 0, "opening \(path): \(String(cString: strerror(errno)))")
+    let why = String(cString: strerror(errno))
+    try #require(descriptor >= 0, "opening \(path): \(why); \(log(a).suffix(1500))")
     descriptors.append(descriptor)
     return descriptor
   }
