@@ -19,7 +19,7 @@ final class AutomaticRole {
   private var command: RoleCommand?
   private var probe: UseProbe?
   /// Callers that were given the device and may still be on their way to it.
-  private var arriving: [(caller: NodeCaller, line: String)] = []
+  private var arriving: [(caller: NodeCaller, line: String, since: ContinuousClock.Instant)] = []
   private var lastUse = ContinuousClock.now
   private var nextProbe = ContinuousClock.now
   private var pause = AutomaticRole.grace
@@ -148,7 +148,7 @@ final class AutomaticRole {
       guard !changes else { return false }
       if node.bound != nil {
         lastUse = .now
-        if isAutomatic, let line = one.line { arriving.append((one.caller, line)) }
+        if isAutomatic, let line = one.line { arriving.append((one.caller, line, .now)) }
         nodes.show(node, to: one.call)
         return true
       }
@@ -192,7 +192,11 @@ final class AutomaticRole {
     guard isAutomatic, command == nil, probe?.askedAt == nil, .now >= nextProbe,
       .now - lastUse >= AutomaticRole.grace
     else { return }
-    arriving.removeAll { !$0.caller.mayBe(in: $0.line) }
+    arriving.removeAll { one in
+      guard let line = one.caller.callLine else { return true }
+      // One that computes is not seen to be in a call, or not to be: it is given time to come out of this one.
+      return line != one.line && !(line.hasPrefix("running") && .now - one.since < AutomaticRole.sightLimit)
+    }
     if !arriving.isEmpty {
       nextProbe = .now + AutomaticRole.grace
       return

@@ -24,12 +24,6 @@ struct NodeCaller {
   /// The line of /proc for the call the thread is in. Nil: there is none.
   var callLine: String? { line(of: "syscall") }
 
-  /// Whether it is in that call still, as far as can be seen.
-  func mayBe(in line: String) -> Bool {
-    guard let now = callLine else { return false }
-    return now == line || now.hasPrefix("running")
-  }
-
   /// Nil: the thread is on its way to sleep; ask again.
   func intent(in line: String?) -> Intent? {
     guard pid > 0 else { return .untold("it is in a process namespace that is not seen from here") }
