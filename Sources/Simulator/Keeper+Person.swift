@@ -70,6 +70,15 @@ extension World {
     return true
   }
 
+  /// `disconnect` and `connect`, as the log says, once nothing goes wrong any more.
+  func tryAgainAtOnce() -> Bool {
+    guard keeper.isHealing, let n = keeper.mustTryAgain, nodes[n].isRunning, !commands.isBusy(n) else { return false }
+    keeper.mustTryAgain = nil
+    guard nodes[n].view.connection < .wfReportParams else { return false }
+    keeper.procedure = [.command(n, .disconnect(force: true)), .command(n, .connect(discardMyData: false))]
+    return true
+  }
+
   /// `r0/0:` is the device, `r0/0 beta:` its replication; a refusal names the volume behind the connection.
   private func isAbout(_ v: Int, _ text: String) -> Bool { text.contains("r0/\(v):") || text.hasPrefix("r0/\(v) ") }
 
@@ -81,8 +90,15 @@ extension World {
       for v in histories.indices where isAbout(v, text) { keeper.strayBits.insert(v) }
     }
     if text.contains("failed: split brain") {
-      for v in histories.indices where text.contains("r0/\(v)") && !keeper.truth[n][v] {
-        keeper.isReplaced[n][v] = true
+      for v in histories.indices where text.contains("r0/\(v)") {
+        let peer = 1 - n
+        let serves = nodes[peer].isRunning && nodes[peer].view.volumes[v].disk == .upToDate
+        if keeper.truth[n][v], serves, keeper.truth[peer][v] || holdsAll(peer, v) {
+          // Nothing that was acknowledged is on this disk alone: the one that is attached is kept.
+          keeper.truth[peer][v] = true
+          keeper.truth[n][v] = false
+        }
+        if !keeper.truth[n][v] { keeper.isReplaced[n][v] = true } else { keeper.isReplaced[peer][v] = true }
       }
     }
     if era >= .second, text.contains("are not related to those of") {
@@ -94,6 +110,7 @@ extension World {
     if ["local write failed", ": size is ", "could not be read or written"].contains(where: { text.contains($0) }) {
       for v in histories.indices where isAbout(v, text) { keeper.resyncs[n][v]?.hasMore = true }
     }
+    if text.contains("times in the same way"), text.contains("the next attempt is made in") { keeper.mustTryAgain = n }
     if text.contains("`disk { size }`") {
       census.add("state that needs a person: `disk { size }` is too small")
       keeper.mustAdjust = true

@@ -25,10 +25,11 @@ extension World {
           return true
         }
         if case .primary = command {
-          // The world may have changed since this was planned; with fencing the handler knows.
+          // The world may have changed since this was planned; with fencing the handler knows. A disk that a person has brought
+          // from elsewhere says what it likes about the peer, until it has been compared.
           if mayBePromoted(n) {
             aboutToPromote(n)
-          } else if !fences || nodes[n].view.connection >= .connected {
+          } else if !fences || nodes[n].view.connection >= .connected || keeper.isReplaced[n].contains(true) {
             keeper.procedure.removeAll()
             return true
           }

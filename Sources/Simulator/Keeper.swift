@@ -43,6 +43,8 @@ struct Keeper {
   var promotedAlone = [false, false]
   /// This Primary has to give way to its peer, and cannot by itself.
   var mustStepDown: Int?
+  /// A node that lets time pass before its next attempt, because the connection ended in the same way several times.
+  var mustTryAgain: Int?
   /// The nodes refuse each other for an option: a person has to make the files count on both.
   var mustAdjust = false
   /// The disk of this node is refused: the volume in use is smaller.
@@ -239,7 +241,7 @@ extension World {
         return
       }
     }
-    if era >= .second, demoteTheBlind() || stepDownForPeer() || clearStrayBits() { return }
+    if era >= .second, demoteTheBlind() || stepDownForPeer() || clearStrayBits() || tryAgainAtOnce() { return }
     if era >= .second, keeper.isHealing || random.oneIn(8) {
       for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
     }

@@ -202,9 +202,19 @@ extension World {
   }
 
   /// The engines only find a split brain where there may be one.
-  func splitBrainWasFound(_ n: Int) {
+  func splitBrainWasFound(_ n: Int, _ v: Int) {
     keeper.hasSplitBrain = true
     keeper.changes += 1
+    // Nothing is written in a history of its own on a disk that is Inconsistent: the node that was its source knows it.
+    if era >= .third, circumstances.rude == nil {
+      for x in 0...1 where !keeper.isReplaced[0][v] && !keeper.isReplaced[1][v] {
+        let location = circumstances.volumes[v].disk(of: x).location
+        guard let found = nodes[x].disks[v].generations(location, 1 - x, durable: true) else { continue }
+        if !found.flags.contains(.consistent) {
+          breakLaw("\(name(n)) finds a split brain in volume \(v), and the disk of \(name(x)) is Inconsistent")
+        }
+      }
+    }
     if !keeper.excusesSplitBrain, circumstances.rude == nil {
       breakLaw("\(name(n)) finds a split brain, and nobody has caused one")
     }

@@ -41,7 +41,7 @@ extension World {
     case .locate: breakLaw("\(name(n)) tells where data are, and no client asks for that")
     case .handler(let id, let handler, let volume):
       if handler == .outOfSync { keeper.hasMarks[nodes[n].volumeIndex(volume)] = true }
-      if handler == .splitBrain { splitBrainWasFound(n) }
+      if handler == .splitBrain { splitBrainWasFound(n, nodes[n].volumeIndex(volume)) }
       nodes[n].handlersUnderWay += 1
       if handler == .fencePeer { return fencePeerCalled(n, id) }
       plan(.handlerDone, at: now + 1_000_000 + random.below(20_000_000), on: n, id)

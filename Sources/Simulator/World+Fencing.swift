@@ -182,7 +182,13 @@ extension World {
   }
 
   /// A node that was leaving in good order dies: its peer goes on, as they had agreed.
-  func diesInPoliteEnd() { if endsPolitely { cluster.hasWord = [true, true] } }
+  func diesInPoliteEnd() { if endsPolitely { haveAgreed() } }
+
+  /// The word stands: the node that goes may die before it has recorded in every volume that it is Outdated.
+  private func haveAgreed() {
+    cluster.hasWord = [true, true]
+    cluster.standingWord = [true, true]
+  }
 
   /// A node that is promoted alone has everything: the handler would have said no. By force it goes on all the same.
   func promotionDone(_ n: Int, force: Bool) {
@@ -201,7 +207,7 @@ extension World {
 
   func politeEnd(_ command: Command) {
     switch command {
-    case .disconnect(force: false), .down: cluster.hasWord = [true, true]
+    case .disconnect(force: false), .down: haveAgreed()
     default: break
     }
   }

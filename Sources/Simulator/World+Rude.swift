@@ -65,7 +65,7 @@ extension World {
       census.add("rude: a packet repeated")
       putCopy(moving.encoded)
       put(moving)
-    case 24..<40:
+    case 24..<40 where !rudeness.remembered.isEmpty:
       census.add("rude: an older packet of anybody")
       putCopy(rudeness.remembered[Int(rudeness.random.below(UInt64(rudeness.remembered.count)))])
       put(moving)

@@ -281,6 +281,32 @@ struct DisklessPrimaryTests {
     pair.expectEqual()
   }
 
+  @Test("a disk that comes back to a Primary whose peer has none either begins a generation")
+  func comesBackAlone() throws {
+    let pair = try pair()
+    pair.alpha.disks[.zero]!.badForWriting = 0..<0
+    pair.beta.holding = [.superblock]
+    _ = pair.alpha.order(.detach(.zero, force: true))
+    pair.settle()
+    // The generation of the peer was not recorded: the disk of the Primary is as new as any.
+    #expect(pair.beta.heldCount(.superblock) == 1)
+    pair.beta.holding = []
+    pair.beta.release(.superblock, fault: Errno.io)
+    pair.settle()
+    #expect(pair.beta.volume().disk == .diskless)
+    pair.order(.attach(.zero), on: pair.alpha)
+    #expect(pair.alpha.volume().disk == .upToDate)
+    pair.wait(pair.alpha, [pair.alpha.write(80, stamp: 2)])
+    // Durable before the write was answered: no crash can make the two disks look alike.
+    let current = try pair.both.map { try $0.disks[.zero]!.superblock().current & ~1 }
+    #expect(current[0] != current[1])
+    pair.order(.attach(.zero), on: pair.beta)
+    pair.waitSync()
+    #expect(pair.beta.disks[.zero]![80] == 2)
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
+
   @Test("an attach compares with what the peer says after it, not with a P_STATE that was on its way")
   func staleState() throws {
     let pair = try pair()

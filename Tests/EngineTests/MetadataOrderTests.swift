@@ -56,6 +56,32 @@ struct MetadataOrderTests {
     #expect(try bench.disk.outOfSync(peerNode: 1) == [10])
   }
 
+  @Test("a superblock that claims less waits also for a page that is being written already")
+  func pageUnderWay() throws {
+    let pair = try Pair(diskBytes: [64 << 20]) { settings, _ in settings.volumes[0].alExtents = 2 }
+    pair.synced()
+    pair.order(.detach(.zero, force: true), on: pair.alpha)
+    // The only copy is the Secondary's: its log names what its bitmap on disk does not.
+    for extent in [0, 1] { pair.wait(pair.alpha, [pair.alpha.write(UInt64(extent) * 8192, stamp: 1)]) }
+    pair.beta.holding = [.bitmapPage, .superblock]
+    let third = pair.alpha.write(2 * 8192, stamp: 1)
+    pair.settle()
+    #expect(pair.beta.heldCount(.bitmapPage) == 1)
+    // With a disk at the peer again the log does not count any more.
+    _ = pair.alpha.order(.attach(.zero))
+    pair.settle()
+    #expect(pair.beta.volume().peerDisk >= .inconsistent)
+    #expect(pair.beta.heldCount(.superblock) == 0)
+    pair.beta.holding = [.superblock]
+    pair.beta.release(.bitmapPage)
+    pair.settle()
+    #expect(pair.beta.heldCount(.superblock) == 1)
+    pair.beta.stopHolding()
+    pair.waitSync()
+    pair.wait(pair.alpha, [third])
+    pair.expectEqual()
+  }
+
   @Test("a power cut at any point of a demotion leaves either Primary or a complete bitmap", arguments: 0..<6)
   func cutInDemotion(_ writes: Int) throws {
     let bench = try Bench(diskBytes: 64 << 20)

@@ -172,4 +172,36 @@ struct StragglerTests {
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
     pair.expectEqual()
   }
+
+  @Test("a write that finds no disk is refused at once, not behind a barrier and after the next resync")
+  func refusedAtOnce() throws {
+    let pair = try Pair(diskBytes: [8 << 20, 8 << 20]) { settings, _ in settings.net.wireProtocol = .a }
+    pair.synced()
+    pair.order(.primary(force: true), on: pair.alpha)
+    pair.waitSync()
+    let second = VolumeNumber(1)
+    // The disk of volume 1 is slow to make an epoch durable.
+    pair.beta.holding = [.epochFlush]
+    let slow = pair.alpha.write(800, stamp: 1, volume: second)
+    pair.settle()
+    let flush = pair.alpha.flush(volume: second)
+    pair.settle()
+    #expect(pair.beta.heldCount(.epochFlush) == 1)
+    // A write of volume 0 is on its way while the disk there goes.
+    pair.network.held.insert(.init(to: 1, kind: .data))
+    let late = pair.alpha.write(80, stamp: 1)
+    pair.settle()
+    _ = pair.beta.order(.detach(.zero, force: true))
+    pair.settle()
+    pair.network.held.removeAll()
+    pair.settle()
+    #expect(pair.beta.volume().disk == .diskless)
+    pair.order(.attach(.zero), on: pair.beta)
+    pair.waitSync()
+    pair.beta.stopHolding()
+    pair.wait(pair.alpha, [slow, flush, late])
+    pair.settle()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
 }

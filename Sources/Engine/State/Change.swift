@@ -61,8 +61,8 @@ extension VolumeState {
   /// Between the comparison of generations and the end of a resync.
   var isSyncing: Bool { conn >= .startingSyncS && conn <= .pausedSyncT && conn != .verifyS && conn != .verifyT }
 
-  /// The application is here, on a good disk, and the peer out of reach.
-  var isPrimaryAlone: Bool { role == .primary && disk == .upToDate && conn < .connected }
+  /// The application is here, on a good disk, and no disk of the peer takes its writes: the peer is out of reach, or has none.
+  var isPrimaryAlone: Bool { role == .primary && disk == .upToDate && (conn < .connected || peerDisk < .inconsistent) }
 
   /// Neither copy that the application here could reach is good.
   var isPrimaryWithoutGoodData: Bool { role == .primary && disk < .upToDate && peerDisk < .upToDate }
@@ -129,7 +129,7 @@ extension Engine {
     let separated = VolumeState.lostPeerData(old, new)
     // A disk that comes back while the Primary has none parts from the Primary's disk in the same way.
     let beginsToServe = new.servesDisklessPrimary && !old.servesDisklessPrimary
-    // So does a Primary whose disk comes back when nobody is there.
+    // So does a Primary whose disk comes back when the peer is out of reach, or has no disk either.
     let beginsAlone = new.isPrimaryAlone && old.disk != .upToDate
     // So does a Primary that loses a peer which was Inconsistent without a resync (`on-io-error pass_on`): that peer may not
     // have recorded it, and would come back with the generation of now. A resync has a generation of its own already.

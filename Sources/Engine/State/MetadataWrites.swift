@@ -121,8 +121,9 @@ extension Engine {
     if volumes[v].superblock.inFlight || volumes[v].superblock.waitsForPages { return }
     if volumes[v].move.holdsSuperblock { return }
     if volumes[v].superblock.wanted == volumes[v].superblock.issued { return }
-    // The block on disk may claim less protection only when the bitmap pages behind the claim are durable.
-    if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil,
+    // The block on disk may claim less protection only when the bitmap pages behind the claim are durable. A page that is
+    // being written is not dirty any more, and not on disk yet.
+    if volumes[v].backing.bitmap.nextDirtyPage(from: 0, includeLazy: false) != nil || volumes[v].pages.inFlight > 0,
       role != .primary || volumes[v].generations.bitmap == 0
     {
       volumes[v].superblock.waitsForPages = true

@@ -42,7 +42,11 @@ extension Engine {
     if head.flags.contains(.sendReceiveAck) || (link.version < 100 && link.wireProtocol == .b) {
       sendAck(v, id, { .receiveAck($0) })
     }
-    if inbound.barrier != nil {
+    if !peerRequests[id].needsThisDisk {
+      // Refused at once, not behind a barrier: a refusal that comes after the next resync would mark blocks for good.
+      inbound.active += 1
+      finishPeerWrite(v, id, fault: Errno.io)
+    } else if inbound.barrier != nil {
       inbound.waiting.append(.write(id))
     } else {
       admitPeerWrite(id)
