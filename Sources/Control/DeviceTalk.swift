@@ -17,7 +17,7 @@ public enum DeviceRequest: Equatable, Sendable {
   case unname(VolumeNumber)
   /// The node of the volume is this device from now on, until `end`.
   case bind(VolumeNumber, major: UInt32, minor: UInt32)
-  /// The role is about to change: nobody is given a device to open while this connection stands.
+  /// The role is about to change: no caller of open(2) or mount(2) is answered while this connection stands.
   case hold
   /// Who made this node Primary: an open of the device, which the last close undoes, or a command.
   case role(automatic: Bool)

@@ -25,7 +25,7 @@ final class FuseSession {
   enum Contents {
     /// For the loop devices: root's alone.
     case files
-    /// For everybody who may use the disks.
+    /// For every user that may use the disks.
     case nodes
   }
 

@@ -1,4 +1,4 @@
-// Whether anybody uses the devices of the resource, asked on a thread of its own: closing a block device can wait for writes to it, which
+// Whether the devices of the resource are in use, asked on a thread of its own: closing a block device can wait for writes to it, which
 // the server itself has to carry out. Law: a free device is claimed for a moment only, and nothing else about it is changed.
 import BlockIO
 import Control

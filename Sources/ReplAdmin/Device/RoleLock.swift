@@ -1,5 +1,5 @@
 // One change of the role at a time: the cluster's, an operator's, and the one that an open of the device asks for. While it is held,
-// `repl-device` gives nobody a device to open. Law: a command that has the lock sees what the one before it has done.
+// `repl-device` answers no caller of open(2) or mount(2). Law: a command that has the lock sees what the one before it has done.
 import BlockIO
 import Control
 import Glibc
