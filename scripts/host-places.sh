@@ -4,7 +4,7 @@
 # What others have mounted from loop devices and FUSE stays theirs: a copy here would keep it busy.
 leave_mounts_of_others() {
   local target
-  awk '$0 ~ / - (fuse[^ ]*|[^ ]+ \/dev\/(loop|nbd|drbd))/ {print $5}' /proc/self/mountinfo |
+  awk '$0 ~ / - (fuse[^ ]*|[^ ]+ (\/dev\/(loop|nbd|drbd)|[^ ]+\.nodes\/))/ {print $5}' /proc/self/mountinfo |
     while read -r target; do umount --lazy "$target" 2>/dev/null || true; done
 }
 

@@ -123,7 +123,7 @@ down_host() {
   parent=$(cat "$dir/$name.parent" 2>/dev/null || true)
   if is_up "$name"; then
     # File systems first, as long as their daemon lives.
-    mounted=$(awk '$0 ~ / - [^ ]+ \/dev\/(loop|nbd|drbd|ublk)/ {print $5}' "/proc/$pid/mountinfo" || true)
+    mounted=$(awk '$0 ~ / - [^ ]+ (\/dev\/(loop|nbd|drbd|ublk)|[^ ]+\.nodes\/)/ {print $5}' "/proc/$pid/mountinfo" || true)
     for try in $mounted; do
       timeout 10 nsenter --mount --pid --target "$pid" -- umount "$try" 2>/dev/null ||
         nsenter --mount --pid --target "$pid" -- umount --lazy "$try" 2>/dev/null || true

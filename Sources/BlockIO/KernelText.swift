@@ -47,3 +47,10 @@ enum KernelText {
     return process == getpid() ? "\(name) (pid \(process), this very process)" : "\(name) (pid \(process))"
   }
 }
+
+/// Where a symbolic link leads, as it is written; nil: it is none, or cannot be read.
+public func linkTarget(_ path: String) -> String? {
+  var bytes = [CChar](repeating: 0, count: 4096)
+  let length = readlink(path, &bytes, bytes.count)
+  return length >= 0 ? String(decoding: bytes[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self) : nil
+}

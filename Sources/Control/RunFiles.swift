@@ -36,10 +36,18 @@ public struct RunFiles: Equatable, Sendable {
   public func device(_ resource: String, _ volume: VolumeNumber) -> String {
     "\(directory)/\(resource)-\(volume.value).device"
   }
+  /// The record of the names that `repladm up` gave a volume, which are there whether the node is Primary or not.
+  public func names(_ resource: String, _ volume: VolumeNumber) -> String {
+    "\(directory)/\(resource)-\(volume.value).names"
+  }
+  /// Held locked (`flock`) by the command that changes the role of this resource.
+  public func roleLock(_ resource: String) -> String { "\(directory)/\(resource).role" }
   /// Links to the tools, for handlers: found before the ones of other packages.
   public var tools: String { "\(directory)/tools" }
   /// Where `repl-device` shows the volumes of a resource as files.
   public func deviceMount(_ resource: String) -> String { "\(directory)/\(resource).devices" }
+  /// Where `repl-device` shows the nodes of the devices.
+  public func deviceNodes(_ resource: String) -> String { "\(directory)/\(resource).nodes" }
   /// Where `repl-device` is asked.
   public func deviceSocket(_ resource: String) -> String { "\(directory)/\(resource).dev" }
   /// Held locked (`flock`) by the `repl-device` of this resource. The name does not end as that of a daemon's does.

@@ -12,12 +12,17 @@ struct Callers: ~Copyable {
   /// A box: packet sockets cannot be copied into a dictionary.
   private final class Call {
     let socket: PacketSocket
+    /// It asked for the role to be left alone while it is connected.
+    var isHolding = false
     init(_ socket: consuming PacketSocket) { self.socket = socket }
   }
 
   private static let limit = 16
 
   init(_ listener: consuming PacketSocket) { self.listener = listener }
+
+  /// A command is about to change the role.
+  var isHeld: Bool { calls.values.contains { $0.isHolding } }
 
   mutating func append(to entries: inout [pollfd]) {
     entries.append(
@@ -40,7 +45,10 @@ struct Callers: ~Copyable {
         }
         var reply = DeviceReply.refused("repl-device does not understand '\(text.prefix(80))'")
         var used = false
-        if let request = DeviceRequest(text) { (reply, used) = answering(request, passed) }
+        if let request = DeviceRequest(text) {
+          (reply, used) = answering(request, passed)
+          if request == .hold { call.isHolding = true }
+        }
         if let passed, !used { close(passed) }
         try call.socket.send(reply.text)
       } catch {

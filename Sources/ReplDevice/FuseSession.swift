@@ -1,4 +1,4 @@
-// The mount, by libfuse's low-level interface: one directory with a file for each volume. The calls of the kernel arrive in `take`, one after
+// A mount, by libfuse's low-level interface: the directory with a file for each volume, or the one with the nodes. The calls of the kernel arrive in `take`, one after
 // the other on the one thread, and are handed to the server, which answers now or later.
 import Base
 import CFuse
@@ -21,12 +21,21 @@ final class FuseSession {
   /// What a request takes at most. libfuse reads by this size before the kernel and it have agreed on a smaller one.
   static let requestBytes = 256 * Int(sysconf(Int32(_SC_PAGESIZE))) + 2 * Int(sysconf(Int32(_SC_PAGESIZE)))
 
-  init(at mountPoint: String, name: String, _ server: DeviceServer) throws(FuseRefusal) {
+  /// What is shown there.
+  enum Contents {
+    /// For the loop devices: root's alone.
+    case files
+    /// For every user that may use the disks.
+    case nodes
+  }
+
+  init(at mountPoint: String, name: String, _ contents: Contents, _ server: DeviceServer) throws(FuseRefusal) {
     self.mountPoint = mountPoint
-    let words = ["repl-device", "-o", "fsname=\(name),subtype=repl,default_permissions,noexec"]
+    let others = contents == .nodes ? ",dev,allow_other" : ""
+    let words = ["repl-device", "-o", "fsname=\(name),subtype=repl,default_permissions,noexec\(others)"]
     let strings: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
     defer { for string in strings { free(string) } }
-    var operations = FuseSession.operations
+    var operations = contents == .nodes ? FuseSession.nodeOperations : FuseSession.operations
     let made = strings.withUnsafeBufferPointer { pointer in
       var arguments = fuse_args(
         argc: Int32(words.count), argv: UnsafeMutablePointer(mutating: pointer.baseAddress), allocated: 0)
@@ -109,6 +118,25 @@ final class FuseSession {
     table.fsync = { call, inode, _, _ in if let call { server(call).flush(call, inode) } }
     table.fallocate = { call, inode, mode, offset, length, _ in
       if let call { server(call).allocate(call, inode, mode: mode, offset: offset, length: length) }
+    }
+    return table
+  }()
+
+  private static let nodeOperations: fuse_lowlevel_ops = {
+    var table = fuse_lowlevel_ops()
+    table.`init` = { _, link in if let link { cf_refuse_splice(link) } }
+    table.lookup = { call, parent, name in
+      guard let call, let name else { return }
+      server(call).role.look(call, in: parent, for: String(cString: name))
+    }
+    table.getattr = { call, inode, _ in if let call { server(call).role.nodes.tell(call, about: inode) } }
+    table.readdir = { call, inode, size, offset, _ in
+      if let call { server(call).role.nodes.list(call, inode, bytes: size, from: Int(offset)) }
+    }
+    table.forget = { call, inode, lookups in
+      guard let call else { return }
+      server(call).role.nodes.forget(inode, lookups)
+      fuse_reply_none(call)
     }
     return table
   }()

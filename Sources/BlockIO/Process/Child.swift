@@ -8,6 +8,12 @@ import Glibc
 public struct ChildRefusal: Error, Equatable, Sendable {
   public let command: String
   public let error: Errno
+
+  public init(command: String, error: Errno) {
+    self.command = command
+    self.error = error
+  }
+
   public var text: String { "'\(command)' could not be started: \(error)" }
 }
 
@@ -27,12 +33,16 @@ public struct Child: ~Copyable {
     try self.init(["/bin/sh", "-c", command], environment: environment, log: log, name: command)
   }
 
-  /// Runs the program at the absolute path `arguments[0]`.
-  public init(program arguments: [String], environment: [String], log: Int32? = nil) throws(ChildRefusal) {
-    try self.init(arguments, environment: environment, log: log, name: arguments.joined(separator: " "))
+  /// Runs the program at the absolute path `arguments[0]`, or the one at `path` under the name `arguments[0]`.
+  public init(
+    program arguments: [String], at path: String? = nil, environment: [String], log: Int32? = nil
+  ) throws(ChildRefusal) {
+    try self.init(arguments, at: path, environment: environment, log: log, name: arguments.joined(separator: " "))
   }
 
-  private init(_ arguments: [String], environment: [String], log: Int32?, name: String) throws(ChildRefusal) {
+  private init(
+    _ arguments: [String], at path: String? = nil, environment: [String], log: Int32?, name: String
+  ) throws(ChildRefusal) {
     precondition(!arguments.isEmpty, "a child needs a program")
     var actions = posix_spawn_file_actions_t()
     var attributes = posix_spawnattr_t()
@@ -65,7 +75,7 @@ public struct Child: ~Copyable {
     var envp: [UnsafeMutablePointer<CChar>?] = environment.map { strdup($0) } + [nil]
     defer { for text in argv + envp { free(text) } }
     var made: pid_t = 0
-    let rc = posix_spawn(&made, arguments[0], &actions, &attributes, &argv, &envp)
+    let rc = posix_spawn(&made, path ?? arguments[0], &actions, &attributes, &argv, &envp)
     guard rc == 0 else { throw ChildRefusal(command: name, error: Errno(rc)) }
     // The child stays a zombie until we reap it, so the number cannot have passed to another process.
     let watched = cu_pidfd_open(made)

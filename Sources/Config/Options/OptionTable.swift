@@ -123,12 +123,8 @@ public enum OptionTable {
     row(
       .resource, "on-no-data-accessible", .choice(["io-error", "suspend-io"]), "io-error", .t1,
       .promise(kept: ["io-error"], "I/O without good data fails instead of waiting")),
-    row(
-      .resource, "auto-promote", .boolean, "yes", .t0,
-      .partial(kept: ["no"], "a Secondary has no device to open; promote it by repladm primary")),
-    row(
-      .resource, "auto-promote-timeout", .number(0...600, .deciseconds), "20", .t0,
-      .noEffect("a Secondary has no device to open")),
+    row(.resource, "auto-promote", .boolean, "yes", .t0),
+    row(.resource, "auto-promote-timeout", .number(0...600, .deciseconds), "20", .t0),
     row(.resource, "peer-ack-window", .number(2048...204_800, .sectors), "4096", .t2, .noEffect("two nodes need none")),
     row(.resource, "peer-ack-delay", .number(1...10000, .milliseconds), "100", .t2, .noEffect("two nodes need none")),
     row(.resource, "twopc-timeout", .number(50...600, .deciseconds), "300", .t2, .noEffect("two nodes need none")),

@@ -10,9 +10,22 @@ struct RoleChange {
   let devices: ResourceDevices
   let deadline: Deadline
 
+  /// One change at a time. `patience`: how long to wait for the one before.
+  private func lock(patience: Deadline? = nil) throws(Refusal) -> RoleLock? {
+    try RoleLock(daemon.resource, daemon.files, deadline: patience ?? deadline)
+  }
+
   func promote(force: Bool) throws(Refusal) {
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
     devices.remark(devices.each.flatMap { $0.cleanUp(mayResume: true) })
     try daemon.ask(.primary(force: force), deadline: deadline)
+    devices.tellRole(automatic: false)
+    try attach(force: force)
+  }
+
+  /// Makes the devices of a node that was just promoted, or gives it those that wait for it.
+  private func attach(force: Bool) throws(Refusal) {
     if devices.each.contains(where: \.awaitsDaemon) {
       let status = try daemon.status(deadline: deadline)
       if force || !isUnchanged(status) { devices.cleanUp() }
@@ -20,8 +33,56 @@ struct RoleChange {
     devices.attach(deadline: deadline)
   }
 
-  /// Makes the devices of a Primary anew that do not work any more.
+  /// Because the device is used (`auto-promote`): the last close is to undo it, unless the node was Primary before.
+  func promoteAutomatically() throws(Refusal) {
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
+    let rules = try AutoPromotion(of: daemon, deadline: deadline)
+    guard rules.isOn else {
+      throw Refusal(
+        "auto-promote is off", next: "promote it by repladm primary \(daemon.resource)", exitCode: 11)
+    }
+    devices.remark(devices.each.flatMap { $0.cleanUp(mayResume: true) })
+    if try daemon.status(deadline: deadline).role != .primary {
+      try askWhenPeerHasDemoted(Deadline(after: rules.seconds))
+      devices.tellRole(automatic: true)
+    }
+    try attach(force: false)
+  }
+
+  private func askWhenPeerHasDemoted(_ patience: Deadline) throws(Refusal) {
+    while true {
+      do throws(Refusal) {
+        try daemon.ask(.primary(force: false), deadline: deadline)
+        return
+      } catch {
+        let mayPass: [RefusalNumber] = [
+          .twoPrimaries, .refusedByPeer, .inTransientState, .concurrentStateChange, .deviceInUse,
+        ]
+        guard let number = error.number, mayPass.contains(number), !patience.hasPassed else { throw error }
+        pause(milliseconds: 200)
+      }
+    }
+  }
+
+  /// Because of the last close: refused when a command has promoted the node meanwhile.
+  func demoteAutomatically() throws(Refusal) {
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
+    guard devices.mayDemote else {
+      throw Refusal(
+        "a command has promoted \(daemon.resource) meanwhile",
+        next: "demote it by repladm secondary \(daemon.resource)",
+        exitCode: 11)
+    }
+    try demoteUnderLock(force: false)
+  }
+
+  /// Makes the devices of a Primary anew that do not work any more, and the names that are gone.
   func mend() throws(Refusal) {
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
+    devices.mendNames(deadline: deadline)
     guard devices.each.contains(where: \.needsMending) else { return }
     let status = try daemon.status(deadline: deadline)
     guard status.role == .primary else { return }
@@ -33,13 +94,22 @@ struct RoleChange {
 
   func demote(force: Bool) throws(Refusal) {
     guard daemon.isRunning else { throw Refusal.notRunning(daemon.resource) }
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
+    try demoteUnderLock(force: force)
+  }
+
+  private func demoteUnderLock(force: Bool) throws(Refusal) {
     try devices.without(force: force, deadline: deadline) { () throws(Refusal) in
       try askWhenClientsAreGone(.secondary(force: force))
     }
+    devices.tellRole(automatic: false)
   }
 
   /// Ends the resource: its connection, its disks, its daemon, its devices. A success when it is down already.
   func end() throws(Refusal) {
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
     guard daemon.isRunning else {
       devices.cleanUp()
       devices.removeLeftovers()
@@ -57,6 +127,10 @@ struct RoleChange {
   /// The same, whoever uses the devices and whether the daemon answers or not: one that does not is killed, and what was under way
   /// ends with errors. Bounded: each step has a limit of its own.
   func endByForce() throws(Refusal) {
+    var turn: RoleLock?
+    // One that hangs does not hold this up.
+    do throws(Refusal) { turn = try lock(patience: Deadline(after: 3)) } catch { devices.remark([error.headline]) }
+    defer { withExtendedLifetime(turn) {} }
     let process = daemon.listening ?? daemon.lockHolder
     if daemon.isRunning { askToEnd(process) }
     // The daemon first: a kernel that is still writing to it holds up whoever takes its device away.

@@ -10,7 +10,7 @@ import MetaDisk
 struct Up: AdminCommand {
   static let configuration = CommandConfiguration(
     commandName: "up", abstract: "Start a resource: its daemon, its disks, its connection.")
-  @Flag(help: "Make no block device at promotion; export the volumes by NBD only (sh-nbd-uri).") var noDevice = false
+  @Flag(help: "Make no block device; export the volumes by NBD only (sh-nbd-uri).") var noDevice = false
   @OptionGroup var general: GeneralOptions
   @OptionGroup var objects: ResourceArguments
 
@@ -74,6 +74,9 @@ extension Admin {
   func up(_ resource: HostedResource, noDevice: Bool, discardMyData: Bool = false, deadline: Deadline) throws {
     try startDaemon(resource, noDevice: noDevice, deadline: deadline)
     let daemon = daemon(resource)
+    let minors = Dictionary(
+      resource.volumes.map { ($0.number, UInt32(clamping: $0.minor)) }, uniquingKeysWith: { first, _ in first })
+    try devices(resource).showNames(minors, deadline: deadline)
     try followGrowth(resource.volumes, of: resource)
     do throws(Refusal) {
       try daemon.ask(.attach(volume: nil), deadline: deadline)

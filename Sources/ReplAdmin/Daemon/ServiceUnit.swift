@@ -32,7 +32,7 @@ struct ServiceUnit {
   }
 
   /// systemd's names of units have these characters, and no more than 255 of them; any other would have to be escaped.
-  private static func canBeNamed(_ resource: String) -> Bool {
+  static func canBeNamed(_ resource: String) -> Bool {
     (1...200).contains(resource.utf8.count)
       && resource.utf8.allSatisfy { byte in
         switch byte {

@@ -111,7 +111,7 @@ enum BlockNode {
   }
 
   /// Refuses to take the place of what is not a device of ours.
-  private static func checkFree(_ path: String) throws(DeviceFault) {
+  static func checkFree(_ path: String) throws(DeviceFault) {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }
     switch status.st_mode & S_IFMT {

@@ -1,12 +1,11 @@
 // Who uses a block device: file systems mounted from it (in this mount namespace), devices stacked on it, processes that have
 // it open, and by the kernel's exclusive claim also the ones that cannot be named. Never a guess in the other direction: "in
 // use by somebody" is said when nobody can be found but the claim fails.
+import BlockIO
 import Glibc
 
 struct DeviceHolders {
   let number: BlockNumber
-  /// A node of it.
-  let path: String
   /// The name an operator knows, such as `drbd0`.
   let name: String
   /// Of this process, in the kernel's form.
@@ -56,10 +55,13 @@ struct DeviceHolders {
 
   /// The kernel gives the exclusive claim to nobody while a file system, swap or another device has it.
   private func canBeClaimed() -> Bool {
-    let descriptor = open(path, O_RDONLY | O_EXCL | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { return errno != EBUSY }
-    close(descriptor)
-    return true
+    do throws(Errno) {
+      close(
+        try NumberedDevice.open(major: number.major, minor: number.minor, flags: O_RDONLY | O_EXCL | O_NONBLOCK))
+      return true
+    } catch {
+      return error.code != EBUSY
+    }
   }
 
   private func isThisDevice(_ path: String) -> Bool {

@@ -70,6 +70,19 @@ struct DeviceServerProcess {
 
   /// Nil: there is one already.
   private func startOne(_ deadline: Deadline) throws(DeviceFault) -> DeviceRecord.ProcessMark? {
+    if let unit = DeviceServerUnit(resource, surroundings) {
+      try unit.start(deadline: deadline)
+      let patience = Deadline(after: min(10, deadline.secondsLeft ?? 10))
+      var mark: DeviceRecord.ProcessMark?
+      guard
+        patience.wait(until: {
+          mark = running; return mark != nil
+        })
+      else {
+        throw .cannot("start \(unit.name)", "it was not ready within \(patience.text): see journalctl -u \(unit.name)")
+      }
+      return mark
+    }
     guard let program = surroundings.deviceProgram else { throw .noMeans("repl-device is not installed") }
     let path = files.log(resource)
     let log: Int32
@@ -80,6 +93,8 @@ struct DeviceServerProcess {
     let before = lseek(log, 0, SEEK_END)
     var environment = surroundings.environment
     environment[RunFiles.environmentKey] = files.directory
+    // What it promotes and demotes by.
+    if let path = surroundings.lastingPath, lastComponent(path) == "repladm" { environment["REPLADM"] = path }
     var child: ChildProcess
     do {
       child = try ChildProcess.start(program, [resource], environment: environment, output: log, ownSession: true)
@@ -117,11 +132,24 @@ struct DeviceServerProcess {
     }
   }
 
+  /// Ends it when it has neither a volume nor a node, also one that hangs, and removes what one that was killed has left.
+  func endWhenIdle() {
+    if let server = running {
+      do throws(DeviceFault) { try end(server) } catch {
+        kill(server.pid, SIGKILL)
+        _ = Deadline(after: 3).wait { !server.isAlive }
+      }
+    }
+    removeLeftovers()
+  }
+
   /// What one that was killed leaves.
   func removeLeftovers() {
     guard running == nil, !PidFile.isHeld(files.deviceLock(resource)) else { return }
-    umount2(files.deviceMount(resource), Int32(MNT_DETACH))
-    rmdir(files.deviceMount(resource))
+    for place in [files.deviceMount(resource), files.deviceNodes(resource)] {
+      umount2(place, Int32(MNT_DETACH))
+      rmdir(place)
+    }
     unlink(files.deviceSocket(resource))
     unlink(files.deviceLock(resource))
   }

@@ -4,11 +4,10 @@ import Glibc
 
 struct FormerFuseLoop {
   let record: DeviceRecord
-  let node: String
 
   private var loop: LoopDevice? {
     guard let major = record.major, let minor = record.minor, let mount = record.fuseMount else { return nil }
-    return LoopDevice(number: BlockNumber(major: major, minor: minor), node: node, file: "\(mount)/export")
+    return LoopDevice(number: BlockNumber(major: major, minor: minor), file: "\(mount)/export")
   }
 
   var stands: Bool { record.fuse?.isAlive == true && loop?.isBound == true }

@@ -20,7 +20,8 @@ struct FuseLoop {
     return nil
   }
 
-  func attach(node: String, record: inout DeviceRecord, recordPath: String, deadline: Deadline) throws(DeviceFault) {
+  /// The names follow: they are the caller's.
+  func attach(record: inout DeviceRecord, recordPath: String, deadline: Deadline) throws(DeviceFault) {
     let connection = try ExportConnection.open(socket, deadline: deadline)
     record.fuseMount = files.deviceMount(resource)
     try record.write(to: recordPath)
@@ -34,7 +35,7 @@ struct FuseLoop {
     }
     record.fuseFile = name
     var written = record
-    try LoopDevice.attach(file(of: record), node: node, blockSize: connection.blockSize) {
+    _ = try LoopDevice.attach(file(of: record), blockSize: connection.blockSize) {
       (number) throws(DeviceFault) in
       written.major = number.major
       written.minor = number.minor
@@ -51,27 +52,27 @@ struct FuseLoop {
   }
 
   /// Gives the device the size that the export has now.
-  func resize(_ record: DeviceRecord, node: String, to export: borrowing ExportConnection) throws(DeviceFault) {
+  func resize(_ record: DeviceRecord, to export: borrowing ExportConnection) throws(DeviceFault) {
     try server.ask(.resize(volume, size: export.size))
-    try loop(of: record, node: node)?.grow()
+    try loop(of: record)?.grow()
   }
 
   private func file(of record: DeviceRecord) -> String { "\(record.fuseMount ?? "")/\(record.fuseFile ?? "")" }
 
   /// The loop device of a record; nil before there was one.
-  private func loop(of record: DeviceRecord, node: String) -> LoopDevice? {
+  private func loop(of record: DeviceRecord) -> LoopDevice? {
     guard let major = record.major, let minor = record.minor else { return nil }
-    return LoopDevice(number: BlockNumber(major: major, minor: minor), node: node, file: file(of: record))
+    return LoopDevice(number: BlockNumber(major: major, minor: minor), file: file(of: record))
   }
 
   /// Whether server and loop device are there. Without asking the server, which answers its owner only.
-  func stands(_ record: DeviceRecord, node: String) -> Bool { whatIsGone(record, node: node) == nil }
+  func stands(_ record: DeviceRecord) -> Bool { whatIsGone(record) == nil }
 
   /// Nil: nothing.
-  func whatIsGone(_ record: DeviceRecord, node: String) -> String? {
+  func whatIsGone(_ record: DeviceRecord) -> String? {
     guard let fuse = record.fuse else { return "its server (repl-device) was never started" }
     guard fuse.isAlive else { return "its server (repl-device, process \(fuse.pid)) has died" }
-    guard loop(of: record, node: node)?.isBound == true else { return "its loop device has been taken away" }
+    guard loop(of: record)?.isBound == true else { return "its loop device has been taken away" }
     return nil
   }
 
@@ -79,8 +80,8 @@ struct FuseLoop {
   var isConnected: Bool { server.shown(volume)?.isConnected ?? false }
 
   /// False when the loop device is in use; then everything stays as it is.
-  func detach(_ record: DeviceRecord, node: String) throws(DeviceFault) -> Bool {
-    if let loop = loop(of: record, node: node), !loop.detach() { return false }
+  func detach(_ record: DeviceRecord) throws(DeviceFault) -> Bool {
+    if let loop = loop(of: record), !loop.detach() { return false }
     if let fuse = record.fuse, fuse.isAlive {
       try server.ask(.end(volume))
       try server.end(fuse)
@@ -91,11 +92,11 @@ struct FuseLoop {
 
   /// Takes down whatever is left, whether it works or not. First the volume: what waits for a daemon ends with an error then, and
   /// nothing below waits for it.
-  func abandon(_ record: DeviceRecord, node: String) {
+  func abandon(_ record: DeviceRecord) {
     if let fuse = record.fuse, fuse.isAlive {
       do throws(DeviceFault) { try server.ask(.end(volume)) } catch { end(fuse) }
     }
-    loop(of: record, node: node)?.detachWhenUnused()
+    loop(of: record)?.detachWhenUnused()
     if let fuse = record.fuse, fuse.isAlive {
       do throws(DeviceFault) { try server.end(fuse) } catch { end(fuse) }
     }

@@ -1,12 +1,11 @@
 // Loop devices by the kernel's own calls: a file (here one that `repl-device` shows) as a block device, with direct I/O, so
 // that nothing is cached twice and a flush reaches the daemon. Law: a loop device that has another file behind it by now
 // is somebody else's and is left alone.
+import BlockIO
 import Glibc
 
 struct LoopDevice {
   let number: BlockNumber
-  /// Our node of it.
-  let node: String
   /// The file behind it.
   let file: String
 
@@ -24,19 +23,22 @@ struct LoopDevice {
   private static let autoClear: UInt32 = 4
   private static let directIO: UInt32 = 16
 
-  /// Binds `file` to a free loop device whose node becomes `path`. `recording` is told the number before it is used.
+  /// Binds `file` to a free loop device. `recording` is told the number before it is used.
   static func attach(
-    _ file: String, node path: String, blockSize: UInt32, recording: (BlockNumber) throws(DeviceFault) -> Void
-  ) throws(DeviceFault) {
+    _ file: String, blockSize: UInt32, recording: (BlockNumber) throws(DeviceFault) -> Void
+  ) throws(DeviceFault) -> BlockNumber {
     let backing = open(file, O_RDWR | O_CLOEXEC)
     guard backing >= 0 else { throw .cannot("open \(file)", systemWords(errno)) }
     defer { close(backing) }
     for _ in 0..<16 {
       let number = BlockNumber(major: BlockNumber.loopMajor, minor: UInt32(try freeIndex()))
       try recording(number)
-      try BlockNode.make(path, number)
-      let loop = open(path, O_RDWR | O_CLOEXEC)
-      guard loop >= 0 else { throw .cannot("open the loop device behind \(path)", systemWords(errno)) }
+      let loop: Int32
+      do throws(Errno) {
+        loop = try NumberedDevice.open(major: number.major, minor: number.minor, flags: O_RDWR)
+      } catch {
+        throw .cannot("open the loop device \(number.minor)", error.description)
+      }
       defer { close(loop) }
       var request = [UInt8](repeating: 0, count: 8 + infoBytes + 64)
       request.withUnsafeMutableBytes { bytes in
@@ -45,9 +47,9 @@ struct LoopDevice {
         bytes.storeBytes(of: directIO, toByteOffset: 8 + infoFlags, as: UInt32.self)
         for (i, byte) in file.utf8.prefix(infoNameBytes - 1).enumerated() { bytes[8 + infoName + i] = byte }
       }
-      if ioctl(loop, configure, &request) == 0 { return }
+      if ioctl(loop, configure, &request) == 0 { return number }
       // Another took it between the two calls.
-      guard errno == EBUSY else { throw .cannot("set up the loop device behind \(path)", systemWords(errno)) }
+      guard errno == EBUSY else { throw .cannot("set up the loop device \(number.minor)", systemWords(errno)) }
     }
     throw .cannot("set up a loop device", "every one that was free was taken by another at once")
   }
@@ -70,11 +72,11 @@ struct LoopDevice {
     // Asks the server of the file: the kernel remembers no size beyond that.
     guard stat(file, &status) == 0 else { throw .cannot("see the size of \(file)", systemWords(errno)) }
     guard isBound, let loop = opened(O_RDONLY) else {
-      throw .cannot("open the loop device behind \(node)", "it is gone")
+      throw .cannot("open the loop device \(number.minor)", "it is gone")
     }
     defer { close(loop) }
     guard ioctl(loop, LoopDevice.setCapacity, 0) == 0 else {
-      throw .cannot("give \(node) its new size", systemWords(errno))
+      throw .cannot("give the loop device \(number.minor) its new size", systemWords(errno))
     }
   }
 
@@ -105,16 +107,13 @@ struct LoopDevice {
     _ = ioctl(loop, LoopDevice.setStatus, &info)
   }
 
-  /// Opens it by our node or by the kernel's; nil when neither is it.
+  /// Nil: it cannot be opened this way now.
   private func opened(_ flags: Int32) -> Int32? {
-    for path in [node, "/dev/loop\(number.minor)"] {
-      let descriptor = open(path, flags | O_CLOEXEC | O_NONBLOCK)
-      guard descriptor >= 0 else { continue }
-      var found = stat()
-      if fstat(descriptor, &found) == 0, BlockNumber(found) == number { return descriptor }
-      close(descriptor)
+    do throws(Errno) {
+      return try NumberedDevice.open(major: number.major, minor: number.minor, flags: flags | O_NONBLOCK)
+    } catch {
+      return nil
     }
-    return nil
   }
 
   private static func freeIndex() throws(DeviceFault) -> Int32 {

@@ -32,8 +32,11 @@ struct ResourceDevices {
   /// What is on record of a resource whose daemon cannot tell.
   init(recorded resource: String, _ surroundings: Surroundings, _ console: Console) {
     let files = surroundings.runFiles
-    let recorded = files.volumes(of: resource).compactMap { number in
-      DeviceRecord(reading: files.device(resource, number)).map { (number, $0.paths) }
+    let recorded = files.volumes(of: resource).compactMap { number -> (VolumeNumber, [String])? in
+      if let record = DeviceRecord(reading: files.device(resource, number)) { return (number, record.paths) }
+      let names = DeviceNames(
+        resource: resource, volume: number, path: "", links: [], surroundings: surroundings)
+      return names.record.map { (number, $0.paths) }
     }
     self.init(resource, recorded.filter { !$0.1.isEmpty }, surroundings, console)
   }
@@ -99,9 +102,45 @@ struct ResourceDevices {
   /// What a daemon that died has left.
   func cleanUp() { remark(each.flatMap { $0.cleanUp(mayResume: false) }) }
 
+  private var server: DeviceServerProcess { DeviceServerProcess(resource: resource, surroundings: surroundings) }
+
+  /// Makes the names that are there from `up` to `down`, where that can be.
+  func showNames(_ minors: [VolumeNumber: UInt32], deadline: Deadline) {
+    guard surroundings.isRoot, !exists(files.noDevice(resource)) else { return }
+    for device in each {
+      guard let minor = minors[device.volume] else { continue }
+      do throws(DeviceFault) {
+        try device.showNames(minor: minor, deadline: deadline)
+      } catch {
+        remark(["\(device.path) has no device before this node is Primary: \(error.text)."])
+      }
+    }
+  }
+
+  /// Makes the names again that a server has taken along.
+  func mendNames(deadline: Deadline) {
+    for device in each {
+      guard let record = device.names.record, device.names.complaint() != nil else { continue }
+      showNames([device.volume: record.minor], deadline: deadline)
+    }
+  }
+
+  /// Who has promoted this node, for the last close of the device. No server: nothing follows the device.
+  func tellRole(automatic: Bool) {
+    guard server.running != nil else { return }
+    // An older one does not know the word, and demotes nothing.
+    do throws(DeviceFault) { try server.ask(.role(automatic: automatic)) } catch {}
+  }
+
+  /// Whether the last close may demote still.
+  var mayDemote: Bool {
+    do throws(DeviceFault) { return try server.ask(.mayDemote) == .done } catch { return false }
+  }
+
   /// Makes a node at each path that has none, as DRBD does when the minor is created: it names the device before it can be opened.
   func announce(_ minors: [VolumeNumber: UInt32]) {
     guard surroundings.isRoot, !exists(files.noDevice(resource)) else { return }
+    showNames(minors, deadline: Deadline(after: 10))
     for device in each {
       guard let minor = minors[device.volume], !exists(device.path) else { continue }
       do throws(DeviceFault) {
@@ -112,9 +151,13 @@ struct ResourceDevices {
     }
   }
 
-  /// Removes what `announce` made, and the files that a daemon removes when it ends well.
+  /// Removes the names, their server, what `announce` made, and the files that a daemon removes when it ends well.
   func removeLeftovers() {
-    for device in each { BlockNode.removeUnused(device.path) }
+    for device in each {
+      device.names.remove()
+      BlockNode.removeUnused(device.path)
+    }
+    server.endWhenIdle()
     files.removeLeftovers(of: resource)
   }
 }
@@ -125,7 +168,7 @@ extension RunFiles {
     let numbers = directoryEntries(directory).compactMap { name -> UInt16? in
       guard name.hasPrefix(resource + "-") else { return nil }
       let rest = name.dropFirst(resource.count + 1)
-      guard rest.hasSuffix(".device") || rest.hasSuffix(".nbd") else { return nil }
+      guard rest.hasSuffix(".device") || rest.hasSuffix(".names") || rest.hasSuffix(".nbd") else { return nil }
       return UInt16(rest.prefix { $0 != "." })
     }
     return Set(numbers).sorted().map { VolumeNumber($0) }
@@ -138,6 +181,7 @@ extension RunFiles {
     unlink(statusSocket(resource))
     unlink(pidFile(resource))
     unlink(noDevice(resource))
+    unlink(roleLock(resource))
     for number in numbers { unlink(exportSocket(resource, number)) }
   }
 }

@@ -1,4 +1,5 @@
-// The block device of one volume (D7): made after the daemon was promoted, taken away before it is demoted. Best means
+// The block device of one volume (D7): made after the daemon was promoted, taken away before it is demoted. Its names may be there all the
+// time (DeviceNames); the device behind them comes and goes with the role. Best means
 // first; without any the NBD socket remains and the operator is told where it is. Law: a device that is in use is never taken
 // away, and what a dead daemon left behind never stands in the way.
 import Base
@@ -19,7 +20,19 @@ struct VolumeDevice {
   private var daemon: DaemonProcess { DaemonProcess(resource, files: files) }
   private var record: DeviceRecord? { DeviceRecord(reading: recordPath) }
   private var fuse: FuseLoop { FuseLoop(resource: resource, volume: volume, surroundings: surroundings) }
+  var names: DeviceNames {
+    DeviceNames(resource: resource, volume: volume, path: path, links: links, surroundings: surroundings)
+  }
   private var nbd: KernelNBD { KernelNBD(resource: resource, volume: volume, surroundings: surroundings) }
+
+  /// Makes the names of a device that promotes when it is used. Not with the kernel's own nbd, nor without FUSE: there the device comes
+  /// with the promotion.
+  func showNames(minor: UInt32, deadline: Deadline) throws(DeviceFault) {
+    guard fuse.missing == nil, nbd.missing != nil else { return }
+    // A device that a version before this one has made keeps its node until it is taken away.
+    if record != nil, names.record == nil { return }
+    try names.show(minor: minor, deadline: deadline)
+  }
 
   /// Makes the device, or leaves the one that is there and works.
   func attach(deadline: Deadline) throws(DeviceFault) {
@@ -41,7 +54,9 @@ struct VolumeDevice {
       missing.append(why)
     } else {
       try make(.deviceServer) { (record) throws(DeviceFault) in
-        try fuse.attach(node: path, record: &record, recordPath: recordPath, deadline: deadline)
+        try fuse.attach(record: &record, recordPath: recordPath, deadline: deadline)
+        guard let number = number(of: record), try !names.bind(number, deadline: deadline) else { return }
+        try BlockNode.make(path, number)
       }
       return
     }
@@ -89,7 +104,7 @@ struct VolumeDevice {
     guard let was = size(of: record), was != wanted else { return nil }
     switch record.means {
     case .kernelNBD: try nbd.resize(record, to: connection)
-    case .deviceServer: try fuse.resize(record, node: path, to: connection)
+    case .deviceServer: try fuse.resize(record, to: connection)
     case .nbdfuse: break
     }
     if size(of: record) == wanted { return "\(path) has \(wanted >> 10) KiB now" }
@@ -111,7 +126,7 @@ struct VolumeDevice {
 
   private func holders(of record: DeviceRecord) -> [String] {
     guard let number = number(of: record) else { return [] }
-    return DeviceHolders(number: number, path: path, name: lastComponent(path)).list()
+    return DeviceHolders(number: number, name: lastComponent(path)).list()
   }
 
   /// Who still uses it after short visitors, such as a probe for labels, had time to go.
@@ -138,8 +153,8 @@ struct VolumeDevice {
       gone =
         switch record.means {
         case .kernelNBD: try KernelNBD.detach(record, node: path)
-        case .deviceServer: try fuse.detach(record, node: path)
-        case .nbdfuse: FormerFuseLoop(record: record, node: path).detach(deadline: Deadline(after: 10))
+        case .deviceServer: try fuse.detach(record)
+        case .nbdfuse: FormerFuseLoop(record: record).detach(deadline: Deadline(after: 10))
         }
     } catch {
       throw Refusal("\(path) was not taken away", why: error.text, next: "repeat the command", exitCode: 20)
@@ -197,8 +212,8 @@ struct VolumeDevice {
     guard number(of: record) != nil, record.daemon?.isAlive == true else { return false }
     return switch record.means {
     case .kernelNBD: KernelNBD.exists(record)
-    case .deviceServer: fuse.stands(record, node: path) && fuse.isConnected
-    case .nbdfuse: FormerFuseLoop(record: record, node: path).stands
+    case .deviceServer: fuse.stands(record) && fuse.isConnected
+    case .nbdfuse: FormerFuseLoop(record: record).stands
     }
   }
 
@@ -207,7 +222,7 @@ struct VolumeDevice {
     guard number(of: record) != nil else { return false }
     return switch record.means {
     case .kernelNBD: KernelNBD.exists(record)
-    case .deviceServer: fuse.stands(record, node: path)
+    case .deviceServer: fuse.stands(record)
     case .nbdfuse: false
     }
   }
@@ -220,13 +235,13 @@ struct VolumeDevice {
 
   /// What is wrong with a device that there should be, and what to type; nil: nothing.
   func complaint() -> String? {
-    guard let record, number(of: record) != nil else { return nil }
+    guard let record, number(of: record) != nil else { return names.complaint() }
     let again = "repladm primary \(resource) makes another one, and what is still mounted from this one gets errors"
-    if record.means == .deviceServer, let gone = fuse.whatIsGone(record, node: path) {
+    if record.means == .deviceServer, let gone = fuse.whatIsGone(record) {
       return "\(path) does not work any more, because \(gone): \(again)"
     }
     // The server is asked by root alone.
-    if surroundings.isRoot ? works(record) : record.daemon?.isAlive == true { return nil }
+    if surroundings.isRoot ? works(record) : record.daemon?.isAlive == true { return names.complaint() }
     guard outlivesDaemon(record) else {
       return "\(path) does not work any more, because the repld that served it has died: \(again)"
     }
@@ -243,13 +258,13 @@ struct VolumeDevice {
       } catch {
         // Nothing is left to try; the kernel gives up by itself.
       }
-    case .deviceServer: fuse.abandon(record, node: path)
-    case .nbdfuse: FormerFuseLoop(record: record, node: path).abandon()
+    case .deviceServer: fuse.abandon(record)
+    case .nbdfuse: FormerFuseLoop(record: record).abandon()
     }
     forget(record)
   }
 
-  /// Removes the names, unless another node on this machine has given them to a device of its own by now.
+  /// Removes the names, unless they stay, or another node on this machine has given them to a device of its own by now.
   private func forget(_ record: DeviceRecord) {
     var status = stat()
     let isOurs = lstat(path, &status) != 0 || BlockNumber(status) == number(of: record)

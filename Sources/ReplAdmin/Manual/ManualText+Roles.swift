@@ -6,7 +6,10 @@ extension ManualText {
       command: "up",
       does: """
         Starts the daemon repld of the resource, applies the activity log of each volume, attaches the backing devices and begins to \
-        connect to the peer. The resource is Secondary afterwards; primary makes the block devices.
+        connect to the peer. The resource is Secondary afterwards. The names of the devices (/dev/drbdN) are there until down; opening \
+        one for writing, or mounting it, makes this node Primary first, and its last close makes it Secondary again (auto-promote in \
+        repl.conf(5)). Reading one on a Secondary fails with EMEDIUMTYPE ("Wrong medium type"). With the kernel's own nbd, or without \
+        FUSE, there is no name before primary.
         """,
       waits: """
         The command waits until the daemon has attached the disks (at most 30 seconds, or --timeout) and does not wait for the peer: \
@@ -59,8 +62,9 @@ extension ManualText {
     ManualText(
       command: "primary",
       does: """
-        Makes this node Primary: applications may use the volumes, and the block devices (/dev/drbdN) are made. With fencing, and \
-        without a connection, the handler fence-peer is called first.
+        Makes this node Primary: applications may use the volumes by the block devices (/dev/drbdN). With fencing, and without a \
+        connection, the handler fence-peer is called first. The node stays Primary until secondary, also one that an open of the device \
+        has promoted before.
 
         With --force a node without UpToDate data becomes Primary: its disk is declared UpToDate, and the peer is resynced from it. \
         Use this once, for the first node of a new resource, or when the other copy is lost.
@@ -78,7 +82,7 @@ extension ManualText {
     ManualText(
       command: "secondary",
       does: """
-        Removes the block devices and makes this node Secondary, so that the other node can be promoted. Writes that wait for the end of \
+        Takes the block devices away, but not their names, and makes this node Secondary, so that the other node can be promoted. Writes that wait for the end of \
         a fencing fail.
         """,
       waits: """

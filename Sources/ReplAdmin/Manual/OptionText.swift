@@ -92,8 +92,8 @@ enum OptionText {
 
   private static let resource = [
     "on-no-data-accessible": "What happens to I/O of a Primary without good data.",
-    "auto-promote": "Whether an opened device promotes its node.",
-    "auto-promote-timeout": "How long an automatic promotion waits.",
+    "auto-promote": "Whether using the device promotes its node, and its last close demotes it.",
+    "auto-promote-timeout": "How long an automatic promotion waits for a peer that is Primary.",
     "quorum": "How many nodes have to be connected before a node may write.",
     "quorum-minimum-redundancy": "How many UpToDate disks a node needs before it may write.",
   ]

@@ -19,6 +19,8 @@ extension SetupCall {
     case "dstate": console.out((object.snapshot.diskWords(volume) ?? "") + "\n")
     case "udev": console.out(udev(object))
     case "get-gi", "show-gi": try printGenerations(object)
+    case "primary" where line.flag("--automatic"): try roleChange(object).promoteAutomatically()
+    case "secondary" where line.flag("--automatic"): try roleChange(object).demoteAutomatically()
     case "primary":
       try roleChange(object).promote(force: line.flag("--force") || line.flag("--overwrite-data-of-peer"))
     case "secondary": try roleChange(object).demote(force: line.flag("--force"))

@@ -103,6 +103,8 @@ enum SetupTable {
 
   private static let color = SetupOption.word("--color", "WHEN").withoutEffect("output has no colours", for: "always")
   private static let force = SetupOption.yesNo("--force")
+  /// As `repl-device` says it when the device is used, and when it is not used any more.
+  private static let automatic = SetupOption.flag("--automatic")
   private static let overwrite = SetupOption.yesNo("--overwrite-data-of-peer")
 
   private static let asking = [
@@ -128,8 +130,8 @@ enum SetupTable {
   ]
 
   private static let resources = [
-    SetupRow(name: "primary", scope: .resource, operands: "RES", options: [force, overwrite]),
-    SetupRow(name: "secondary", scope: .resource, operands: "RES", options: [force]),
+    SetupRow(name: "primary", scope: .resource, operands: "RES", options: [force, overwrite, automatic]),
+    SetupRow(name: "secondary", scope: .resource, operands: "RES", options: [force, automatic]),
     SetupRow(name: "down", scope: .resourceOrAll, operands: "{RES|all}", options: [force]),
     SetupRow(
       name: "resource-options", scope: .resource, operands: "RES", options: [.flag("--set-defaults")],

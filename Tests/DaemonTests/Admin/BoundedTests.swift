@@ -203,7 +203,7 @@ import Testing
     #expect(last.contains(" /mnt "))
     let numbers = last.split(separator: " ")[2].split(separator: ":").compactMap { UInt32($0) }
     var holders = DeviceHolders(
-      number: BlockNumber(major: numbers[0], minor: numbers[1]), path: "/nonexistent", name: "drbd9")
+      number: BlockNumber(major: numbers[0], minor: numbers[1]), name: "drbd9")
     holders.mountTable = table
     #expect(holders.list().contains("drbd9 opened by mount (mounted on /mnt)"))
   }

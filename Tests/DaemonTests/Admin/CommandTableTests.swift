@@ -201,6 +201,7 @@ struct CommandRow: CustomStringConvertible {
     a("replsetup cstate r0 PEER", 0, "Connected"), a("replsetup cstate r0 77", 10, "no peer with node id 77"),
     a("replsetup dstate 90", 0, "UpToDate/UpToDate"), a("replsetup dstate 7", 10, "(127)"),
     a("replsetup dstate x", 20, "no minor number"), a("replsetup secondary r0"), a("replsetup secondary --force r0"),
+    a("replsetup primary --automatic r0"), a("replsetup secondary --automatic r0", 11, "a command has promoted"),
     a("replsetup primary nosuch", 10, "(158)"), a("replsetup secondary nosuch", 10, "(158)"),
     a("replsetup primary --force r0"), a("replsetup primary --overwrite-data-of-peer r0"),
     b("replsetup primary r0", 11, "(-1)"), a("replsetup suspend-io 90"), a("replsetup resume-io 90"),

@@ -40,6 +40,12 @@ private struct LowDesk {
     return stat(device, &status) == 0 && status.st_mode & S_IFMT == S_IFBLK
   }
 
+  /// It has the device of a Primary, not DRBD's number, which opens nothing.
+  var deviceOpens: Bool {
+    var status = stat()
+    return stat(device, &status) == 0 && status.st_rdev >> 8 & 0xfff == 7
+  }
+
   var role: String? {
     do { return try call("drbdsetup role r0").out.trimmingCharacters(in: .whitespacesAndNewlines) } catch { return nil }
   }
@@ -48,7 +54,7 @@ private struct LowDesk {
     for node in [desk.bench.a, desk.bench.b] { succeeds(try desk.type("create-md r0", on: node, [:])) }
   }
 
-  /// Both up, equal, nobody Primary; devices are made at promotion.
+  /// Both up, equal, nobody Primary.
   func up() throws {
     try createMetadata()
     succeeds(try desk.a("up r0"))
@@ -65,12 +71,12 @@ private struct LowDesk {
     let low = try LowDesk()
     try low.up()
     succeeds(try low.call("drbdsetup primary r0"))
-    #expect(low.hasDevice && low.role == "Primary")
+    #expect(low.deviceOpens && low.role == "Primary")
     succeeds(try low.call("drbdsetup secondary r0"))
-    #expect(!low.hasDevice && low.role == "Secondary")
+    #expect(low.hasDevice && !low.deviceOpens && low.role == "Secondary")
     // What drbdadm began, drbdsetup ends.
     succeeds(try low.desk.a("primary r0"))
-    #expect(low.hasDevice)
+    #expect(low.deviceOpens)
     succeeds(try low.call("drbdsetup down r0"))
     #expect(!low.hasDevice && access(low.desk.bench.a.files.controlSocket("r0"), F_OK) != 0)
     succeeds(try low.call("drbdsetup down r0"))
@@ -88,15 +94,15 @@ private struct LowDesk {
       let said = try low.call(line)
       #expect(said.code == 11 && said.err.contains("(-12) Device is held open by someone"), "\(line): \(said.err)")
     }
-    #expect(low.hasDevice && low.role == "Primary")
+    #expect(low.deviceOpens && low.role == "Primary")
     let forced = try low.call("drbdsetup secondary --force=yes r0")
     #expect(forced.code == 0 && forced.err.contains("its requests end with errors"), "\(forced.err)")
-    #expect(!low.hasDevice && low.role == "Secondary")
+    #expect(low.hasDevice && !low.deviceOpens && low.role == "Secondary")
     var byte: UInt8 = 0
     #expect(pread(holder, &byte, 1, 1 << 20) < 0, "what is open has no data any more")
     // The next promotion makes another one.
     succeeds(try low.call("drbdsetup primary r0"))
-    #expect(low.hasDevice)
+    #expect(low.deviceOpens)
     succeeds(try low.call("drbdsetup secondary r0"))
   }
 

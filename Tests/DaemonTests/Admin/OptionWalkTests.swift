@@ -304,7 +304,7 @@ private struct Walk {
   private static let readElsewhere = [
     "sndbuf-size": "SocketOptions", "rcvbuf-size": "SocketOptions", "shared-secret": "Setup.sign",
     "wfc-timeout": "Waiting", "degr-wfc-timeout": "Waiting", "outdated-wfc-timeout": "Waiting",
-    "wait-after-sb": "Waiting",
+    "wait-after-sb": "Waiting", "auto-promote": "AutomaticRoles", "auto-promote-timeout": "AutomaticRoles",
   ]
 
   @Test(arguments: OptionTable.rows.filter { ![.global, .handlers].contains($0.section) })
@@ -318,7 +318,7 @@ private struct Walk {
       if Self.readElsewhere[row.name] != nil {
         #expect(
           resource.peers.map(\.net) != plain.peers.map(\.net) || resource.startup != plain.startup
-            || value == row.defaultText, "\(row.name) \(value)")
+            || "\(resource.options)" != "\(plain.options)" || value == row.defaultText, "\(row.name) \(value)")
         continue
       }
       let own = "\(ResourceSettings(resource))"

@@ -20,13 +20,19 @@ final class Desk {
   /// Mounts and loop devices to be taken away at the end, last one first.
   private var undo: [() -> Void] = []
 
-  init(net: String = "", disk: String = "", mebibytes: (Int, Int) = (16, 16)) throws {
-    bench = try Bench(net: "socket-check-timeout 1; " + net, disk: disk, mebibytes: mebibytes)
+  init(net: String = "", disk: String = "", mebibytes: (Int, Int) = (16, 16), volumes: Int = 1) throws {
+    bench = try Bench(
+      net: "socket-check-timeout 1; " + net, disk: disk, volumes: volumes, mebibytes: mebibytes)
   }
 
   deinit {
     for step in undo.reversed() { step() }
-    for node in [bench.a, bench.b] { killDaemon(node) }
+    for node in [bench.a, bench.b] {
+      killDaemon(node)
+      // The device server outlives it, with the names of the devices.
+      guard access(node.files.deviceSocket("r0"), F_OK) == 0 else { continue }
+      do { succeeds(try type("down --force r0", on: node, [:])) } catch { print("left behind: \(node.runDirectory)") }
+    }
   }
 
   var config: String { bench.a.config }
