@@ -79,6 +79,21 @@ extension World {
     return true
   }
 
+  /// An attach without a connection, as the refusal says.
+  func attachAlone() -> Bool {
+    guard let (n, v) = keeper.mustMeet, keeper.isHealing || random.oneIn(8), nodes[n].isRunning, !commands.isBusy(n)
+    else {
+      return false
+    }
+    keeper.mustMeet = nil
+    let number = nodes[n].settings.volumes[v].number
+    guard nodes[n].view.volumes[v].disk == .diskless, !nodes[n].disks[v].broken else { return false }
+    keeper.procedure = [
+      .command(n, .disconnect(force: true)), .command(n, .attach(number)), .command(n, .connect(discardMyData: false)),
+    ]
+    return true
+  }
+
   /// `r0/0:` is the device, `r0/0 beta:` its replication; a refusal names the volume behind the connection.
   private func isAbout(_ v: Int, _ text: String) -> Bool { text.contains("r0/\(v):") || text.hasPrefix("r0/\(v) ") }
 
@@ -109,6 +124,10 @@ extension World {
     }
     if ["local write failed", ": size is ", "could not be read or written"].contains(where: { text.contains($0) }) {
       for v in histories.indices where isAbout(v, text) { keeper.resyncs[n][v]?.hasMore = true }
+    }
+    if text.contains("this disk has"), text.contains("of its own: they would be cut off"), era >= .second {
+      census.add("state that needs a person: a disk with more data than its peer uses")
+      keeper.mustMeet = (n, histories.indices.first { text.contains("r0/\($0)") } ?? 0)
     }
     if text.contains("times in the same way"), text.contains("the next attempt is made in") { keeper.mustTryAgain = n }
     if text.contains("`disk { size }`") {

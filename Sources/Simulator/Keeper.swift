@@ -43,6 +43,8 @@ struct Keeper {
   var promotedAlone = [false, false]
   /// This Primary has to give way to its peer, and cannot by itself.
   var mustStepDown: Int?
+  /// The disk of this volume is larger than what its peer uses, and no node is Primary.
+  var mustMeet: (node: Int, volume: Int)?
   /// A node that lets time pass before its next attempt, because the connection ended in the same way several times.
   var mustTryAgain: Int?
   /// The nodes refuse each other for an option: a person has to make the files count on both.
@@ -241,7 +243,9 @@ extension World {
         return
       }
     }
-    if era >= .second, demoteTheBlind() || stepDownForPeer() || clearStrayBits() || tryAgainAtOnce() { return }
+    if era >= .second, demoteTheBlind() || stepDownForPeer() || clearStrayBits() || tryAgainAtOnce() || attachAlone() {
+      return
+    }
     if era >= .second, keeper.isHealing || random.oneIn(8) {
       for n in 0...1 where nodes[n].isRunning && !commands.isBusy(n) && repairReplaced(n) { return }
     }

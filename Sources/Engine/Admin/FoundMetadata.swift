@@ -95,13 +95,25 @@ extension Engine {
       )
     }
     guard let size = sizeToKeep(v), size < data else { return nil }
+    let fresh =
+      "or, if the data of this disk need not be kept, write new metadata by repladm create-md --force \(name(v)), which brings a "
+      + "full resync"
+    if !isInUse, volumes[v].state.peerRole != .primary {
+      // No Primary, no `resize`; two nodes that meet agree on a size.
+      return (
+        170,
+        "this disk has \(data.bytes >> 10) KiB of data, and \(settings.peerName) uses \(size.bytes >> 10) KiB of its own: they would "
+          + "be cut off",
+        "attach it without a connection, the nodes then agree on a size: repladm disconnect \(settings.name), repladm attach "
+          + "\(name(v)), repladm connect \(settings.name); \(fresh)"
+      )
+    }
     return (
       170,
       "this disk has \(data.bytes >> 10) KiB of data, and the volume in use has \(size.bytes >> 10) KiB: they would be cut "
         + "off",
       "grow the volume in use (on \(settings.peerName): repladm resize --assume-peer-has-space --size=\(data.value)s "
-        + "\(name(v))); or, if the data of this disk need not be kept, write new metadata by repladm create-md --force "
-        + "\(name(v)), which brings a full resync"
+        + "\(name(v))); \(fresh)"
     )
   }
 
