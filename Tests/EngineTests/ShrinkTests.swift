@@ -155,6 +155,21 @@ struct ShrinkTests {
     try expectWhole(pair)
   }
 
+  @Test("without a Primary no `resize` is advised to a disk that has more data than its peer uses")
+  func attachedWithoutPrimary() throws {
+    let pair = try pair()
+    pair.order(.secondary, on: pair.alpha)
+    pair.order(.disconnect(force: false), on: pair.alpha)
+    pair.run(.disconnect(force: false), on: pair.beta)
+    pair.run(.resize(.zero, limit: SectorCount(8000), assumeClean: false), on: pair.beta)
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.connect()
+    let refused = refusal(of: .attach(.zero), on: pair.alpha, pair)
+    #expect(refused?.why.contains("beta uses 4000 KiB of its own: they would be cut off") == true, "\(refused?.why ?? "")")
+    #expect(refused?.next.contains("resize") == false, "\(refused?.next ?? "")")
+    #expect(refused?.next.hasPrefix("attach it without a connection") == true, "\(refused?.next ?? "")")
+  }
+
   @Test("the operator makes a volume smaller that nobody uses, on each node by itself")
   func operatorCuts() throws {
     let pair = try pair()
