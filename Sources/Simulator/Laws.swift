@@ -153,7 +153,9 @@ extension World {
       {
         keeper.truth[1 - n][v] = false
       }
-      if circumstances.wireProtocol != .c, wasPrimary, view.connection < .connected, volume.disk < .consistent {
+      // A disk that failed and was attached anew while it was on its way has it, and is not the one that is trusted.
+      let isDistrusted = volume.disk < .consistent || era >= .third && !keeper.truth[n][v] && keeper.truth[1 - n][v]
+      if circumstances.wireProtocol != .c, wasPrimary, view.connection < .connected, isDistrusted {
         histories[v].loseUnflushed(applicationGoesOnWith: client.node == n ? nodes[1 - n].disks[v] : nil)
       }
       watchResync(n, v, volume)
