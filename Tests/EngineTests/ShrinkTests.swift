@@ -165,7 +165,8 @@ struct ShrinkTests {
     pair.order(.detach(.zero, force: false), on: pair.alpha)
     pair.connect()
     let refused = refusal(of: .attach(.zero), on: pair.alpha, pair)
-    #expect(refused?.why.contains("beta uses 4000 KiB of its own: they would be cut off") == true, "\(refused?.why ?? "")")
+    #expect(
+      refused?.why.contains("beta uses 4000 KiB of its own: they would be cut off") == true, "\(refused?.why ?? "")")
     #expect(refused?.next.contains("resize") == false, "\(refused?.next ?? "")")
     #expect(refused?.next.hasPrefix("attach it without a connection") == true, "\(refused?.next ?? "")")
   }
