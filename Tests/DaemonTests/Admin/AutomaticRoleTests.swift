@@ -139,7 +139,8 @@ struct AutomaticRoles {
     #expect(try pair.role(pair.a) == "Primary")
     pair.closed(reader)
     try pair.becomes("Secondary", pair.a)
-    #expect(pair.log(pair.a).contains("auto-demote: the last user of the device has closed it"))
+    // The server says so when the command has ended, which is after the change.
+    #expect(hasHappened { pair.log(pair.a).contains("auto-demote: the last user of the device has closed it") })
   }
 
   @Test func whatWasReadBeforeIsNotReadAgain() throws {
