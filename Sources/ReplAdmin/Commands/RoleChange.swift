@@ -78,11 +78,12 @@ struct RoleChange {
     try demoteUnderLock(force: false)
   }
 
-  /// Makes the devices of a Primary anew that do not work any more, and the names that are gone.
-  func mend() throws(Refusal) {
+  /// Makes the devices of a Primary anew that do not work any more, and the names that are gone or, where a unit started the
+  /// daemon, were never there.
+  func mend(_ minors: [VolumeNumber: UInt32]) throws(Refusal) {
     let turn = try lock()
     defer { withExtendedLifetime(turn) {} }
-    devices.mendNames(deadline: deadline)
+    devices.mendNames(minors, deadline: deadline)
     guard devices.each.contains(where: \.needsMending) else { return }
     let status = try daemon.status(deadline: deadline)
     guard status.role == .primary else { return }

@@ -74,9 +74,7 @@ extension Admin {
   func up(_ resource: HostedResource, noDevice: Bool, discardMyData: Bool = false, deadline: Deadline) throws {
     try startDaemon(resource, noDevice: noDevice, deadline: deadline)
     let daemon = daemon(resource)
-    let minors = Dictionary(
-      resource.volumes.map { ($0.number, UInt32(clamping: $0.minor)) }, uniquingKeysWith: { first, _ in first })
-    try devices(resource).showNames(minors, deadline: deadline)
+    try devices(resource).showNames(minors(of: resource), deadline: deadline)
     try followGrowth(resource.volumes, of: resource)
     do throws(Refusal) {
       try daemon.ask(.attach(volume: nil), deadline: deadline)
@@ -85,6 +83,11 @@ extension Admin {
       throw Refusal("No valid meta data found", why: error.why, next: error.next, exitCode: 1)
     }
     pass(on: try daemon.ask(.connect(peer: nil, discardMyData: discardMyData), deadline: deadline), about: resource)
+  }
+
+  private func minors(of resource: HostedResource) -> [VolumeNumber: UInt32] {
+    Dictionary(
+      resource.volumes.map { ($0.number, UInt32(clamping: $0.minor)) }, uniquingKeysWith: { first, _ in first })
   }
 
   /// The daemon, with nothing attached and nothing connected.
@@ -140,7 +143,7 @@ extension Admin {
         skipDisk || skipNet || discardMyData
         ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData) : .adjust
       pass(on: try daemon(resource).ask(command, deadline: deadline(30)), about: resource)
-      try roleChange(resource, seconds: 30).mend()
+      try roleChange(resource, seconds: 30).mend(minors(of: resource))
     }
   }
 

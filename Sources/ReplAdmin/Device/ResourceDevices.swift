@@ -117,11 +117,14 @@ struct ResourceDevices {
     }
   }
 
-  /// Makes the names again that a server has taken along.
-  func mendNames(deadline: Deadline) {
+  /// Makes the names again that a server has taken along, and those that nothing has made yet.
+  func mendNames(_ minors: [VolumeNumber: UInt32], deadline: Deadline) {
     for device in each {
-      guard let record = device.names.record, device.names.complaint() != nil else { continue }
-      showNames([device.volume: record.minor], deadline: deadline)
+      let record = device.names.record
+      guard record == nil || device.names.complaint() != nil, let minor = record?.minor ?? minors[device.volume] else {
+        continue
+      }
+      showNames([device.volume: minor], deadline: deadline)
     }
   }
 

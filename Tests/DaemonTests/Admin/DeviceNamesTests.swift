@@ -50,6 +50,20 @@ struct NamesOfDevices {
     }
   }
 
+  /// A unit that starts the daemon at boot does so without `up`, and has `adjust` do the rest.
+  @Test func adjustMakesNamesThatAreNotThere() throws {
+    let pair = try PairOfDevices()
+    let device = pair.device(pair.a)
+    let server = try #require(pair.server(pair.a))
+    let records = pair.a.runDirectory
+    try #require(kill(server, SIGKILL) == 0)
+    try until("it has gone") { try isGone(server) }
+    _ = try shell("rm -- \(records)/*.names \(device)")
+    succeeds(try pair.type("adjust r0", on: pair.a))
+    #expect(try pair.majorNumber(device) == 147)
+    #expect(pair.errorOfOpening(device, O_RDONLY) == EMEDIUMTYPE)
+  }
+
   /// Nobody has to have collected it.
   private func isGone(_ pid: pid_t) throws -> Bool {
     let state = try shell("ps -o stat= -p \(pid) || true")
