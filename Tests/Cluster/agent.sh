@@ -67,7 +67,17 @@ expect_score() {
 # signal_daemon HOST SIGNAL
 signal_daemon() {
   # shellcheck disable=SC2016
-  on "$1" sh -c 'kill "-$0" "$(cat /run/repl/drbd0.pid)"' "$2"
+  on "$1" sh -c '
+    pid=$(cat /run/repl/drbd0.pid)
+    kill "-$0" "$pid"
+    [ "$0" = KILL ] || exit 0
+    # A killed process holds its locks until it has ended.
+    for _ in $(seq 100); do
+      state=$(ps -o stat= -p "$pid") || exit 0
+      case $state in Z*) exit 0 ;; esac
+      sleep 0.05
+    done
+    exit 1' "$2"
 }
 
 prepare_agent() {
