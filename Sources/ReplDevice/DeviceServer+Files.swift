@@ -55,19 +55,8 @@ extension DeviceServer {
   }
 
   func list(_ call: OpaquePointer, _ inode: UInt64, bytes: Int, from offset: Int) {
-    let names = [(".", DeviceServer.root), ("..", DeviceServer.root)] + volumes.map { ($0.name, $0.inode) }
-    let memory = UnsafeMutablePointer<CChar>.allocate(capacity: max(1, bytes))
-    defer { memory.deallocate() }
-    var used = 0
-    for (i, (name, inode)) in names.enumerated().dropFirst(offset) {
-      var facts = stat()
-      facts.st_ino = ino_t(inode)
-      facts.st_mode = inode == DeviceServer.root ? S_IFDIR : S_IFREG
-      let need = fuse_add_direntry(call, memory + used, bytes - used, name, &facts, off_t(i + 1))
-      guard need <= bytes - used else { break }
-      used += need
-    }
-    fuse_reply_buf(call, memory, used)
+    let names = volumes.map { ($0.name, $0.inode) }
+    listing(call, names, kind: S_IFREG, bytes: bytes, from: offset)
   }
 
   func open(_ call: OpaquePointer, _ inode: UInt64, _ file: UnsafeMutablePointer<fuse_file_info>) {

@@ -101,19 +101,8 @@ final class NodeDirectory {
   }
 
   func list(_ call: OpaquePointer, _ inode: UInt64, bytes: Int, from offset: Int) {
-    let names = [(".", NodeDirectory.root), ("..", NodeDirectory.root)] + nodes.map { ($0.name, $0.inode) }
-    let memory = UnsafeMutablePointer<CChar>.allocate(capacity: max(1, bytes))
-    defer { memory.deallocate() }
-    var used = 0
-    for (i, (name, inode)) in names.enumerated().dropFirst(offset) {
-      var facts = stat()
-      facts.st_ino = ino_t(inode)
-      facts.st_mode = inode == NodeDirectory.root ? S_IFDIR : S_IFBLK
-      let need = fuse_add_direntry(call, memory + used, bytes - used, name, &facts, off_t(i + 1))
-      guard need <= bytes - used else { break }
-      used += need
-    }
-    fuse_reply_buf(call, memory, used)
+    let names = nodes.map { ($0.name, $0.inode) }
+    listing(call, names, kind: S_IFBLK, bytes: bytes, from: offset)
   }
 
   func forget(_ inode: UInt64, _ lookups: UInt64) {
