@@ -64,7 +64,7 @@ import Testing
     return found
   }
 
-  /// The rooms that declare a function of the engine: private ones are nobody else's.
+  /// The rooms that declare a function of the engine: private functions are called in their own file only.
   private func declarations(_ sources: [(room: String, text: String)]) -> [Substring: Set<String>] {
     var rooms: [Substring: Set<String>] = [:]
     for (room, text) in sources {

@@ -34,7 +34,7 @@ struct Exchange {
   mutating func receive(
     _ packet: Packet, into words: UnsafeMutableBufferPointer<UInt64>, version: UInt32
   ) throws(ProtocolViolation) -> Bool {
-    guard receiver != nil else { preconditionFailure("a bitmap that nobody expects") }
+    guard receiver != nil else { preconditionFailure("a bitmap without an exchange of bitmaps") }
     return try receiver!.receive(packet, into: words, version: version)
   }
   /// False: there was none.

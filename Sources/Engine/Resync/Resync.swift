@@ -179,7 +179,9 @@ struct Resync {
   func check(_ conn: ConnectionState, arrived: Int) {
     precondition(
       asked.isEmpty || conn == .syncTarget || conn == .pausedSyncT, "resync requests outside a resync")
-    precondition(askedBytes == asked.reduce(0) { $0 + $1.range.bytes }, "bytes asked for that nobody has asked for")
+    precondition(
+      askedBytes == asked.reduce(0) { $0 + $1.range.bytes },
+      "another number of bytes than the requests of the resync have")
     precondition(writing == arrived, "another number of resync blocks is being written")
     precondition(wanted == nil || conn == .syncTarget, "blocks are wanted by no resync")
     precondition(ending == .none || started != nil, "the end of a resync that has not begun")

@@ -12,7 +12,7 @@ struct Outstanding: Equatable {
     precondition(count > 0, "more ended than began")
     count -= 1
   }
-  /// Nobody waits for their end any more.
+  /// No caller waits for their end any more.
   mutating func forget() { count = 0 }
 }
 

@@ -41,6 +41,6 @@ struct SuperblockWrites {
   /// What holds between two events.
   func check() {
     precondition(durable <= issued && issued <= wanted, "a superblock that is durable before it is written")
-    precondition(fence <= wanted, "answers wait for a superblock that nobody wants")
+    precondition(fence <= wanted, "answers wait for a superblock write that was not asked for")
   }
 }

@@ -43,7 +43,7 @@ extension Engine {
       sendAck(v, id, { .receiveAck($0) })
     }
     if !peerRequests[id].needsThisDisk {
-      // Refused at once, not behind a barrier: a refusal that comes after the next resync would mark blocks for good.
+      // The node refuses the write at once, not behind a barrier: a P_NEG_ACK after the next resync would leave blocks out of sync.
       inbound.begin()
       finishPeerWrite(v, id, fault: Errno.io)
     } else if inbound.barrier != nil {

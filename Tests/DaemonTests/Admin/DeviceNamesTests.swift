@@ -64,7 +64,7 @@ struct NamesOfDevices {
     #expect(pair.errorOfOpening(device, O_RDONLY) == EMEDIUMTYPE)
   }
 
-  /// Nobody has to have collected it.
+  /// A zombie counts as gone.
   private func isGone(_ pid: pid_t) throws -> Bool {
     let state = try shell("ps -o stat= -p \(pid) || true")
     return state.isEmpty || state.hasPrefix("Z")

@@ -54,7 +54,7 @@ private struct LowDesk {
     for node in [desk.bench.a, desk.bench.b] { succeeds(try desk.type("create-md r0", on: node, [:])) }
   }
 
-  /// Both up, equal, nobody Primary.
+  /// Both up, equal, both Secondary.
   func up() throws {
     try createMetadata()
     succeeds(try desk.a("up r0"))
