@@ -181,15 +181,6 @@ extension World {
     commands.pending.contains { $0.command == .disconnect(force: false) || $0.command == .down }
   }
 
-  /// A node that was leaving in good order dies: its peer goes on, as they had agreed.
-  func diesInPoliteEnd() { if endsPolitely { haveAgreed() } }
-
-  /// The word stands: the node that goes may die before it has recorded in every volume that it is Outdated.
-  private func haveAgreed() {
-    cluster.hasWord = [true, true]
-    cluster.standingWord = [true, true]
-  }
-
   /// A node that is promoted alone has everything: the handler would have said no. By force it goes on all the same.
   func promotionDone(_ n: Int, force: Bool) {
     guard fences, nodes[n].view.connection < .connected else { return }
@@ -202,13 +193,6 @@ extension World {
     } else if era == .first || !nodes[n].view.volumes.contains(where: { $0.disk <= .failed }) {
       // A disk that fails before the promotion is answered does not make the data of this node old.
       breakLaw("\(name(n)) was promoted alone, and its data are old")
-    }
-  }
-
-  func politeEnd(_ command: Command) {
-    switch command {
-    case .disconnect(force: false), .down: haveAgreed()
-    default: break
     }
   }
 

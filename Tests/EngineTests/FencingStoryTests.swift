@@ -356,6 +356,64 @@ struct FencingStoryTests {
     pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
   }
 
+  @Test("a peer with fencing hears that this copy is Outdated when the metadata of every volume say so (seed 2212043)")
+  func saidWhenRecorded() throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.beta.holding = [.superblock]
+    let reply = pair.beta.order(.disconnect(force: false))
+    pair.settle()
+    #expect(pair.alpha.volume().peerDisk == .upToDate && pair.alpha.volume().replication == .connected)
+    #expect(pair.beta.replies[reply] == nil)
+    pair.beta.release(.superblock)
+    pair.beta.stopHolding()
+    pair.settle()
+    #expect(pair.beta.replies[reply] == .done)
+    try expectOutdated(pair)
+  }
+
+  @Test("a Secondary agrees to be Outdated when its metadata say so; as soon as the connection ends before that, it is Outdated")
+  func agreedWhenRecorded() throws {
+    for isCut in [false, true] {
+      let pair = try pair(.resourceAndStonith, volumes: 2)
+      pair.synced()
+      pair.beta.holding = [.superblock]
+      let reply = pair.alpha.order(.disconnect(force: false))
+      pair.settle()
+      #expect(pair.alpha.volume().replication == .connected && pair.alpha.replies[reply] == nil)
+      if isCut { pair.network.reset() }
+      pair.beta.stopHolding()
+      pair.settle()
+      #expect(pair.alpha.replies[reply] == .done)
+      if !isCut {
+        try expectOutdated(pair)
+        continue
+      }
+      #expect(pair.alpha.volume().peerDisk != .outdated && pair.beta.volume().disk == .outdated)
+    }
+  }
+
+  @Test("a copy that the peer does not let go is UpToDate in the metadata again")
+  func notLetGo() throws {
+    let pair = try pair(.resourceAndStonith)
+    pair.synced()
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.refuse(.disconnect(force: false), on: pair.beta, -10)
+    pair.settle()
+    #expect(try pair.beta.disks[.zero]!.superblock().flags.contains(.wasUpToDate))
+    pair.crash(pair.beta)
+    pair.attach([pair.beta])
+    #expect(pair.beta.volume().disk == .consistent)
+  }
+
+  private func expectOutdated(_ pair: Pair) throws {
+    for volume in [VolumeNumber(0), VolumeNumber(1)] {
+      #expect(pair.alpha.volume(volume).peerDisk == .outdated && pair.beta.volume(volume).disk == .outdated)
+      #expect(try !pair.beta.disks[volume]!.superblock().flags.contains(.wasUpToDate))
+    }
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
+  }
+
   // MARK: options at run time
 
   private func take(_ policy: FencingPolicy, on node: Node) {

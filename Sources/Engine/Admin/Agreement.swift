@@ -34,6 +34,10 @@ extension Engine {
   }
 
   mutating func askToDisconnect(outdating: PendingChange.Outdating) {
+    if outdating == .own, !link.outdatesOwn {
+      recordOutdated()
+      return
+    }
     let mask: UInt32
     let value: UInt32
     switch outdating {
@@ -43,6 +47,36 @@ extension Engine {
     }
     let request = StateChange(mask: PackedState(word: mask), value: PackedState(word: value))
     sendData(link.version >= 100 ? .connectionChangeRequest(request) : .stateChangeRequest(request))
+  }
+
+  /// The copy here is going to be Outdated from the end of this connection on. Law: the metadata of every volume say so before the peer
+  /// is told, which then goes on as if nothing could happen to this node.
+  private mutating func recordOutdated() {
+    link.outdatesOwn = true
+    for v in 0..<volumes.count where volumes[v].recordsState && volumes[v].state.disk > .outdated {
+      writeSuperblock(v, then: .outdatedRecorded)
+    }
+    outdatedRecorded()
+  }
+
+  /// One volume's metadata say "Outdated", or its disk is gone: the peer is told when all do.
+  mutating func outdatedRecorded() {
+    if waits.all.contains(where: { $0.then == .outdatedRecorded }) { return }
+    guard link.phase.isUp, link.outdatesOwn else { return }
+    if let departure = link.departure {
+      letGo(departure)
+      return
+    }
+    switch pending {
+    case .disconnect(outdating: .own), .reconnect(outdatingOwn: true): askToDisconnect(outdating: .own)
+    default: break
+    }
+  }
+
+  /// The peer has refused that: the copy here is what it was.
+  private mutating func staysUpToDate() {
+    link.outdatesOwn = false
+    for v in 0..<volumes.count where volumes[v].recordsState { updateSuperblock(v) }
   }
 
   /// P_STATE_CHG_REPLY, P_CONN_ST_CHG_REPLY.
@@ -60,7 +94,8 @@ extension Engine {
           why: code == -2
             ? "the disk that \(settings.peerName) has detached from \(name(v)) may have newer data"
             : code == -18
-              ? "\(settings.peerName) has another state change under way, for example a demotion that is not yet in its metadata"
+              ? "\(settings.peerName) has another state change under way, for example an attach, or a demotion that is not yet in its "
+                + "metadata"
               : "\(settings.peerName) answered \(code)",
           next: code == -2
             ? "attach it there (repladm attach \(name(v))); if it is lost: repladm disconnect \(settings.name), then repladm "
@@ -121,6 +156,7 @@ extension Engine {
         askToDisconnect(outdating: .own)
       } else {
         pending = .none
+        staysUpToDate()
         refuseChange(
           takeChange(), -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
       }
@@ -203,6 +239,7 @@ extension Engine {
       if case .promoting = pending { return -1 }
       if case .promote = pending { return -1 }
       if isRecordingDemotion { return -18 }
+      if attachMayFindNewerData(v) { return -18 }
       if doubtsPeersData(v) {
         warn(
           .peerDevice(v), "refused the promotion of the peer: the disk that was detached here has newer data")
@@ -236,6 +273,14 @@ extension Engine {
       }
     }
     return 1
+  }
+
+  /// Before its metadata are read and compared, no node knows whether the disk that is being attached has newer data than the peer's. A
+  /// disk that hangs does not hold up a failover: after `handshakeLimit` the peer may be promoted without it.
+  private func attachMayFindNewerData(_ v: Int) -> Bool {
+    if volumes[v].state.disk == .negotiating { return volumes[v].attach.deadline != nil }
+    guard let began = volumes[v].attach.began else { return false }
+    return now < began + handshakeLimit
   }
 
   private mutating func apply(_ v: Int, _ request: StateChange) {
@@ -280,13 +325,25 @@ extension Engine {
       // A Primary with fencing wants to see the peer Outdated.
       if code >= 1, !outdatesItself, wouldNeedFencing { code = -7 }
     }
-    sendMeta(wide ? .connectionChangeReply(code) : .stateChangeReply(code))
-    guard disconnects, code >= 1 else { return }
+    let departure = Departure(wide: wide, outdatesPeer: outdatesItself)
+    guard disconnects, code >= 1 else {
+      sendMeta(departure.reply(code))
+      return
+    }
+    if mask & PackedState.peerDiskMask != 0, request.value.peerDisk == .outdated, role != .primary {
+      link.departure = departure
+      recordOutdated()
+    } else {
+      letGo(departure)
+    }
+  }
+
+  /// The peer disconnects, as it asked.
+  private mutating func letGo(_ departure: Departure) {
+    sendMeta(departure.reply(1))
     var isWantedHereToo = false
     if case .disconnect = pending { isWantedHereToo = true }
-    let outdates = mask & PackedState.peerDiskMask != 0 && request.value.peerDisk == .outdated
-    link.outdatesPeer = outdatesItself
-    link.outdatesOwn = outdates && role != .primary
+    link.outdatesPeer = departure.outdatesPeer
     endLink(.tearDown)
     if isWantedHereToo {
       // Both asked at once: neither looks for the other again.

@@ -22,6 +22,8 @@ enum AttachPhase: Equatable {
 
 struct AttachStep {
   var phase = AttachPhase.idle
+  /// Set by the command, nil once the superblock says "in use".
+  var began: Instant?
   /// The connected peer has until then to say what it compares with.
   var deadline: Instant?
   /// It has not begun to say so: the P_STATE on their way are older than the attach, and so are the identifiers known of it.
@@ -60,7 +62,7 @@ extension Engine {
           why: "\(name(v)) is \(volumes[v].state.disk.name)", next: "repladm detach \(name(v))"))
       return
     }
-    volumes[v].attach = AttachStep(phase: .opening)
+    volumes[v].attach = AttachStep(phase: .opening, began: now)
     wait(for: .attach, on: v, reply)
     change(v) { $0.disk = .attaching }
     fx.append(.openDisk(volumes[v].number))

@@ -75,7 +75,7 @@ extension Engine {
     let outdatesPeer = link.outdatesPeer
     let outdatesOwn = link.outdatesOwn
     link.outdatesPeer = false
-    link.outdatesOwn = false
+    link.departure = nil
     // An answer given just before (a disconnect granted) still has to get out.
     let afterSending = afterSending || reason == .tearDown
     if let data = link.data { fx.append(.close(data, afterSending: afterSending)) }
@@ -105,6 +105,7 @@ extension Engine {
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached, !keepsWaiting { settleUncompared(v) }
     }
     if outdatesOwn { outdateSelf() }
+    link.outdatesOwn = false
     settleDropped()
     for v in 0..<volumes.count { releaseHeld(v) }
     dropRemoteReads()

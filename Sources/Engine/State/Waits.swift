@@ -39,6 +39,8 @@ enum Continuation: Equatable {
   case resyncTargetDone, targetReady, sourceReady
   /// The target's disk says that it is old: its bitmap may go out.
   case answerBitmap
+  /// The peer may be told that this copy is Outdated.
+  case outdatedRecorded
   /// The peer is told the generation that began here.
   case tellGenerations
   case fullSyncStored
@@ -147,6 +149,7 @@ extension Engine {
     case .targetReady: targetReady(v)
     case .sourceReady: sourceReady(v)
     case .answerBitmap: answerBitmap(v)
+    case .outdatedRecorded: outdatedRecorded()
     case .tellGenerations: if volumes[v].state.conn >= .connected { sendGenerations(v) }
     case .fullSyncStored:
       putFullSync(v, false)
@@ -176,6 +179,7 @@ extension Engine {
       case .promoted: promotionDurable(v)
       case .demoted: demotionFlushed(v)
       case .demotionReply(let to): demotionStored(to)
+      case .outdatedRecorded: outdatedRecorded()
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,
