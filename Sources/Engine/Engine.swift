@@ -153,6 +153,7 @@ public struct Engine: ~Copyable {
   /// Requests that waited for something this event may have freed.
   private mutating func settleWaiting() {
     advanceReattach()
+    advanceDeparture()
     while hasRoom, !isHeldBack, let event = entrance.popFirst() { admit(event) }
     let goesDown = waits.contains(.down)
     if goesDown { lookAgain = true }

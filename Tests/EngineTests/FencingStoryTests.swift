@@ -406,6 +406,26 @@ struct FencingStoryTests {
     #expect(pair.beta.volume().disk == .consistent)
   }
 
+  @Test(
+    "a peer that agrees without a disk has recorded nothing: it is not recorded here as Outdated (seed 881083)",
+    arguments: [false, true])
+  func agreedWithoutDisk(_ byPrimary: Bool) throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.order(.disconnect(force: false), on: byPrimary ? pair.alpha : pair.beta)
+    pair.settle()
+    // As long as this Primary lives it goes on.
+    #expect(pair.alpha.volume().peerDisk == .inconsistent && pair.alpha.volume(VolumeNumber(1)).peerDisk == .outdated)
+    #expect(!pair.alpha.engine.snapshot().isFrozen)
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
+    pair.order(.attach(.zero), on: pair.beta)
+    #expect(pair.beta.volume().disk == .consistent)
+    pair.crash(pair.alpha)
+    pair.attach([pair.alpha])
+    #expect(pair.alpha.volume().disk == .consistent && pair.alpha.volume(VolumeNumber(1)).disk == .upToDate)
+  }
+
   private func expectOutdated(_ pair: Pair) throws {
     for volume in [VolumeNumber(0), VolumeNumber(1)] {
       #expect(pair.alpha.volume(volume).peerDisk == .outdated && pair.beta.volume(volume).disk == .outdated)

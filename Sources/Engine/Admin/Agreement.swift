@@ -34,7 +34,7 @@ extension Engine {
   }
 
   mutating func askToDisconnect(outdating: PendingChange.Outdating) {
-    if outdating == .own, !link.outdatesOwn {
+    if outdating == .own, link.ownCopy != .outdated {
       recordOutdated()
       return
     }
@@ -52,17 +52,17 @@ extension Engine {
   /// The copy here is going to be Outdated from the end of this connection on. Law: the metadata of every volume say so before the peer
   /// is told, which then goes on as if nothing could happen to this node.
   private mutating func recordOutdated() {
-    link.outdatesOwn = true
+    link.ownCopy = .recording
     for v in 0..<volumes.count where volumes[v].recordsState && volumes[v].state.disk > .outdated {
       writeSuperblock(v, then: .outdatedRecorded)
     }
-    outdatedRecorded()
   }
 
-  /// One volume's metadata say "Outdated", or its disk is gone: the peer is told when all do.
-  mutating func outdatedRecorded() {
+  /// Looked at after every event: the peer is told when the metadata of all disks that are left say so.
+  mutating func advanceDeparture() {
+    guard link.ownCopy == .recording, link.phase.isUp else { return }
     if waits.all.contains(where: { $0.then == .outdatedRecorded }) { return }
-    guard link.phase.isUp, link.outdatesOwn else { return }
+    link.ownCopy = .outdated
     if let departure = link.departure {
       letGo(departure)
       return
@@ -75,7 +75,7 @@ extension Engine {
 
   /// The peer has refused that: the copy here is what it was.
   private mutating func staysUpToDate() {
-    link.outdatesOwn = false
+    link.ownCopy = .kept
     for v in 0..<volumes.count where volumes[v].recordsState { updateSuperblock(v) }
   }
 
@@ -145,7 +145,7 @@ extension Engine {
       if granted {
         pending = .none
         link.outdatesPeer = outdating == .peer
-        link.outdatesOwn = outdating == .own
+        link.ownCopy = outdating == .own ? .outdated : .kept
         standAlone(takeChange())
       } else if code == -7, outdating == .nobody, role != .primary, !canBeOutdated {
         // Nothing here that the peer, a Primary with fencing, would have to fear.

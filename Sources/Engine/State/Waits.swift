@@ -149,7 +149,7 @@ extension Engine {
     case .targetReady: targetReady(v)
     case .sourceReady: sourceReady(v)
     case .answerBitmap: answerBitmap(v)
-    case .outdatedRecorded: outdatedRecorded()
+    case .outdatedRecorded: break
     case .tellGenerations: if volumes[v].state.conn >= .connected { sendGenerations(v) }
     case .fullSyncStored:
       putFullSync(v, false)
@@ -179,11 +179,10 @@ extension Engine {
       case .promoted: promotionDurable(v)
       case .demoted: demotionFlushed(v)
       case .demotionReply(let to): demotionStored(to)
-      case .outdatedRecorded: outdatedRecorded()
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,
-        .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
+        .outdatedRecorded, .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
         break
       case .nothing, .promote, .resyncTarget, .resyncSource, .stragglers, .verify:
         preconditionFailure("\(one.then) waits for the metadata of \(name(v))")
