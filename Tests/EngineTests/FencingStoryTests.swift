@@ -372,7 +372,7 @@ struct FencingStoryTests {
     try expectOutdated(pair)
   }
 
-  @Test("a Secondary agrees to be Outdated when its metadata say so; as soon as the connection ends before that, it is Outdated")
+  @Test("a Secondary agrees to be Outdated when its metadata say so; a connection that ends before leaves it Outdated")
   func agreedWhenRecorded() throws {
     for isCut in [false, true] {
       let pair = try pair(.resourceAndStonith, volumes: 2)

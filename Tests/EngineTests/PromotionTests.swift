@@ -75,7 +75,7 @@ struct PromotionTests {
     #expect(pair.beta.engine.snapshot().role == .secondary)
   }
 
-  @Test("while a node looks at the disk that it attaches the peer is not promoted: the disk may have newer data (seed 1902038)")
+  @Test("a node that is attaching a disk does not agree to a promotion: the disk may have newer data (seed 1902038)")
   func notBesideAnAttach() throws {
     for held in [WorkID.Kind.attach, .superblock] {
       let pair = try Pair()

@@ -243,7 +243,7 @@ struct ResyncTests {
     #expect(asked().last == 3)
   }
 
-  @Test("a disk that is attached to be the target stays good until the source has recorded its own generation (seed 1509831)")
+  @Test("an attached disk that is the target stays good until the source has recorded its generation (seed 1509831)")
   func attachedTargetIsOutdated() throws {
     let pair = try Pair()
     pair.synced()
