@@ -393,6 +393,23 @@ struct FencingStoryTests {
     }
   }
 
+  @Test("nor is a copy that is Inconsistent, and has not recorded that, let go before (seed 2410267)")
+  func inconsistentIsRecorded() throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.beta.holding = [.superblock]
+    _ = pair.beta.order(.invalidate(.zero))
+    pair.settle()
+    #expect(pair.beta.volume().disk == .inconsistent)
+    let reply = pair.beta.order(.disconnect(force: false))
+    pair.settle()
+    #expect(pair.alpha.volume().replication >= .connected && pair.beta.replies[reply] == nil)
+    pair.beta.stopHolding()
+    pair.run(until: { pair.beta.replies[reply] != nil })
+    #expect(pair.alpha.volume(VolumeNumber(1)).peerDisk == .outdated)
+    #expect(try !pair.beta.disks[.zero]!.superblock().flags.contains(.consistent))
+  }
+
   @Test("a copy that the peer does not let go is UpToDate in the metadata again")
   func notLetGo() throws {
     let pair = try pair(.resourceAndStonith)

@@ -53,7 +53,8 @@ extension Engine {
   /// is told, which then goes on as if nothing could happen to this node.
   private mutating func recordOutdated() {
     link.ownCopy = .recording
-    for v in 0..<volumes.count where volumes[v].recordsState && volumes[v].state.disk > .outdated {
+    // A disk that is Inconsistent may not have recorded that either.
+    for v in 0..<volumes.count where volumes[v].recordsState && volumes[v].state.disk > .negotiating {
       writeSuperblock(v, then: .outdatedRecorded)
     }
   }
