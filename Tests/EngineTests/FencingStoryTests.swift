@@ -403,6 +403,10 @@ struct FencingStoryTests {
     #expect(pair.beta.volume().disk == .inconsistent)
     let reply = pair.beta.order(.disconnect(force: false))
     pair.settle()
+    for _ in 0..<4 {
+      pair.beta.release(.superblock, of: 1)
+      pair.settle()
+    }
     #expect(pair.alpha.volume().replication >= .connected && pair.beta.replies[reply] == nil)
     pair.beta.stopHolding()
     pair.run(until: { pair.beta.replies[reply] != nil })
