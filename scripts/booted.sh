@@ -97,7 +97,7 @@ boot() {
   # The containers of systemd do not allow io_uring and locked memory by themselves.
   in_own_group "$node" systemd-nspawn --quiet --register=no --keep-unit --directory="$work/$node" --hostname="$node" --machine="$node" \
     --network-namespace-path="/run/netns/$namespace" --resolv-conf=off --link-journal=no --boot \
-    --capability=CAP_IPC_LOCK --system-call-filter="io_uring_setup io_uring_enter io_uring_register" \
+    --bind=/dev/fuse --bind=/dev/loop-control --capability=CAP_IPC_LOCK --system-call-filter="io_uring_setup io_uring_enter io_uring_register" \
     </dev/null >"$work/$node.console" 2>&1 &
   nspawn[$node]=$!
   local end=$((SECONDS + 30))

@@ -15,6 +15,7 @@ need_command mmdebstrap mmdebstrap
 need_command systemd-nspawn systemd-container
 need_command lintian lintian
 need_namespaces
+if [ ! -c /dev/fuse ] || [ ! -c /dev/loop-control ]; then die "needs /dev/fuse and /dev/loop-control: modprobe fuse loop"; fi
 
 began=$SECONDS
 work=$(mktemp -d)
@@ -65,8 +66,9 @@ restarted() {
   [ "$now" != 0 ] && [ "$now" != "$2" ]
 }
 unit_is() { [ "$(inside "$1" systemctl is-active repld@r0.service || true)" = "$2" ]; }
-# The export has a client.
-is_in_use() { inside "$1" ss --no-header --unix state connected | grep 'r0-0\.nbd' >/dev/null; }
+# The export has a client beside the device server.
+is_in_use() { inside "$1" ss --no-header --unix --processes state connected | grep '"nbdcopy"' >/dev/null; }
+role_is() { [ "$(inside "$1" repladm role r0)" = "$2" ]; }
 is_free() { ! is_in_use "$1"; }
 node_ended() { ! kill -0 "${nspawn[$1]}"; }
 
@@ -136,6 +138,21 @@ inside alfa repladm primary --force r0 >"$work/log" 2>&1 || fail "primary: $(cat
 until_true 60 "both are UpToDate" shows bravo "disk:UpToDate"
 say "booted in the order bravo, alfa: $(status_text alfa)"
 
+say "the devices are there after a boot, on the Secondary, too"
+for node in alfa bravo; do
+  until_true 20 "$node has /dev/drbd0" inside "$node" test -b /dev/drbd0
+  [ "$(inside "$node" systemctl is-active repl-device@r0.service || true)" = active ] || fail "$node: repl-device@r0 is not active"
+done
+inside bravo sh -c '! LC_ALL=C dd if=/dev/drbd0 of=/dev/null count=1' 2>"$work/log" || fail "a Secondary can be read"
+grep -q 'Wrong medium type' "$work/log" || fail "reading a Secondary: $(cat "$work/log")"
+inside alfa repladm secondary r0 || fail "secondary"
+inside alfa mkfs.ext4 -q /dev/drbd0 2>"$work/log" || fail "mkfs: $(cat "$work/log")"
+inside bravo mount /dev/drbd0 /mnt 2>"$work/log" || fail "a mount on the Secondary does not promote: $(cat "$work/log")"
+[ "$(inside bravo repladm role r0)" = Primary ] || fail "bravo is $(inside bravo repladm role r0)"
+inside bravo umount /mnt
+until_true 20 "bravo is demoted by the last close" role_is bravo Secondary
+say "mounted and demoted again"
+
 say "the log is in the journal, with its levels"
 inside alfa journalctl -o json -u repld@r0.service >"$work/log"
 grep -q '"PRIORITY":"6".*repld serves alfa\|repld serves alfa.*"PRIORITY":"6"' "$work/log" ||
@@ -143,7 +160,6 @@ grep -q '"PRIORITY":"6".*repld serves alfa\|repld serves alfa.*"PRIORITY":"6"' "
 ! grep -q '"MESSAGE":"<[0-7]>' "$work/log" || fail "the level stands in the text"
 
 say "a killed daemon comes back, attached and connected"
-inside alfa repladm secondary r0
 pid=$(daemon_pid alfa)
 signal_daemon alfa KILL
 until_true 20 "alfa's daemon is restarted" restarted alfa "$pid"
