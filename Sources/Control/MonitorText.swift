@@ -130,9 +130,9 @@ public struct MonitorText: Sendable {
     if !device.hasQuorum { line.add("  no quorum", .bad) }
     line.add("  \(size(device.size))")
     if device.isOpen { line.add("  in use") }
-    line.add("  read \(rate(device.read, earlier?.read, seconds))")
-    line.add("  write \(rate(device.written, earlier?.written, seconds))")
-    return [line] + latencies(device, earlier)
+    let rates =
+      "read \(rate(device.read, earlier?.read, seconds))  write \(rate(device.written, earlier?.written, seconds))"
+    return fitted(line, rates, indent: 4) + latencies(device, earlier)
   }
 
   /// Of the requests since the earlier picture; nothing when there was none.
@@ -209,13 +209,25 @@ public struct MonitorText: Sendable {
     }
     line.add("  out of sync ")
     line.add(size(peer.outOfSync), peer.outOfSync == 0 ? .plain : .busy)
-    if isConnected {
-      line.add("  sent \(rate(peer.sent, earlier?.sent, seconds))")
-      line.add("  received \(rate(peer.received, earlier?.received, seconds))")
-    }
     if peer.isResyncSuspended { line.add("  resync paused: \(peer.resyncSuspendedWords)", .busy) }
-    guard peer.resync != nil else { return [line] }
-    return [line, MonitorLine(peer.progressLine("     ", width: width - 1), .busy)]
+    var lines = [line]
+    if isConnected {
+      let rates =
+        "sent \(rate(peer.sent, earlier?.sent, seconds))  received \(rate(peer.received, earlier?.received, seconds))"
+      lines = fitted(line, rates, indent: 6)
+    }
+    guard peer.resync != nil else { return lines }
+    return lines + [MonitorLine(peer.progressLine("     ", width: width - 1), .busy)]
+  }
+
+  /// On the same line, or on one of its own where the terminal ends before.
+  private func fitted(_ line: MonitorLine, _ more: String, indent: Int) -> [MonitorLine] {
+    guard line.text.count + 2 + more.count <= width else {
+      return [line, MonitorLine(String(repeating: " ", count: indent) + more)]
+    }
+    var line = line
+    line.add("  " + more)
+    return [line]
   }
 
   // MARK: numbers

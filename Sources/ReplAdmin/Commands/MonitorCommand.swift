@@ -30,7 +30,7 @@ struct Monitor: AdminCommand {
       } catch {
         // A member of the group of readers may not be able to read the file: what runs can be looked at all the same.
         guard !RunningResources.names(admin.files).isEmpty else { return admin.report(error, about: "monitor") }
-        note = "\(admin.configurationFile) was not understood: only what runs is shown"
+        note = "only what runs is shown; repladm sh-nop says what is wrong with \(admin.configurationFile)"
       }
     }
     guard admin.console.outputIsTerminal else { return printOnce(configured, isNamed: isNamed, note: note, admin) }

@@ -72,7 +72,7 @@ struct MonitorLoop: ~Copyable {
     if entries[entries.count - 2].revents != 0 { end = .terminalIsGone }
     if entries[entries.count - 1].revents != 0 {
       if let bytes = terminal.typed() {
-        for key in keys.keys(bytes) { press(key) }
+        for key in keys.keys(bytes) where end == nil { press(key) }
       } else {
         end = .terminalIsGone
       }
@@ -137,7 +137,6 @@ struct MonitorLoop: ~Copyable {
         // A last line without a line end: nothing scrolls.
         if i + 1 < lines.count { text += "\r\n" }
       }
-      text += "\u{1B}[J"
     } else {
       text = lines.map { $0.rendered(width: screen.columns, colours: false) + "\n" }.joined()
     }
