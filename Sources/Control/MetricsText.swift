@@ -63,6 +63,17 @@ public struct MetricsText {
     sample("drbd_device_lowerpending", help: "Requests to the local disk without an answer.", labels, d.lowerPending)
     flag(
       "drbd_device_alsuspended", help: "Whether the activity log is suspended.", labels, d.activityLogSuspended)
+    guard let latencies = d.latencies else { return }
+    for stage in LatencyStage.ofAWrite {
+      histogram(
+        "repl_device_write_stage_seconds", help: "How long a stage of the application's writes took.",
+        labels + [("stage", stage.name)], latencies[stage.name] ?? LatencyCounts())
+    }
+    for request in LatencyStage.ofARequest {
+      histogram(
+        "repl_device_request_seconds", help: "Time from the arrival of a request of the application to its answer.",
+        labels + [("request", request.name)], latencies[request.name] ?? LatencyCounts())
+    }
   }
 
   private mutating func add(_ c: ConnectionStatus, of r: StatusSnapshot) {
@@ -115,6 +126,30 @@ public struct MetricsText {
     sample(name, help: help + " In bytes.", labels, overflow ? .max : value, type: type)
   }
 
+  /// Buckets count what is at most so long, those of the shorter ones included.
+  private mutating func histogram(
+    _ name: String, help: String, _ labels: [(String, String)], _ counts: LatencyCounts
+  ) {
+    var sum: UInt64 = 0
+    for (i, bound) in Histogram.bounds.enumerated() {
+      if i < counts.counts.count { sum &+= counts.counts[i] }
+      sample(
+        name, suffix: "_bucket", help: help, labels + [("le", Self.seconds(bound.nanoseconds))], "\(sum)",
+        type: "histogram")
+    }
+    sample(name, suffix: "_bucket", help: help, labels + [("le", "+Inf")], "\(counts.total)", type: "histogram")
+    sample(name, suffix: "_sum", help: help, labels, Self.seconds(counts.nanoseconds), type: "histogram")
+    sample(name, suffix: "_count", help: help, labels, "\(counts.total)", type: "histogram")
+  }
+
+  /// `0.00025`, without zeros at the end.
+  private static func seconds(_ nanoseconds: UInt64) -> String {
+    let fraction = String(nanoseconds % 1_000_000_000)
+    var digits = String(repeating: "0", count: 9 - fraction.count) + fraction
+    while digits.last == "0" { digits.removeLast() }
+    return "\(nanoseconds / 1_000_000_000)" + (digits.isEmpty ? "" : "." + digits)
+  }
+
   /// One sample for each state: 1 for the one that holds. The label with the state has the metric's name, as in DRBD's exporter.
   private mutating func states(
     _ name: String, help: String, _ labels: [(String, String)], _ all: [String], _ state: String
@@ -129,10 +164,11 @@ public struct MetricsText {
   }
 
   private mutating func sample(
-    _ name: String, help: String, _ labels: [(String, String)], _ value: String, type: String = "gauge"
+    _ name: String, suffix: String = "", help: String, _ labels: [(String, String)], _ value: String,
+    type: String = "gauge"
   ) {
     let text = labels.map { "\($0.0)=\"\(Self.escaped($0.1))\"" }.joined(separator: ",")
-    let line = text.isEmpty ? "\(name) \(value)" : "\(name){\(text)} \(value)"
+    let line = name + suffix + (text.isEmpty ? "" : "{\(text)}") + " \(value)"
     if let i = families.firstIndex(where: { $0.name == name }) {
       families[i].samples.append(line)
     } else {

@@ -47,6 +47,8 @@ public struct DeviceStatus: Codable, Equatable, Sendable {
   public var devicePaths: [String]?
   /// The metadata told at attach that this node was Primary and not connected when it stopped.
   public var wasDegraded: Bool?
+  /// How long requests and the stages of writes took, since the daemon began.
+  public var latencies: LatencyTable?
 
   public init(volume: VolumeNumber, minor: UInt32, disk: DiskState) {
     self.volume = volume

@@ -30,7 +30,7 @@ public struct Engine: ~Copyable {
   var pending = PendingChange.none
   var waits = Waits()
   /// Requests of the application that found the tables full.
-  var entrance = Queue<Event>(capacity: 64)
+  var entrance = Queue<Entrant>(capacity: 64)
   /// Something was taken out of a range table or the log gate moved: look at the parked requests before returning.
   var lookAgain = false
   var handlersCalled: UInt64 = 0
@@ -124,11 +124,17 @@ public struct Engine: ~Copyable {
   /// however far the peer is behind.
   private mutating func enter(_ event: Event) {
     if !entrance.isEmpty || !hasRoom || isHeldBack {
-      entrance.append(event)
+      entrance.append(Entrant(event: event, arrived: now))
       closeEpoch()
     } else {
-      admit(event)
+      admit(Entrant(event: event, arrived: now))
     }
+  }
+
+  /// A request of the application, and when it came.
+  struct Entrant {
+    var event: Event
+    var arrived: Instant
   }
 
   /// A node on its way down answers everybody.
@@ -136,15 +142,17 @@ public struct Engine: ~Copyable {
 
   private var hasRoom: Bool { writes.hasRoom && reads.hasRoom && flushes.hasRoom }
 
-  private mutating func admit(_ event: Event) {
-    switch event {
-    case .read(let ticket, let volume, let range, let buffer): read(ticket, volume, range, buffer)
+  private mutating func admit(_ one: Entrant) {
+    let arrived = one.arrived
+    switch one.event {
+    case .read(let ticket, let volume, let range, let buffer): read(ticket, volume, range, buffer, since: arrived)
     case .write(let ticket, let volume, let range, let payload, let fua):
-      write(ticket, volume, range, .data, payload, fua: fua)
-    case .discard(let ticket, let volume, let range): write(ticket, volume, range, .discard, nil, fua: false)
+      write(ticket, volume, range, .data, payload, fua: fua, since: arrived)
+    case .discard(let ticket, let volume, let range):
+      write(ticket, volume, range, .discard, nil, fua: false, since: arrived)
     case .zero(let ticket, let volume, let range, let mayUnmap):
-      write(ticket, volume, range, .zero(mayUnmap: mayUnmap), nil, fua: false)
-    case .flush(let ticket, let volume): flush(ticket, volume)
+      write(ticket, volume, range, .zero(mayUnmap: mayUnmap), nil, fua: false, since: arrived)
+    case .flush(let ticket, let volume): flush(ticket, volume, since: arrived)
     case .locate(let ticket, let volume, let range): locate(ticket, volume, range)
     default: preconditionFailure("only the application waits at the entrance")
     }
@@ -154,7 +162,7 @@ public struct Engine: ~Copyable {
   private mutating func settleWaiting() {
     advanceReattach()
     advanceDeparture()
-    while hasRoom, !isHeldBack, let event = entrance.popFirst() { admit(event) }
+    while hasRoom, !isHeldBack, let one = entrance.popFirst() { admit(one) }
     let goesDown = waits.contains(.down)
     if goesDown { lookAgain = true }
     while lookAgain {

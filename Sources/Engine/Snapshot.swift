@@ -43,6 +43,7 @@ public struct VolumeSnapshot: Equatable, Sendable {
   public var received: UInt64
   public var activityLogWrites: UInt64
   public var bitmapWrites: UInt64
+  public var latencies: Latencies
   /// Application requests waiting for the local disk or anything; requests waiting for the peer; the peer's requests
   /// not yet acked by us.
   public var upperPending: Int

@@ -86,6 +86,7 @@ extension Reactor {
     device.lowerPending = UInt64(volume.lowerPending)
     device.devicePaths = configured.map { ShellValues.devicePaths(of: $0, in: hosted, globals: setup.globals) }
     device.wasDegraded = volume.wasDegraded
+    device.latencies = volume.latencies.table
     return device
   }
 

@@ -53,16 +53,53 @@ import Testing
     #expect(!lines.contains { $0.hasPrefix("drbd_") && $0.contains("\"r1\"") })
   }
 
+  @Test("a histogram counts what is at most so long, in seconds, for every stage")
+  func histograms() {
+    var one = running
+    var latencies = Latencies()
+    latencies.add(.localWrite, .milliseconds(1))
+    latencies.add(.localWrite, .milliseconds(2))
+    latencies.add(.localWrite, .seconds(60))
+    latencies.add(.flush, Interval(nanoseconds: 50_000))
+    one.devices[0].latencies = latencies.table
+    let lines = lines([("r0", one)])
+    let device = "name=\"r0\",volume=\"1\",minor=\"7\""
+    let disk = "\(device),stage=\"local_write\""
+    for expected in [
+      "# TYPE repl_device_write_stage_seconds histogram",
+      "repl_device_write_stage_seconds_bucket{\(disk),le=\"0.0005\"} 0",
+      "repl_device_write_stage_seconds_bucket{\(disk),le=\"0.001\"} 1",
+      "repl_device_write_stage_seconds_bucket{\(disk),le=\"0.0025\"} 2",
+      "repl_device_write_stage_seconds_bucket{\(disk),le=\"10\"} 2",
+      "repl_device_write_stage_seconds_bucket{\(disk),le=\"+Inf\"} 3",
+      "repl_device_write_stage_seconds_sum{\(disk)} 60.003", "repl_device_write_stage_seconds_count{\(disk)} 3",
+      "repl_device_request_seconds_bucket{\(device),request=\"flush\",le=\"0.00005\"} 1",
+      "repl_device_request_seconds_sum{\(device),request=\"flush\"} 0.00005",
+      "repl_device_request_seconds_count{\(device),request=\"read\"} 0",
+    ] {
+      #expect(lines.contains(expected[...]), "\(expected)")
+    }
+    for stage in LatencyStage.ofAWrite {
+      #expect(
+        lines.contains { $0.hasPrefix("repl_device_write_stage_seconds_count{\(device),stage=\"\(stage.name)\"") })
+    }
+    #expect(!self.lines([("r0", running)]).contains { $0.contains("_seconds") }, "a daemon that does not count them")
+  }
+
   @Test("each metric is announced once, and its samples follow at once")
   func families() {
     var two = running
     two.name = "r1"
+    two.devices[0].latencies = Latencies().table
     var announced: [Substring] = []
-    for line in lines([("r0", running), ("r1", two)]) {
+    for line in lines([("r0", running), ("r1", two), ("r2", two)]) {
       if line.hasPrefix("# HELP ") {
         announced.append(line.split(separator: " ")[2])
       } else if !line.hasPrefix("#") {
-        #expect(line.prefix { $0 != "{" && $0 != " " } == announced.last)
+        let name = line.prefix { $0 != "{" && $0 != " " }
+        let family = announced.last ?? ""
+        #expect(name == family || ["_bucket", "_sum", "_count"].contains(name.dropFirst(family.count)))
+        #expect(name.hasPrefix(family))
       }
     }
     #expect(Set(announced).count == announced.count)

@@ -3,14 +3,17 @@ import Base
 import Protocol
 
 extension Engine {
-  mutating func read(_ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ buffer: PayloadRef) {
+  mutating func read(
+    _ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ buffer: PayloadRef, since arrived: Instant
+  ) {
     let v = index(number)
     precondition(range.count > .zero, "an empty read")
     guard acceptsWrites, range.end <= volumes[v].end else {
       fx.append(.answer(ticket, acceptsWrites ? Errno.io : Errno.shutdown))
       return
     }
-    let id = reads.insert(AppRead(ticket: ticket, volume: v, range: range, buffer: buffer, remote: false))
+    let id = reads.insert(
+      AppRead(ticket: ticket, volume: v, range: range, buffer: buffer, arrived: arrived, remote: false))
     volumes[v].requests.begin()
     volumes[v].counters.read += range.count.value
     startRead(id)
@@ -65,6 +68,7 @@ extension Engine {
   private mutating func finishRead(_ id: SlotID, _ fault: DiskFault?) {
     let read = reads.remove(id)
     fx.append(.answer(read.ticket, fault))
+    if fault == nil { volumes[read.volume].latencies.add(.read, now - read.arrived) }
     volumes[read.volume].requests.end()
     if volumes[read.volume].requests.count == 0 { requestsDrained() }
   }

@@ -95,6 +95,8 @@ struct Volume: ~Copyable {
   var verifyFrom: UInt64 = 0
   var exchange = Exchange()
   var counters = VolumeCounters()
+  /// Decides nothing: for `status` and `metrics`.
+  var latencies = Latencies()
 
   init(_ settings: VolumeSettings, maxRequests: Int) {
     ranges = RangeTable(capacity: maxRequests + Engine.maxPeerRequests + Engine.maxVerifyRequests + 512)

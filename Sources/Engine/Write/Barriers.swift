@@ -70,6 +70,7 @@ extension Engine {
       if writes[id].fua || !writes[id].asksForDiskAck { writes[id].peerCopy.mayBeLost() }
       if writes[id].legs.contains(.peer) { volumes[v].peer.pending.end() }
       writes[id].legs.subtract([.peer, .epoch])
+      if writes[id].launched { noteTime(id) }
     }
     // What the peer has cleared counts for its connection only: the next one begins with the union of both bitmaps.
     var at = 0
@@ -118,7 +119,7 @@ extension Engine {
 
   // MARK: flush
 
-  mutating func flush(_ ticket: Ticket, _ number: VolumeNumber) {
+  mutating func flush(_ ticket: Ticket, _ number: VolumeNumber, since arrived: Instant) {
     let v = index(number)
     guard acceptsWrites else {
       fx.append(.answer(ticket, Errno.shutdown))
@@ -139,8 +140,8 @@ extension Engine {
     let waitsForPeer = !isIdle && link.phase.isUp && !epochs.closed.isEmpty
     let id = flushes.insert(
       AppFlush(
-        ticket: ticket, volume: v, diskPending: volumes[v].hasDisk && !isIdle, moment: volumes[v].habit.now,
-        epoch: waitsForPeer ? epochs.current &- 1 : nil))
+        ticket: ticket, volume: v, arrived: arrived, diskPending: volumes[v].hasDisk && !isIdle,
+        moment: volumes[v].habit.now, epoch: waitsForPeer ? epochs.current &- 1 : nil))
     volumes[v].requests.begin()
     if flushes[id].diskPending {
       submit(v, .appFlush, id, .flush)
@@ -171,7 +172,10 @@ extension Engine {
       (state.disk == .upToDate && !fencing.isGivenUp) || (state.conn >= .connected && state.peerDisk == .upToDate)
     let fault = flush.fault ?? (isSafe ? nil : Errno.io)
     fx.append(.answer(flush.ticket, fault))
-    if fault == nil { volumes[flush.volume].habit.flushed(upTo: flush.moment) }
+    if fault == nil {
+      volumes[flush.volume].habit.flushed(upTo: flush.moment)
+      volumes[flush.volume].latencies.add(.flush, now - flush.arrived)
+    }
     volumes[flush.volume].requests.end()
     flushes.remove(id)
     if volumes[flush.volume].requests.count == 0 { requestsDrained() }

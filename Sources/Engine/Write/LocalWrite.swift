@@ -13,7 +13,8 @@ enum Errno {
 
 extension Engine {
   mutating func write(
-    _ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ kind: WriteKind, _ payload: PayloadRef?, fua: Bool
+    _ ticket: Ticket, _ number: VolumeNumber, _ range: BlockRange, _ kind: WriteKind, _ payload: PayloadRef?, fua: Bool,
+    since arrived: Instant
   ) {
     let v = index(number)
     precondition(range.count > .zero, "an empty write")
@@ -26,7 +27,9 @@ extension Engine {
     let expectsFlush = !fua && volumes[v].habit.writeArrived()
     let isDurable = fua || (expectsFlush && kind == .data && ackCarriesFUA)
     let id = writes.insert(
-      AppWrite(ticket: ticket, volume: v, range: range, kind: kind, asksForFUA: fua, fua: isDurable, payload: payload))
+      AppWrite(
+        ticket: ticket, volume: v, range: range, kind: kind, asksForFUA: fua, fua: isDurable, payload: payload,
+        times: WriteTimes(arrived: arrived)))
     volumes[v].requests.begin()
     startOrPark(v, id)
   }
@@ -38,7 +41,14 @@ extension Engine {
       volumes[v].parked.append(.appWrite(id))
       return
     }
-    writes[id].hold = volumes[v].ranges.insert(range, .appWrite)
+    own(v, id)
+  }
+
+  /// Nobody else uses the range: on to the activity log.
+  private mutating func own(_ v: Int, _ id: SlotID) {
+    writes[id].hold = volumes[v].ranges.insert(writes[id].range, .appWrite)
+    writes[id].times.since = now
+    volumes[v].latencies.add(.queue, now - writes[id].times.arrived)
     enterGate(v, .appWrite(id))
   }
 
@@ -76,8 +86,7 @@ extension Engine {
         if isBlocked(v, writes[id].range, .appWrite) {
           volumes[v].parked.append(one)
         } else {
-          writes[id].hold = volumes[v].ranges.insert(writes[id].range, .appWrite)
-          enterGate(v, .appWrite(id))
+          own(v, id)
         }
       case .peer(let id):
         if isBlocked(v, id) {
@@ -96,6 +105,8 @@ extension Engine {
     let toDisk = volumes[v].hasDisk
     let toPeer = state.replicates
     writes[id].launched = true
+    writes[id].times.since = now
+    volumes[v].latencies.add(.activityLog, now - write.times.since)
     // Alone with a disk that is not good, a write would be answered here and overwritten by the next resync.
     guard state.disk == .upToDate || (toPeer && state.peerDisk == .upToDate) else {
       writes[id].diskFault = Errno.io
@@ -242,6 +253,8 @@ extension Engine {
     let v = writes[id].volume
     precondition(writes[id].legs.contains(.disk), "a disk leg came back twice")
     writes[id].legs.remove(.disk)
+    if fault == nil { volumes[v].latencies.add(.localWrite, now - writes[id].times.since) }
+    noteTime(id)
     if let fault {
       writes[id].diskFault = fault
       writes[id].missesDisk = true
@@ -257,6 +270,8 @@ extension Engine {
   mutating func appWriteSent(_ id: SlotID) {
     precondition(writes[id].legs.contains(.socket), "a socket leg came back twice")
     writes[id].legs.remove(.socket)
+    writes[id].times.sent = now
+    volumes[writes[id].volume].latencies.add(.send, now - writes[id].times.since)
     if writes[id].wireProtocol == .a, writes[id].legs.contains(.peer), !writes[id].asksForDiskAck {
       peerLegDone(id)
       return
@@ -268,11 +283,17 @@ extension Engine {
   mutating func peerLegDone(_ id: SlotID) {
     if !writes[id].legs.contains(.peer) { return }
     writes[id].legs.remove(.peer)
+    noteTime(id)
     // What only a barrier can promise, the ack before it does not.
     if !writes[id].needsBarrier { writes[id].peerCopy.wasTaken() }
     volumes[writes[id].volume].peer.pending.end()
     epochs.progress(at: now)
     settle(id)
+  }
+
+  /// A leg has gone: perhaps nothing but the answer is left.
+  mutating func noteTime(_ id: SlotID) {
+    if writes[id].times.done == nil, writes[id].legs.isDisjoint(with: [.disk, .peer]) { writes[id].times.done = now }
   }
 
   /// Marks the blocks of a write out of sync: the peer does not have it, or may lose it.
@@ -329,6 +350,10 @@ extension Engine {
     // The application relies on the peer's disk.
     if fault == nil, write.missesDisk { volumes[v].exposed.missWrite() }
     fx.append(.answer(write.ticket, fault))
+    if fault == nil {
+      if let done = write.times.done { volumes[v].latencies.add(.acknowledgement, now - done) }
+      volumes[v].latencies.add(.write, now - write.times.arrived)
+    }
     volumes[v].requests.end()
     if !write.asksForFUA { volumes[v].habit.writeAnswered(madeDurable: write.fua && fault == nil) }
     if let hold = write.hold {

@@ -298,6 +298,9 @@ extension Engine {
       }
     }
     if !isLastPiece(id) { return }
+    if writes[id].legs.contains(.peer) {
+      volumes[v].latencies.add(.peer, now - (writes[id].times.sent ?? writes[id].times.since))
+    }
     peerLegDone(id)
   }
 
@@ -325,6 +328,7 @@ extension Engine {
     writes[id].peerCopy.wasRefused()
     if !isLastPiece(id) { return }
     writes[id].legs.remove(.peer)
+    noteTime(id)
     volumes[v].peer.pending.end()
     epochs.progress(at: now)
     settle(id)

@@ -73,8 +73,25 @@ struct AppWrite {
   var marked = false
   /// Packets it was sent in whose ack is missing. More than one only below version 100, or for a large discard.
   var pieces: UInt32 = 0
+  var times: WriteTimes
 
   var peerHasIt: Bool { peerCopy.isWhole }
+}
+
+/// When a write came, and when its present stages began: `volumes[v].latencies` counts what lies between.
+struct WriteTimes {
+  let arrived: Instant
+  /// Its range was free; later: it was handed to disk and peer.
+  var since: Instant
+  /// The kernel had all its bytes for the peer.
+  var sent: Instant?
+  /// Neither the disk nor the peer is waited for any more.
+  var done: Instant?
+
+  init(arrived: Instant) {
+    self.arrived = arrived
+    since = arrived
+  }
 }
 
 struct AppRead {
@@ -82,6 +99,7 @@ struct AppRead {
   let volume: Int
   let range: BlockRange
   let buffer: PayloadRef
+  let arrived: Instant
   /// Waits for P_DATA_REPLY, else for the local disk.
   var remote: Bool
   /// Requests to the peer that are not answered, by their position: at most 32 of 32 KiB.
@@ -93,6 +111,7 @@ struct AppRead {
 struct AppFlush {
   let ticket: Ticket
   let volume: Int
+  let arrived: Instant
   var diskPending: Bool
   /// Where the volume's habit was when it began.
   let moment: UInt64

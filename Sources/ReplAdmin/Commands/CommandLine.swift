@@ -43,10 +43,8 @@ struct Repladm: ParsableCommand {
       CommandGroup(
         name: "Waiting and asking",
         subcommands: [
-          WaitConnect.self, WaitConInt.self, WaitSync.self, Explain.self, Metrics.self, Events2.self, RoleWord.self,
-          CState.self, DState.self,
-          Dump.self,
-          DumpXML.self,
+          WaitConnect.self, WaitConInt.self, WaitSync.self, Explain.self, Monitor.self, Metrics.self, Events2.self,
+          RoleWord.self, CState.self, DState.self, Dump.self, DumpXML.self,
         ]),
       CommandGroup(
         name: "For scripts",

@@ -157,8 +157,43 @@ struct Verify: AdminCommand {
 
   func perform(_ admin: Admin) -> Int32 {
     let flags = [("start", start), ("stop", stop)].compactMap { name, sector in sector.map { "--\(name)=\($0)" } }
-    return admin.tell(objects.names, .peerVolume, low: Admin.onMinors("verify", flags)) {
-      .verify(volume: $0.namedVolume, startSector: start, stopSector: stop)
+    let low = Admin.onMinors("verify", flags)
+    var begun: [HostedResource] = []
+    let code = admin.forEach(objects.names, .peerVolume) { target in
+      if admin.instead(low(target)) { return }
+      try admin.daemon(target.resource).ask(
+        .verify(volume: target.namedVolume, startSector: start, stopSector: stop), deadline: admin.deadline(30))
+      if !begun.contains(where: { $0.name == target.resource.name }) { begun.append(target.resource) }
+    }
+    // A person sees how it goes; a script goes on at once.
+    guard admin.console.outputIsTerminal else { return code }
+    return begun.reduce(code) { code, resource in
+      let watched = watch(resource, admin)
+      return code == 0 ? watched : code
+    }
+  }
+
+  /// Until the end of the verify. Whatever ends this command ends the display alone.
+  private func watch(_ resource: HostedResource, _ admin: Admin) -> Int32 {
+    let daemon = admin.daemon(resource)
+    do throws(Refusal) {
+      var display = SyncProgress(console: admin.console)
+      defer { display.finish() }
+      try daemon.ask(.waitSync(waitAfterSb: false), deadline: admin.deadline(nil)) { display.show($0) }
+    } catch {
+      admin.console.err("\(resource.name): the verify has begun, and is not watched to its end.\n")
+      return admin.report(error, about: resource.name)
+    }
+    do throws(Refusal) {
+      for connection in try daemon.status(deadline: admin.deadline(10)).connections {
+        for peer in connection.peerDevices {
+          admin.console.out(
+            "\(resource.name)/\(peer.volume.value) \(connection.name): \(peer.outOfSync) KiB out of sync\n")
+        }
+      }
+      return 0
+    } catch {
+      return admin.report(error, about: resource.name)
     }
   }
 }

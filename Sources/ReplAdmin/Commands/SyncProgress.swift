@@ -21,7 +21,7 @@ struct SyncProgress {
     if console.outputIsTerminal { draw(rows) } else { tell(rows) }
   }
 
-  /// Leaves the bars full: whoever waited to the end sees the end.
+  /// Leaves the bars as they were shown last.
   mutating func finish() {
     guard drawnLines > 0 else { return }
     console.out("\n")
@@ -33,24 +33,10 @@ struct SyncProgress {
     var text = drawnLines > 1 ? "\u{1B}[\(drawnLines - 1)A" : ""
     let width = max(20, console.columns - 1)
     for (index, row) in rows.enumerated() {
-      text += "\r" + line(row.key, row.peer, width: width) + "\u{1B}[K" + (index + 1 < rows.count ? "\n" : "")
+      text += "\r" + row.peer.progressLine(row.key, width: width) + "\u{1B}[K" + (index + 1 < rows.count ? "\n" : "")
     }
     console.out(text)
     drawnLines = rows.count
-  }
-
-  /// `drbd0/0 zabbix-server02 [=====>......] 45.20 % 103.4 MiB/s 0:12`
-  private func line(_ key: String, _ peer: PeerDeviceStatus, width: Int) -> String {
-    let percent = peer.percentDone ?? 0
-    let rate = peer.resync.map { fixed($0.newerMark.rate, decimals: 1) } ?? "0.0"
-    let rest = peer.secondsLeft.map(clock) ?? "--:--"
-    let paused = peer.replication == .pausedSyncS || peer.replication == .pausedSyncT
-    let tail = " \(fixed(percent, decimals: 2)) % " + (paused ? "paused" : "\(rate) MiB/s \(rest)")
-    let room = width - key.count - tail.count - 3
-    guard room >= 8 else { return String((key + tail).prefix(width)) }
-    let filled = min(room, Int(percent / 100 * Double(room)))
-    let bar = String(repeating: "=", count: filled) + (filled < room ? ">" : "")
-    return "\(key) [\(bar)\(String(repeating: ".", count: room - bar.count))]\(tail)"
   }
 
   private mutating func tell(_ rows: [(key: String, peer: PeerDeviceStatus)]) {
@@ -65,21 +51,4 @@ struct SyncProgress {
         "\(row.key) replication:\(row.peer.replication.replicationName) done:\(fixed(percent, decimals: 2))\(rest)\n")
     }
   }
-
-  private func clock(_ seconds: UInt64) -> String {
-    let minutes = seconds / 60
-    let tail = "\(seconds % 60 < 10 ? "0" : "")\(seconds % 60)"
-    guard minutes >= 60 else { return "\(minutes):\(tail)" }
-    return "\(minutes / 60):\(minutes % 60 < 10 ? "0" : "")\(minutes % 60):\(tail)"
-  }
-}
-
-/// A number with that many decimals.
-func fixed(_ value: Double, decimals: Int) -> String {
-  var scale: UInt64 = 1
-  for _ in 0..<decimals { scale *= 10 }
-  let units = UInt64((max(0, min(value, 1e12)) * Double(scale)).rounded())
-  guard decimals > 0 else { return "\(units)" }
-  let fraction = String(units % scale)
-  return "\(units / scale)." + String(repeating: "0", count: decimals - fraction.count) + fraction
 }

@@ -75,7 +75,10 @@ extension ManualText {
         first.
         """,
       waits:
-        "The command returns when the verify has begun; status shows its progress and wait-sync waits for its end.",
+        """
+        The command returns when the verify has begun; status shows its progress and wait-sync waits for its end. When standard \
+        output is a terminal, the command shows a bar until the verify ends and then what is out of sync; ^C ends the bar, not the verify.
+        """,
       refuses: "It fails without verify-alg, without a connection, while a disk is not UpToDate, and during a resync.",
       examples: [
         .init("repladm verify r0/0", "Compare all of volume 0."),

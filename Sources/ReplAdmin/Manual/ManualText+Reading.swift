@@ -49,10 +49,25 @@ extension ManualText {
       examples: [.init("repladm explain r0", "After a look at status that was not as expected.")],
       related: ["status", "events2"]),
     ManualText(
+      command: "monitor",
+      does: """
+        Shows all resources on the terminal and draws them anew every second: roles, disks, connections, read and write rates, the \
+        progress of a resync or verify as a bar with the time left, and the mean latency of requests and of each stage of a write. \
+        h lists the keys, q quits. States are words; colours repeat them unless NO_COLOR is set. A terminal without cursor movement \
+        (TERM=dumb) gets one picture after another. When standard output is no terminal, the command prints one picture and ends. \
+        Without an object: what the file has for this host, and what runs.
+        """,
+      waits: "The command runs until q, ^C or the end of --timeout.",
+      examples: [
+        .init("repladm monitor", "All resources; also as a member of the group repl."),
+        .init("repladm monitor r0", "Resource r0 alone."),
+      ], related: ["status", "wait-sync", "metrics"]),
+    ManualText(
       command: "metrics",
       does: """
         Prints roles, disk and connection states, counters and what is out of sync in Prometheus' text format. Metrics that DRBD's \
-        exporter (drbd-reactor) has carry its names and labels; the others begin with repl_. A resource whose repld does not run has \
+        exporter (drbd-reactor) has carry its names and labels; the others begin with repl_, such as the histograms of how long \
+        requests and the stages of writes take. A resource whose repld does not run has \
         repl_resource_up 0. Without an object: all resources of this host.
         """,
       examples: [

@@ -20,7 +20,7 @@ import Testing
     "new-current-uuid r0", "create-md r0", "wipe-md r0", "dump-md r0", "restore-md r0/0 /dev/null", "apply-al r0",
     "check-resize r0", "convert-md --to v08 r0", "repair-md r0", "new-minor r0", "new-peer r0", "new-path r0",
     "del-peer r0", "split-brain r0", "explain r0",
-    "metrics r0",
+    "metrics r0", "monitor r0",
   ]
   static let silent = [
     "new-resource r0", "dump", "dump-xml", "sh-nop", "sh-resources", "sh-resource r0", "sh-dev r0", "sh-minor r0",

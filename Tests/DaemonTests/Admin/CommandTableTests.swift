@@ -78,6 +78,7 @@ struct CommandRow: CustomStringConvertible {
     a("apply-al r0", 20, "is configured!"),
     a("role r0", 0, "Secondary"), a("state r0", 0, "Secondary"), a("state nosuch", 1, "nosuch"),
     a("role nosuch", 1, "nosuch"), a("explain nosuch", 1, "nosuch"), a("explain", 0, "r0"),
+    a("monitor nosuch", 1, "nosuch"), a("monitor", 0, "r0  Secondary"), a("monitor r0", 0, "Connecting"),
     a("metrics nosuch", 1, "nosuch"), a("metrics", 0, "repl_resource_up{name=\"r0\"} 1"),
     a("metrics --output /nonexistent/m", 20, "name a file in a directory that exists"),
     a("cstate r0", 0, "Connecting"), a("cstate r0:nosuch", 1, "nosuch"), a("dstate r0", 0, "Inconsistent/DUnknown"),

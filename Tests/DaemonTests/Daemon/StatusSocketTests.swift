@@ -34,6 +34,8 @@ import Testing
     let events = try user(of: Self.reader, "events2", "--now", "r0")
     #expect(events.code == 0 && events.out.contains("exists -"), "\(events)")
     #expect(try user(of: Self.reader, "metrics", "r0").out.contains("repl_resource_up{name=\"r0\"} 1"))
+    let monitor = try user(of: Self.reader, "monitor")
+    #expect(monitor.code == 0 && monitor.out.hasPrefix("r0  Secondary\n"), "\(monitor)")
     let change = try user(of: Self.reader, "disconnect", "r0")
     #expect(change.code == 20 && change.err.contains("Run the command as root"), "\(change)")
     let stranger = try user(of: "nogroup", "status", "r0")

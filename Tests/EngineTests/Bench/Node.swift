@@ -284,6 +284,12 @@ final class Node {
       let (id, work) = held.removeFirst()
       complete(id, work, nil)
     }
+    releaseSent()
+  }
+
+  /// What `holdsSent` has kept leaves the socket.
+  func releaseSent() {
+    holdsSent = false
     for id in heldSent { inbox.append(.event(.sent(id))) }
     heldSent = []
   }
