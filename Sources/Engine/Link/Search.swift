@@ -44,7 +44,8 @@ extension Engine {
   private var phaseDeadline: Instant? {
     switch link.phase {
     case .down, .up: return nil
-    case .resting(let until): return until
+    // With other volumes, once the table has changed.
+    case .resting(let until): return volumeChange?.holdsSearch == true ? nil : until
     case .greeting(.features(let until)), .greeting(.challenge(_, _, let until)), .greeting(.response(_, let until)):
       return until
     case .searching(let search):
@@ -64,7 +65,7 @@ extension Engine {
     }
     switch link.phase {
     case .down, .up: break
-    case .resting(let until): if now >= until { beginSearch() }
+    case .resting(let until): if now >= until, volumeChange?.holdsSearch != true { beginSearch() }
     case .greeting(.features(let until)), .greeting(.challenge(_, _, let until)), .greeting(.response(_, let until)):
       if now >= until { breakLink(.networkFailure, "the peer did not go on with the handshake") }
     case .searching(var search):

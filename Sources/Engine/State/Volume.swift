@@ -96,7 +96,9 @@ struct Volume: ~Copyable {
   var exchange = Exchange()
   var counters = VolumeCounters()
 
-  init(_ settings: VolumeSettings, maxRequests: Int) {
+  /// `state`: of a volume that comes to a running resource.
+  init(_ settings: VolumeSettings, maxRequests: Int, state: VolumeState = VolumeState()) {
+    self.state = state
     ranges = RangeTable(capacity: maxRequests + Engine.maxPeerRequests + Engine.maxVerifyRequests + 512)
     number = settings.number
     self.settings = settings
