@@ -197,6 +197,7 @@ extension Reactor {
 
   private mutating func answered(_ to: ReplyTo, _ outcome: Outcome) {
     if to == ControlServer.ownReply { return ownCommandEnded(outcome) }
+    if volumesChanged(to, outcome) { return }
     let place = control.place(of: to)
     let command = place.flatMap { control.connections[$0].job?.command }
     demotionEnded(command, outcome)
