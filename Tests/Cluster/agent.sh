@@ -306,6 +306,70 @@ case_no_disk() {
   expect 0 "$one" start OCF_RESKEY_CRM_meta_timeout=30000
 }
 
+# DRBD's own agent (drbd-utils), unchanged, which knows the tools by DRBD's names: every action, and what its monitor makes of a daemon that died.
+case_drbd_agent() {
+  local agent=/usr/lib/ocf/resource.d/linbit/drbd host settings
+  settings=(OCF_RESKEY_drbd_resource=drbd0 OCF_RESKEY_drbdconf=/etc/drbd.conf HA_SBIN_DIR=/usr/local/sbin
+    OCF_RESKEY_CRM_meta_clone_max=2 OCF_RESKEY_CRM_meta_clone_node_max=1 OCF_RESKEY_CRM_meta_master_max=1
+    OCF_RESKEY_CRM_meta_master_node_max=1 OCF_RESKEY_CRM_meta_notify=true OCF_RESKEY_crm_feature_set=3.16.2
+    OCF_RESKEY_CRM_meta_timeout=60000)
+  for host in "$one" "$two"; do
+    on "$host" repladm down drbd0
+    on "$host" repladm install-names /usr/local/sbin >/dev/null
+    # shellcheck disable=SC2016
+    on "$host" sh -c 'printf "%s\n" "#!/bin/sh" "case \"\$*\" in *-D*) echo --delete ;; *-v*) echo \"--update \${*##*-v }\" ;; esac >>/run/scores" \
+      >/usr/local/sbin/crm_master
+      chmod 755 /usr/local/sbin/crm_master'
+  done
+  notify_both() {
+    for host in "$one" "$two"; do
+      expect 0 "$host" notify "${settings[@]}" OCF_RESKEY_CRM_meta_notify_type="$1" OCF_RESKEY_CRM_meta_notify_operation="$2" \
+        OCF_RESKEY_CRM_meta_notify_start_uname="$one $two" OCF_RESKEY_CRM_meta_notify_promote_uname="$one"
+    done
+  }
+  expect 0 "$one" validate-all "${settings[@]}"
+  expect 7 "$one" monitor "${settings[@]}"
+  for host in "$one" "$two"; do expect 0 "$host" start "${settings[@]}"; done
+  on "$one" repladm --timeout 20 wait-connect drbd0
+  notify_both post start
+  for host in "$one" "$two"; do
+    expect 0 "$host" monitor "${settings[@]}"
+    expect_score "$host" 10000
+  done
+  notify_both pre promote
+  expect 0 "$one" promote "${settings[@]}"
+  notify_both post promote
+  expect 8 "$one" monitor "${settings[@]}"
+  expect 0 "$two" monitor "${settings[@]}"
+  on "$one" mount /dev/drbd0 /mnt/drbd
+  expect 1 "$one" demote "${settings[@]}" OCF_RESKEY_CRM_meta_timeout=9000
+  expect 8 "$one" monitor "${settings[@]}"
+  on "$one" touch /mnt/drbd/still-works
+  on "$one" umount /mnt/drbd
+  notify_both pre demote
+  expect 0 "$one" demote "${settings[@]}"
+  notify_both post demote
+  expect 0 "$one" monitor "${settings[@]}"
+  # The other node takes over.
+  expect 0 "$two" promote "${settings[@]}"
+  expect 8 "$two" monitor "${settings[@]}"
+  expect 0 "$two" demote "${settings[@]}"
+  signal_daemon "$two" KILL
+  expect 7 "$two" monitor "${settings[@]}"
+  expect 0 "$two" start "${settings[@]}"
+  expect 0 "$two" monitor "${settings[@]}"
+  notify_both pre stop
+  for host in "$one" "$two"; do
+    expect 0 "$host" stop "${settings[@]}"
+    expect_score "$host" none
+    expect 7 "$host" monitor "${settings[@]}"
+    expect 0 "$host" stop "${settings[@]}"
+    on "$host" repladm install-names --remove /usr/local/sbin >/dev/null
+    on "$host" rm -f /usr/local/sbin/crm_master
+  done
+  unset -f notify_both
+}
+
 run_ocf_tester() {
   on "$one" ocf-tester -n drbd0 -o resource=drbd0 -o failed_promotion_pause=0 -o wfc_timeout=1 "$agent" \
     >"$dir/ocf-tester.log" 2>&1 || die "ocf-tester: $(cat "$dir/ocf-tester.log")"
@@ -318,7 +382,7 @@ agent_cases() {
   prepare_agent
   [ -n "${REPL_AGENT_CASES:-}" ] || run_ocf_tester
   for name in ${REPL_AGENT_CASES:-parameters stopped roles promote_refused device_in_use dead_daemon restarted_daemon \
-    dead_daemon_stop dead_device hung_daemon unconfigured left_over no_disk}; do
+    dead_daemon_stop dead_device hung_daemon unconfigured left_over no_disk drbd_agent}; do
     before=$SECONDS
     "case_$name"
     count=$((count + 1))

@@ -309,6 +309,7 @@ struct VolumeChangeTests {
     pair.waitConnected()
     pair.pass(.seconds(5))
     pair.alpha.forgetTrace()
+    pair.alpha.engine.link.features.remove(.resyncsGrown)
     pair.alpha.inbox.append(
       .event(.packet(pair.alpha.engine.link.data!, one, .syncParameters(SyncParameters()), nil)))
     #expect(pair.alpha.step())

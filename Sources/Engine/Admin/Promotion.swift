@@ -23,7 +23,7 @@ extension Engine {
       refusePromotion(reply, -18, why: "another state change is under way")
       return
     }
-    for v in 0..<volumes.count where role != .primary || needsForce(v) {
+    for v in 0..<volumes.count where takesPart(v) {
       let state = volumes[v].state
       if state.peerRole == .primary {
         // It may be gone, and not be missed yet: its answer, or the end of the connection, decides.
@@ -89,7 +89,7 @@ extension Engine {
   mutating func promotionGranted(force: Bool, next: Int) {
     var v = next
     while v < volumes.count {
-      if volumes[v].state.conn >= .connected, role != .primary || needsForce(v) {
+      if volumes[v].state.conn >= .connected, takesPart(v) {
         pending = .promote(force: force, volume: v)
         sendPing(.nothing)
         if needsForce(v) { ask(v, mask: 0x1e03, value: 0x1001) } else { ask(v, mask: 0x3, value: 0x1) }
@@ -103,7 +103,7 @@ extension Engine {
       refusePromotion(takeChange(), -1)
       return
     }
-    if let v = (0..<volumes.count).first(where: { lacksData($0, force: force) }) {
+    if let v = (0..<volumes.count).first(where: { takesPart($0) && lacksData($0, force: force) }) {
       pending = .none
       refusePromotion(
         takeChange(), -2,
@@ -129,15 +129,17 @@ extension Engine {
   }
 
   /// This node is Primary already, and a volume that came meanwhile has a disk that is not good yet.
-  private var canForceMore: Bool {
-    for v in 0..<volumes.count where needsForce(v) && !lacksData(v, force: true) { return true }
-    return false
+  private var canForceMore: Bool { (0..<volumes.count).contains(where: { takesPart($0) }) }
+
+  /// Of a Primary only a volume that came meanwhile is promoted.
+  private func takesPart(_ v: Int) -> Bool {
+    role != .primary || (volumes[v].isNew && needsForce(v) && !lacksData(v, force: true))
   }
 
   private mutating func becomePrimary() {
     let wasPrimary = role == .primary
     var forced = VolumeSet()
-    for v in 0..<volumes.count where needsForce(v) && !(wasPrimary && lacksData(v, force: true)) {
+    for v in 0..<volumes.count where needsForce(v) && takesPart(v) {
       warn(.device(v), "forced to consider local data as UpToDate!")
       forced.insert(v)
     }

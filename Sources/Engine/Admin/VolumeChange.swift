@@ -155,7 +155,7 @@ extension Engine {
     }
     for one in wanted where volumes.index(of: one.number) == nil {
       let state = VolumeState(role: role, conn: link.state)
-      volumes.insert(Volume(one, maxRequests: settings.maxRequests * 2, state: state))
+      volumes.insert(Volume(one, maxRequests: settings.maxRequests * 2, arriving: state))
       let v = index(one.number)
       volumes[v].generations.setPrimary(role == .primary)
       log(.device(v), "the volume is added")

@@ -258,8 +258,8 @@ extension Engine {
   }
 
   mutating func parametersReceived(_ v: Int, _ peer: SyncParameters) {
-    // A kernel adds a volume to a connection that stands. It has passed over what this node said of the volume before.
-    if isSilent(v, since: .seconds(2)) { introduce(v) }
+    // A kernel (only `repl` knows that flag) adds a volume to a connection that stands. It has passed over what this node said of the volume before.
+    if !link.features.contains(.resyncsGrown), isSilent(v, since: .seconds(2)) { introduce(v) }
     guard volumes[v].state.conn == .wfReportParams else {
       link.verifyAlgorithm = peer.verifyAlgorithm
       link.checksumAlgorithm = peer.checksumAlgorithm

@@ -14,6 +14,8 @@ struct Adjustment {
   var steps: [EngineCommand]
   var notices: [ConfigurationNotice]
   var globals: GlobalOptions
+  /// Options that were changed at run time stay so.
+  var keepsOptions = false
   /// Nil: the connection stays as it is.
   var addresses: (own: SocketAddress, peer: SocketAddress)?
 
@@ -37,7 +39,7 @@ extension Reactor {
   }
 
   mutating func adopt(_ plan: Adjustment) {
-    setup.overrides = []
+    if !plan.keepsOptions { setup.overrides = [] }
     setup.globals = plan.globals
     if let addresses = plan.addresses { peers.move(own: addresses.own, peer: addresses.peer) }
     adopt(plan.fresh)
@@ -72,19 +74,7 @@ extension Reactor {
   private func adjustment(
     skipDisk: Bool, skipNet: Bool, discardMyData: Bool
   ) throws(ControlRefusal) -> Adjustment {
-    let read:
-      (
-        mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
-      )
-    do throws(ConfigurationError) {
-      read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
-      if let refusal = read.hosted.refusals.first { throw refusal }
-    } catch {
-      throw ControlRefusal(
-        "configuration refused", details: [error.text], next: "correct the file and repeat the command",
-        exitCode: UInt8(clamping: error.exitCode))
-    }
-    if let refusal = needsRestart(from: setup.hosted, to: read.hosted) { throw refusal }
+    let read = try readFile()
     if let refusal = cutsOff(read.hosted) { throw refusal }
     let addresses: (own: SocketAddress, peer: SocketAddress)
     do throws(StartRefusal) { addresses = try Daemon.addresses(read.hosted) } catch {
@@ -102,6 +92,22 @@ extension Reactor {
     return Adjustment(
       fresh: read.hosted, steps: steps, notices: read.notices, globals: read.globals,
       addresses: skipNet ? nil : addresses)
+  }
+
+  func readFile() throws(ControlRefusal) -> (
+    hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
+  ) {
+    let read: (mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice])
+    do throws(ConfigurationError) {
+      read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
+      if let refusal = read.hosted.refusals.first { throw refusal }
+    } catch {
+      throw ControlRefusal(
+        "configuration refused", details: [error.text], next: "correct the file and repeat the command",
+        exitCode: UInt8(clamping: error.exitCode))
+    }
+    if let refusal = needsRestart(from: setup.hosted, to: read.hosted) { throw refusal }
+    return (read.hosted, read.globals, read.notices)
   }
 
   /// No option makes a volume smaller that holds data.

@@ -29,6 +29,48 @@ extension Reactor {
     run([.changeVolumes(ResourceSettings(plan.fresh).volumes)], job, place)
   }
 
+  /// `new-minor` and `del-minor`: the file's word on one volume, and on nothing else. `minor` nil: it has gone there.
+  mutating func adjustVolume(_ number: VolumeNumber, minor: UInt32?, _ job: ControlConnection.Job, _ place: Int) {
+    do throws(ControlRefusal) {
+      let file = try readFile().hosted
+      if let refusal = standsAgainst(number, minor, file) { throw refusal }
+      var fresh = setup.hosted
+      fresh.volumes = fresh.volumes.filter { $0.number != number } + file.volumes.filter { $0.number == number }
+      fresh.volumes.sort { $0.number < $1.number }
+      for i in fresh.peers.indices {
+        guard let peer = file.peer(named: fresh.peers[i].name) else { continue }
+        fresh.peers[i].resync[number] = peer.resync[number]
+        fresh.peers[i].effectiveResync[number] = peer.effectiveResync[number]
+        if peer.diskful.contains(number) { fresh.peers[i].diskful.insert(number) } else { fresh.peers[i].diskful.remove(number) }
+      }
+      var plan = Adjustment(fresh: fresh, steps: [], notices: [], globals: setup.globals)
+      plan.keepsOptions = true
+      guard plan.changesVolumes(of: setup.hosted) else { return reply(.done, place) }
+      try changeVolumes(plan, job, place)
+    } catch { refuse(error, place) }
+  }
+
+  private func standsAgainst(_ number: VolumeNumber, _ minor: UInt32?, _ file: HostedResource) -> ControlRefusal? {
+    let name = file.name
+    if let minor {
+      let known = (setup.hosted.volume(number) ?? file.volume(number))?.minor
+      if known == Int(minor) { return nil }
+      return ControlRefusal(
+        .invalidRequest, why: "volume \(number.value) with the minor \(minor) is not in the configuration of \(name)",
+        next: "write it into the file, then type repladm adjust \(name)", exitCode: 10)
+    }
+    if file.volume(number) != nil {
+      return ControlRefusal(
+        .invalidRequest, why: "\(name)/\(number.value) is in the configuration",
+        next: "remove the volume from the file, then repeat the command", exitCode: 10)
+    }
+    let disk = engine.snapshot().volumes.first { $0.number == number }?.disk
+    guard let disk, disk != .diskless else { return nil }
+    return ControlRefusal(
+      .invalidRequest, why: "\(name)/\(number.value) has its disk attached (\(disk.name))",
+      next: "detach it first, or use repladm adjust \(name), which does both", exitCode: 10)
+  }
+
   private func standsAgainst(removing removed: [HostedVolume], all: Int) -> ControlRefusal? {
     let name = setup.hosted.name
     if changing != nil {
