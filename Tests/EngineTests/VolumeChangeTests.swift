@@ -136,6 +136,60 @@ struct VolumeChangeTests {
     pair.expectEqual()
   }
 
+  @Test("a volume that only the Primary has removed comes back: its data have not parted from the peer's")
+  func comesBackAlone() throws {
+    let pair = try Pair(diskBytes: [8 << 20, 4 << 20])
+    pair.synced()
+    remove(one, from: pair.alpha, of: pair)
+    pair.waitConnected()
+    // The peer meets a Primary that has the volume again, and not its disk yet.
+    pair.alpha.settings.volumes.append(VolumeSettings(number: one))
+    pair.order(.changeVolumes(pair.alpha.settings.volumes), on: pair.alpha)
+    pair.alpha.engine.adopt(pair.alpha.settings)
+    #expect(isConnected(one, pair))
+    pair.order(.attach(one), on: pair.alpha)
+    pair.waitSync()
+    #expect(pair.alpha.state(one) == "Connected Primary/Secondary UpToDate/UpToDate")
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 1, volume: one)])
+    pair.expectEqual()
+  }
+
+  @Test("a change that is given up when the connection has ended: the volume that stays parts from its peer")
+  func givenUpLate() throws {
+    let pair = try Pair(diskBytes: [8 << 20, 4 << 20])
+    pair.synced()
+    pair.alpha.holding = [.superblock, .bitmapPage]
+    let before = pair.alpha.generations(one)[0]
+    let to = pair.alpha.order(.changeVolumes([VolumeSettings(number: .zero)]))
+    pair.settle()
+    #expect(pair.alpha.volume(one).replication < .connected && pair.alpha.generations(one)[0] == before)
+    pair.run(until: { pair.alpha.replies[to] != nil })
+    #expect(pair.alpha.replies[to]?.isDone == false)
+    pair.alpha.stopHolding()
+    pair.waitConnected()
+    pair.waitSync()
+    #expect(pair.alpha.engine.snapshot().volumes.count == 2)
+    if pair.alpha.volume(one).disk == .diskless { pair.order(.attach(one), on: pair.alpha) }
+    pair.waitSync()
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 1, volume: one), pair.alpha.write(0, stamp: 2)])
+    pair.expectEqual()
+  }
+
+  @Test("one change right after the other: the second waits for the handshake of the first")
+  func oneAfterTheOther() throws {
+    let pair = try Pair(diskBytes: [8 << 20, 4 << 20, 4 << 20])
+    pair.synced()
+    remove(one, from: pair.alpha, of: pair)
+    remove(two, from: pair.alpha, of: pair)
+    remove(two, from: pair.beta, of: pair)
+    remove(one, from: pair.beta, of: pair)
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 1)])
+    pair.waitConnected()
+    pair.waitSync()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.expectEqual()
+  }
+
   @Test("a Primary without its peer loses and gets volumes as well, and fences nobody for it")
   func alone() throws {
     let pair = try Pair(diskBytes: [8 << 20, 4 << 20]) { settings, _ in settings.net.fencing = .resourceAndStonith }

@@ -46,7 +46,10 @@ extension Engine {
       refuse(reply, refusal)
       return
     }
+    // Those of the change before that are still to come back.
+    let met = volumeChange?.met ?? []
     volumeChange = VolumeChange(wanted, until: now + handshakeLimit)
+    volumeChange!.met = met
     wait(for: .volumes, reply)
   }
 
@@ -54,7 +57,7 @@ extension Engine {
     func refusal(_ code: Int32, _ why: String, next: String = "") -> Refusal {
       .stateChange(code, resource: settings.name, peer: settings.peerName, why: why, next: next)
     }
-    if volumeChange != nil { return refusal(-18, "the volumes are being changed already") }
+    if volumeChange?.isAsked == true { return refusal(-18, "the volumes are being changed already") }
     if !pending.isNone { return refusal(-18, "another state change is under way") }
     if fencing.isFrozen {
       return refusal(
@@ -102,8 +105,13 @@ extension Engine {
       closeEpoch()
       return
     }
-    guard pending.isNone else { return }
-    volumeChange!.met = (0..<volumes.count).filter { volumes[$0].state.conn >= .connected }.map { volumes[$0].number }
+    // A handshake under way is not broken off: the peer would take that for a loss.
+    guard pending.isNone, !isMeeting else { return }
+    for v in 0..<volumes.count where volumes[v].state.conn >= .connected {
+      if !volumeChange!.met.contains(volumes[v].number) { volumeChange!.met.append(volumes[v].number) }
+    }
+    let numbers = volumeChange!.wanted.map(\.number)
+    for v in 0..<volumes.count where !numbers.contains(volumes[v].number) { volumes[v].isLeaving = true }
     if link.phase.isUp, link.state >= .connected {
       log(.connection, "connecting again with other volumes")
       volumeChange!.step = .leaving
@@ -111,6 +119,14 @@ extension Engine {
       askToDisconnect(outdating: .nobody)
     } else {
       quieten()
+    }
+  }
+
+  private var isMeeting: Bool {
+    switch link.phase {
+    case .greeting: true
+    case .up: link.state == .wfReportParams
+    case .down, .searching, .resting: false
     }
   }
 
@@ -214,6 +230,11 @@ extension Engine {
   private mutating func giveUpVolumeChange(_ why: String, next: String) {
     volumeChange = nil
     if case .reconnect = pending { pending = .none }
+    for v in 0..<volumes.count where volumes[v].isLeaving {
+      volumes[v].isLeaving = false
+      // It stays, and its peer is gone.
+      if volumes[v].state.isPrimaryAlone, volumes[v].generations.bitmap == 0 { newGeneration(v) }
+    }
     refuseWaiting(
       .volumes,
       .request(162, "the volumes of \(settings.name) were not changed", why: why, next: next))

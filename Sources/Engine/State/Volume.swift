@@ -48,6 +48,8 @@ struct Volume: ~Copyable {
   private(set) var state = VolumeState()
   /// It came to a running resource, and its disk has not been good since: also a Primary may be told that it is.
   private(set) var isNew = false
+  /// It is about to be removed: nobody uses it any more, so its data do not part from the peer's when the connection ends.
+  var isLeaving = false
   /// The disk's metadata are in core, in `backing`.
   private(set) var isAttached = false
   private let storage = UnsafeMutablePointer<Backing>.allocate(capacity: 1)
