@@ -1,7 +1,6 @@
 // Short lives of two nodes, drawn from a seed: volume 1 comes and goes on either node at any moment, beside writes, cuts and power
 // failures of the Secondary. Laws: no request to a volume that stays fails, and in the end both nodes hold what was written last.
 import Base
-import Foundation
 import MetaDisk
 import Testing
 
@@ -44,7 +43,7 @@ private final class VolumeLife {
     let node = pair.both[n]
     var wanted = node.settings.volumes.filter { $0.number != one }
     if !has(node) { wanted.append(VolumeSettings(number: one)) }
-    orders[n] = (node.order(.changeVolumes(wanted)), wanted)
+    orders[n] = (node.order(.changeVolumes(wanted, thenAttach: true)), wanted)
   }
 
   /// What `adjust` does when the engine has answered.
@@ -117,7 +116,6 @@ private final class VolumeLife {
     }
     let states = pair.both.map { node in node.engine.snapshot().volumes.map { node.state($0.number) } }
     #expect(isWell, "seed \(seed): \(states)", sourceLocation: location)
-    if !isWell, let wanted = ProcessInfo.processInfo.environment["VCL"], wanted == "\(seed)" { for node in pair.both { print(node.name); for l in node.log.suffix(120) { print(l) } } }
     guard isWell else { return }
     for ticket in tickets { #expect(pair.alpha.isGood(ticket), "\(ticket)", sourceLocation: location) }
     for (volume, sectors) in last {

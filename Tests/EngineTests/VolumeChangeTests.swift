@@ -21,16 +21,16 @@ struct VolumeChangeTests {
 
   /// As `adjust` does it; the next life of the node has the same volumes.
   private func have(
-    _ numbers: [VolumeNumber], on node: Node, of pair: Pair, at location: SourceLocation = #_sourceLocation
+    _ numbers: [VolumeNumber], thenAttach: Bool = false, on node: Node, of pair: Pair, at location: SourceLocation = #_sourceLocation
   ) {
     node.settings.volumes = numbers.map { VolumeSettings(number: $0) }
-    pair.order(.changeVolumes(node.settings.volumes), on: node, at: location)
+    pair.order(.changeVolumes(node.settings.volumes, thenAttach: thenAttach), on: node, at: location)
     node.engine.adopt(node.settings)
   }
 
   private func add(_ number: VolumeNumber, to node: Node, of pair: Pair, at location: SourceLocation = #_sourceLocation)
   {
-    have((node.settings.volumes.map(\.number) + [number]).sorted(), on: node, of: pair, at: location)
+    have((node.settings.volumes.map(\.number) + [number]).sorted(), thenAttach: true, on: node, of: pair, at: location)
     pair.order(.attach(number), on: node, at: location)
   }
 
@@ -80,7 +80,7 @@ struct VolumeChangeTests {
     let early = pair.alpha.write(0, stamp: 1)
     pair.settle()
     pair.alpha.settings.volumes.removeLast()
-    let to = pair.alpha.order(.changeVolumes(pair.alpha.settings.volumes))
+    let to = pair.alpha.order(.changeVolumes(pair.alpha.settings.volumes, thenAttach: false))
     pair.settle()
     let late = [pair.alpha.write(8, stamp: 2), pair.alpha.flush()]
     pair.settle()
@@ -144,7 +144,7 @@ struct VolumeChangeTests {
     pair.waitConnected()
     // The peer meets a Primary that has the volume again, and not its disk yet.
     pair.alpha.settings.volumes.append(VolumeSettings(number: one))
-    pair.order(.changeVolumes(pair.alpha.settings.volumes), on: pair.alpha)
+    pair.order(.changeVolumes(pair.alpha.settings.volumes, thenAttach: false), on: pair.alpha)
     pair.alpha.engine.adopt(pair.alpha.settings)
     #expect(isConnected(one, pair))
     pair.order(.attach(one), on: pair.alpha)
@@ -154,13 +154,45 @@ struct VolumeChangeTests {
     pair.expectEqual()
   }
 
+  @Test("a disk that parted from its peer's while the Primary was alone meets that peer attached, however long the attach takes")
+  func meetsWithItsDisk() throws {
+    let pair = try Pair(diskBytes: [8 << 20, 4 << 20])
+    pair.synced()
+    pair.cutLink()
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 3, volume: one)])
+    remove(one, from: pair.alpha, of: pair)
+    pair.alpha.settings.volumes.append(VolumeSettings(number: one))
+    pair.order(.changeVolumes(pair.alpha.settings.volumes, thenAttach: true), on: pair.alpha)
+    pair.alpha.engine.adopt(pair.alpha.settings)
+    pair.mendLink()
+    pair.pass(.seconds(5))
+    #expect(pair.alpha.volume().replication < .connected)
+    pair.order(.attach(one), on: pair.alpha)
+    pair.waitConnected()
+    pair.waitSync()
+    #expect(pair.alpha.state(one) == "Connected Primary/Secondary UpToDate/UpToDate")
+    #expect(pair.beta.disks[one]![0] == 3)
+    pair.expectEqual()
+  }
+
+  @Test("a disk that cannot be attached does not keep the others from their peer")
+  func diskMissing() throws {
+    let pair = try Pair()
+    pair.synced()
+    have([.zero, one], thenAttach: true, on: pair.alpha, of: pair)
+    pair.refuse(.attach(one), on: pair.alpha, 104)
+    pair.waitConnected()
+    pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 1)])
+  }
+
   @Test("a change that is given up when the connection has ended: the volume that stays parts from its peer")
   func givenUpLate() throws {
     let pair = try Pair(diskBytes: [8 << 20, 4 << 20])
     pair.synced()
     pair.alpha.holding = [.superblock, .bitmapPage]
     let before = pair.alpha.generations(one)[0]
-    let to = pair.alpha.order(.changeVolumes([VolumeSettings(number: .zero)]))
+    let to = pair.alpha.order(.changeVolumes([VolumeSettings(number: .zero)], thenAttach: false))
     pair.settle()
     #expect(pair.alpha.volume(one).replication < .connected && pair.alpha.generations(one)[0] == before)
     pair.run(until: { pair.alpha.replies[to] != nil })
@@ -251,7 +283,7 @@ struct VolumeChangeTests {
     pair.alpha.holding = [.appWrite]
     let write = pair.alpha.write(0, stamp: 1)
     pair.settle()
-    pair.refuse(.changeVolumes([VolumeSettings(number: .zero)]), on: pair.alpha, 162)
+    pair.refuse(.changeVolumes([VolumeSettings(number: .zero)], thenAttach: false), on: pair.alpha, 162)
     #expect(pair.alpha.engine.snapshot().volumes.count == 2)
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
     pair.alpha.stopHolding()
@@ -267,13 +299,13 @@ struct VolumeChangeTests {
     pair.synced()
     // The peer uses the data that are here alone.
     pair.order(.detach(one, force: false), on: pair.alpha)
-    pair.refuse(.changeVolumes(only), on: pair.beta, -2)
+    pair.refuse(.changeVolumes(only, thenAttach: false), on: pair.beta, -2)
     pair.order(.attach(one), on: pair.alpha)
     pair.waitSync()
     pair.alpha.holding = [.superblock]
     _ = pair.alpha.order(.detach(one, force: false))
     pair.settle()
-    pair.refuse(.changeVolumes(only), on: pair.alpha, -18)
+    pair.refuse(.changeVolumes(only, thenAttach: false), on: pair.alpha, -18)
     pair.alpha.stopHolding()
     pair.settle()
     pair.expect("Connected Primary/Secondary UpToDate/UpToDate")
@@ -281,9 +313,9 @@ struct VolumeChangeTests {
     pair.alpha.holding = [.appWrite]
     let write = pair.alpha.write(0, stamp: 1)
     pair.settle()
-    let first = pair.alpha.order(.changeVolumes(only))
+    let first = pair.alpha.order(.changeVolumes(only, thenAttach: false))
     pair.settle()
-    pair.refuse(.changeVolumes(only), on: pair.alpha, -18)
+    pair.refuse(.changeVolumes(only, thenAttach: false), on: pair.alpha, -18)
     pair.refuse(.attach(one), on: pair.alpha, -18)
     pair.alpha.stopHolding()
     pair.wait(pair.alpha, [write])
@@ -297,7 +329,7 @@ struct VolumeChangeTests {
     pair.alpha.holding = [.appWrite]
     pair.alpha.write(0, stamp: 1)
     pair.settle()
-    let change = pair.alpha.order(.changeVolumes([VolumeSettings(number: .zero)]))
+    let change = pair.alpha.order(.changeVolumes([VolumeSettings(number: .zero)], thenAttach: false))
     pair.settle()
     let down = pair.alpha.order(.down)
     pair.settle()
@@ -379,7 +411,7 @@ struct VolumeChangeTests {
     let early = pair.alpha.write(0, stamp: 1)
     pair.settle()
     pair.beta.settings.volumes.removeLast()
-    let to = pair.beta.order(.changeVolumes(pair.beta.settings.volumes))
+    let to = pair.beta.order(.changeVolumes(pair.beta.settings.volumes, thenAttach: false))
     pair.pass(.seconds(1))
     // A write of the peer is still on its way to the disk.
     #expect(pair.beta.replies[to] == nil && pair.beta.engine.snapshot().volumes.count == 2)

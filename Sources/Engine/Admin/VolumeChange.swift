@@ -1,7 +1,8 @@
 // Volumes that come and go while the resource is in use (`adjust`). Flows name a volume by its place in the table, so the table changes
 // only while no work is under way: requests of the application are held, the connection ends by agreement, and the next one is made
 // with the other volumes. Laws: everything is judged before the first step; a volume that is let go of has written out its metadata
-// before; requests to the volumes that stay wait, and never fail; the state has an exit, the end of `until`.
+// before; one that comes meets the peer with its disk, which may be the better one; requests to the volumes that stay wait, and never
+// fail; the state has an exit, the end of `until`.
 import Base
 import Protocol
 
@@ -22,19 +23,24 @@ struct VolumeChange {
   /// Connected before, and there still.
   fileprivate var met: [VolumeNumber] = []
 
-  fileprivate init(_ wanted: [VolumeSettings], until: Instant) {
+  /// New ones whose disks are to be attached before the peer is met; true: the attach has begun.
+  fileprivate var awaited: [VolumeNumber: Bool] = [:]
+  fileprivate let thenAttach: Bool
+
+  fileprivate init(_ wanted: [VolumeSettings], thenAttach: Bool, until: Instant) {
     self.wanted = wanted
+    self.thenAttach = thenAttach
     self.until = until
   }
 
   /// The command is not answered yet.
   var isAsked: Bool { step != .meeting }
   /// The next handshake is made with the new table.
-  var holdsSearch: Bool { step == .leaving || step == .quieting }
+  var holdsSearch: Bool { step == .leaving || step == .quieting || !awaited.isEmpty }
 }
 
 extension Engine {
-  mutating func changeVolumes(_ wanted: [VolumeSettings], _ reply: ReplyTo) {
+  mutating func changeVolumes(_ wanted: [VolumeSettings], thenAttach: Bool, _ reply: ReplyTo) {
     precondition(!wanted.isEmpty && wanted.count <= VolumeNumber.perResource, "1 to 64 volumes")
     let numbers = wanted.map(\.number)
     let removed = (0..<volumes.count).filter { !numbers.contains(volumes[$0].number) }
@@ -48,7 +54,7 @@ extension Engine {
     }
     // Those of the change before that are still to come back.
     let met = volumeChange?.met ?? []
-    volumeChange = VolumeChange(wanted, until: now + handshakeLimit)
+    volumeChange = VolumeChange(wanted, thenAttach: thenAttach, until: now + handshakeLimit)
     volumeChange!.met = met
     wait(for: .volumes, reply)
   }
@@ -175,6 +181,7 @@ extension Engine {
       let v = index(one.number)
       volumes[v].generations.setPrimary(role == .primary)
       log(.device(v), "the volume is added")
+      if volumeChange!.thenAttach, one.hasDisk { volumeChange!.awaited[one.number] = false }
       announceTraits(v)
     }
     peerLines.serve(volumes: volumes.count)
@@ -202,8 +209,22 @@ extension Engine {
     }
   }
 
+  /// Disks that are attached, or that could not be, hold nothing up any more.
+  private mutating func lookAtDisks() {
+    for (number, hasBegun) in volumeChange!.awaited {
+      let v = index(number)
+      let isAtWork = volumes[v].attach.phase != .idle || volumes[v].detach.phase != .none
+      if isAtWork {
+        volumeChange!.awaited[number] = true
+      } else if hasBegun || volumes[v].state.disk != .diskless {
+        volumeChange!.awaited[number] = nil
+      }
+    }
+  }
+
   private mutating func endWhenMet() {
-    guard let change = volumeChange else { return }
+    lookAtDisks()
+    guard let change = volumeChange, change.awaited.isEmpty else { return }
     if case .down = link.phase {
       volumeChange = nil
       fenceAfterReattach()

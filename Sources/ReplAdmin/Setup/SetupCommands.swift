@@ -195,7 +195,7 @@ extension SetupCall {
         .resourceInUse, why: "the connection to \(connection.name) is \(connection.state.connectionName)",
         next: "disconnect it first, or use repladm down \(name), which does all of it")
     }
-    try end(name)
+    try roleChange(object).end()
   }
 
   // MARK: Text

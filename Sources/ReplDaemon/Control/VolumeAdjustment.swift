@@ -26,7 +26,8 @@ extension Reactor {
     allowFiles(volumes: plan.fresh.volumes.count)
     changing = VolumeAdjustment(
       plan: plan, added: added, removed: removed, to: control.replyTo(place), job: job)
-    run([.changeVolumes(ResourceSettings(plan.fresh).volumes)], job, place)
+    let attaches = plan.steps.contains { if case .attach = $0 { true } else { false } }
+    run([.changeVolumes(ResourceSettings(plan.fresh).volumes, thenAttach: attaches)], job, place)
   }
 
   /// `new-minor` and `del-minor`: the file's word on one volume, and on nothing else. `minor` nil: it has gone there.

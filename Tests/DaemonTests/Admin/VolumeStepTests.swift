@@ -30,6 +30,8 @@ import Testing
     succeeds(try desk.a("adjust r0/1"))
     #expect(try desk.a("-d adjust r0").out.isEmpty)
     // Another minor for the same volume: no disk and no connection is touched.
+    succeeds(try desk.a("wait-connect r0"))
+    succeeds(try desk.a("wait-sync r0"))
     let log = desk.log(desk.bench.a)
     try desk.edit("device /dev/drbd91;", "device /dev/drbd97;")
     #expect(try desk.a("-d adjust r0").out == "replsetup del-minor 91\nreplsetup new-minor r0 97 1\n")
