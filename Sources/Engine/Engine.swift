@@ -158,6 +158,7 @@ public struct Engine: ~Copyable {
   private mutating func settleWaiting() {
     advanceReattach()
     advanceVolumeChange()
+    advanceDeparture()
     while hasRoom, !isHeldBack, let event = entrance.popFirst() { admit(event) }
     let goesDown = waits.contains(.down)
     if goesDown { lookAgain = true }

@@ -152,7 +152,6 @@ extension World {
     }
     keeper.changes += 1
     note(reply.raw)
-    if outcome == .done { politeEnd(command) }
     if case .primary(let force) = command, outcome == .done {
       let wasPrimary = keeper.asWasPrimary.remove(reply.raw) != nil
       // Another command may have promoted it while this one waited.

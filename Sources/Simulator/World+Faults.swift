@@ -97,7 +97,6 @@ extension World {
     }
     node.stop()
     pool.giveBackAll(of: .engine(n))
-    if era >= .second { diesInPoliteEnd() }
     commands.forget(n)
     ledger.forget(n)
     cluster.nodeDies(n, powerCut: powerCut)

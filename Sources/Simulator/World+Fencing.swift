@@ -22,6 +22,8 @@ struct Cluster {
   /// By node: word that the cluster stands to until the peer is good again, whatever the peer's metadata say.
   fileprivate var standingWord = [false, false]
 
+  /// By node and volume: the peer had no disk when it was last connected.
+  fileprivate var peerHadNoDisk: [[Bool]] = [[], []]
   /// By node: it had a power cut since it was last connected.
   fileprivate(set) var lostPower = [false, false]
 
@@ -154,6 +156,7 @@ extension World {
       if era == .first || hasCompared { cluster.hasWord[n] = false }
       if view.volumes.contains(where: { $0.peerDisk == .upToDate }) { cluster.standingWord[n] = false }
       cluster.lostPower[n] = false
+      cluster.peerHadNoDisk[n] = view.volumes.map { $0.peerDisk <= .failed }
       cluster.calls[n]?.isLate = true
     }
     if fences, nodes[0].isPrimary, nodes[1].isPrimary {
@@ -170,7 +173,9 @@ extension World {
     let (own, peer) = (nodes[p].view, nodes[1 - p].view)
     guard own.connection < .connected, peer.connection < .connected, !own.isFrozen else { return }
     for v in own.volumes.indices where own.volumes[v].disk >= .consistent && own.volumes[v].peerDisk <= .outdated {
-      guard peer.volumes[v].disk >= .consistent else { continue }
+      guard peer.volumes[v].disk >= .consistent, !keeper.isReplaced[1 - p][v] else { continue }
+      // It agreed to be Outdated, and had no disk to record that on: "Inconsistent or worse", as long as this Primary lives.
+      if own.volumes[v].peerDisk == .inconsistent, cluster.peerHadNoDisk[p][v] { continue }
       breakLaw(
         "\(name(p)) goes on alone, and its peer is \(peer.volumes[v].disk.name), not \(own.volumes[v].peerDisk.name)")
     }
@@ -179,15 +184,6 @@ extension World {
   /// Two nodes are about to leave each other in good order.
   private var endsPolitely: Bool {
     commands.pending.contains { $0.command == .disconnect(force: false) || $0.command == .down }
-  }
-
-  /// A node that was leaving in good order dies: its peer goes on, as they had agreed.
-  func diesInPoliteEnd() { if endsPolitely { haveAgreed() } }
-
-  /// The word stands: the node that goes may die before it has recorded in every volume that it is Outdated.
-  private func haveAgreed() {
-    cluster.hasWord = [true, true]
-    cluster.standingWord = [true, true]
   }
 
   /// A node that is promoted alone has everything: the handler would have said no. By force it goes on all the same.
@@ -202,13 +198,6 @@ extension World {
     } else if era == .first || !nodes[n].view.volumes.contains(where: { $0.disk <= .failed }) {
       // A disk that fails before the promotion is answered does not make the data of this node old.
       breakLaw("\(name(n)) was promoted alone, and its data are old")
-    }
-  }
-
-  func politeEnd(_ command: Command) {
-    switch command {
-    case .disconnect(force: false), .down: haveAgreed()
-    default: break
     }
   }
 

@@ -356,6 +356,105 @@ struct FencingStoryTests {
     pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
   }
 
+  @Test("a peer with fencing hears that this copy is Outdated when the metadata of every volume say so (seed 2212043)")
+  func saidWhenRecorded() throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.beta.holding = [.superblock]
+    let reply = pair.beta.order(.disconnect(force: false))
+    pair.settle()
+    #expect(pair.alpha.volume().peerDisk == .upToDate && pair.alpha.volume().replication == .connected)
+    #expect(pair.beta.replies[reply] == nil)
+    pair.beta.release(.superblock)
+    pair.beta.stopHolding()
+    pair.settle()
+    #expect(pair.beta.replies[reply] == .done)
+    try expectOutdated(pair)
+  }
+
+  @Test("a Secondary agrees to be Outdated when its metadata say so; a connection that ends before leaves it Outdated")
+  func agreedWhenRecorded() throws {
+    for isCut in [false, true] {
+      let pair = try pair(.resourceAndStonith, volumes: 2)
+      pair.synced()
+      pair.beta.holding = [.superblock]
+      let reply = pair.alpha.order(.disconnect(force: false))
+      pair.settle()
+      #expect(pair.alpha.volume().replication == .connected && pair.alpha.replies[reply] == nil)
+      if isCut { pair.network.reset() }
+      pair.beta.stopHolding()
+      pair.settle()
+      #expect(pair.alpha.replies[reply] == .done)
+      if !isCut {
+        try expectOutdated(pair)
+        continue
+      }
+      #expect(pair.alpha.volume().peerDisk != .outdated && pair.beta.volume().disk == .outdated)
+    }
+  }
+
+  @Test("nor is a copy that is Inconsistent, and has not recorded that, let go before (seed 2410267)")
+  func inconsistentIsRecorded() throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.beta.holding = [.superblock]
+    _ = pair.beta.order(.invalidate(.zero))
+    pair.settle()
+    #expect(pair.beta.volume().disk == .inconsistent)
+    let reply = pair.beta.order(.disconnect(force: false))
+    pair.settle()
+    for _ in 0..<4 {
+      pair.beta.release(.superblock, of: 1)
+      pair.settle()
+    }
+    #expect(pair.alpha.volume().replication >= .connected && pair.beta.replies[reply] == nil)
+    pair.beta.stopHolding()
+    pair.run(until: { pair.beta.replies[reply] != nil })
+    #expect(pair.alpha.volume(VolumeNumber(1)).peerDisk == .outdated)
+    #expect(try !pair.beta.disks[.zero]!.superblock().flags.contains(.consistent))
+  }
+
+  @Test("a copy that the peer does not let go is UpToDate in the metadata again")
+  func notLetGo() throws {
+    let pair = try pair(.resourceAndStonith)
+    pair.synced()
+    pair.order(.detach(.zero, force: false), on: pair.alpha)
+    pair.refuse(.disconnect(force: false), on: pair.beta, -10)
+    pair.settle()
+    #expect(try pair.beta.disks[.zero]!.superblock().flags.contains(.wasUpToDate))
+    pair.crash(pair.beta)
+    pair.attach([pair.beta])
+    #expect(pair.beta.volume().disk == .consistent)
+  }
+
+  @Test(
+    "a peer that agrees without a disk has recorded nothing: it is not recorded here as Outdated (seed 881083)",
+    arguments: [false, true])
+  func agreedWithoutDisk(_ byPrimary: Bool) throws {
+    let pair = try pair(.resourceAndStonith, volumes: 2)
+    pair.synced()
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.order(.disconnect(force: false), on: byPrimary ? pair.alpha : pair.beta)
+    pair.settle()
+    // As long as this Primary lives it goes on.
+    #expect(pair.alpha.volume().peerDisk == .inconsistent && pair.alpha.volume(VolumeNumber(1)).peerDisk == .outdated)
+    #expect(!pair.alpha.engine.snapshot().isFrozen)
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
+    pair.order(.attach(.zero), on: pair.beta)
+    #expect(pair.beta.volume().disk == .consistent)
+    pair.crash(pair.alpha)
+    pair.attach([pair.alpha])
+    #expect(pair.alpha.volume().disk == .consistent && pair.alpha.volume(VolumeNumber(1)).disk == .upToDate)
+  }
+
+  private func expectOutdated(_ pair: Pair) throws {
+    for volume in [VolumeNumber(0), VolumeNumber(1)] {
+      #expect(pair.alpha.volume(volume).peerDisk == .outdated && pair.beta.volume(volume).disk == .outdated)
+      #expect(try !pair.beta.disks[volume]!.superblock().flags.contains(.wasUpToDate))
+    }
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
+  }
+
   // MARK: options at run time
 
   private func take(_ policy: FencingPolicy, on node: Node) {

@@ -74,4 +74,30 @@ struct PromotionTests {
     #expect(refusal.number == -1 && refusal.next.contains("repeat the command"), "\(refusal)")
     #expect(pair.beta.engine.snapshot().role == .secondary)
   }
+
+  @Test("a node that is attaching a disk does not agree to a promotion: the disk may have newer data (seed 1902038)")
+  func notBesideAnAttach() throws {
+    for held in [WorkID.Kind.attach, .superblock] {
+      let pair = try Pair()
+      pair.synced()
+      pair.order(.secondary, on: pair.alpha)
+      pair.order(.detach(.zero, force: false), on: pair.alpha)
+      pair.alpha.holding = [held]
+      let attached = pair.alpha.order(.attach(.zero))
+      pair.settle()
+      guard case .refused(let refusal)? = pair.run(.primary(force: false), on: pair.beta) else {
+        Issue.record("promoted beside a disk of which nothing is known")
+        continue
+      }
+      #expect(refusal.number == -10 && refusal.why.contains("an attach"), "\(refusal)")
+      // A disk that hangs does not hold up a failover for longer.
+      pair.pass(.seconds(11))
+      pair.order(.primary(force: false), on: pair.beta)
+      pair.alpha.stopHolding()
+      pair.run(until: { pair.alpha.replies[attached] != nil })
+      #expect(pair.alpha.replies[attached] == .done)
+      pair.waitSync()
+      pair.expectEqual()
+    }
+  }
 }

@@ -242,4 +242,20 @@ struct ResyncTests {
     bench.pass(.seconds(3))
     #expect(asked().last == 3)
   }
+
+  @Test("an attached disk that is the target stays good until the source has recorded its generation (seed 1509831)")
+  func attachedTargetIsOutdated() throws {
+    let pair = try Pair()
+    pair.synced()
+    pair.order(.detach(.zero, force: false), on: pair.beta)
+    pair.wait(pair.alpha, [pair.alpha.write(8, stamp: 3)])
+    pair.alpha.holding = [.superblock]
+    _ = pair.beta.order(.attach(.zero))
+    pair.run(limit: .seconds(2), until: { pair.beta.volume().replication == .wfSyncUUID })
+    #expect(pair.beta.volume().replication == .wfSyncUUID && pair.beta.volume().disk == .outdated)
+    #expect(try pair.beta.disks[.zero]!.superblock().flags.contains(.consistent))
+    pair.alpha.stopHolding()
+    pair.waitSync()
+    pair.expectEqual()
+  }
 }

@@ -21,7 +21,8 @@ struct VolumeChangeTests {
 
   /// As `adjust` does it; the next life of the node has the same volumes.
   private func have(
-    _ numbers: [VolumeNumber], thenAttach: Bool = false, on node: Node, of pair: Pair, at location: SourceLocation = #_sourceLocation
+    _ numbers: [VolumeNumber], thenAttach: Bool = false, on node: Node, of pair: Pair,
+    at location: SourceLocation = #_sourceLocation
   ) {
     node.settings.volumes = numbers.map { VolumeSettings(number: $0) }
     pair.order(.changeVolumes(node.settings.volumes, thenAttach: thenAttach), on: node, at: location)
@@ -154,7 +155,9 @@ struct VolumeChangeTests {
     pair.expectEqual()
   }
 
-  @Test("a disk that parted from its peer's while the Primary was alone meets that peer attached, however long the attach takes")
+  @Test(
+    "a disk that parted from its peer's while the Primary was alone meets that peer attached, however long the attach takes"
+  )
   func meetsWithItsDisk() throws {
     let pair = try Pair(diskBytes: [8 << 20, 4 << 20])
     pair.synced()

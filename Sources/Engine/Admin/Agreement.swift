@@ -34,6 +34,10 @@ extension Engine {
   }
 
   mutating func askToDisconnect(outdating: PendingChange.Outdating) {
+    if outdating == .own, link.ownCopy != .outdated {
+      recordOutdated()
+      return
+    }
     let mask: UInt32
     let value: UInt32
     switch outdating {
@@ -43,6 +47,37 @@ extension Engine {
     }
     let request = StateChange(mask: PackedState(word: mask), value: PackedState(word: value))
     sendData(link.version >= 100 ? .connectionChangeRequest(request) : .stateChangeRequest(request))
+  }
+
+  /// The copy here is going to be Outdated from the end of this connection on. Law: the metadata of every volume say so before the peer
+  /// is told, which then goes on as if nothing could happen to this node.
+  private mutating func recordOutdated() {
+    link.ownCopy = .recording
+    // A disk that is Inconsistent may not have recorded that either.
+    for v in 0..<volumes.count where volumes[v].recordsState && volumes[v].state.disk > .negotiating {
+      writeSuperblock(v, then: .outdatedRecorded)
+    }
+  }
+
+  /// Looked at after every event: the peer is told when the metadata of all disks that are left say so.
+  mutating func advanceDeparture() {
+    guard link.ownCopy == .recording, link.phase.isUp else { return }
+    if waits.all.contains(where: { $0.then == .outdatedRecorded }) { return }
+    link.ownCopy = .outdated
+    if let departure = link.departure {
+      letGo(departure)
+      return
+    }
+    switch pending {
+    case .disconnect(outdating: .own), .reconnect(outdatingOwn: true): askToDisconnect(outdating: .own)
+    default: break
+    }
+  }
+
+  /// The peer has refused that: the copy here is what it was.
+  private mutating func staysUpToDate() {
+    link.ownCopy = .kept
+    for v in 0..<volumes.count where volumes[v].recordsState { updateSuperblock(v) }
   }
 
   /// P_STATE_CHG_REPLY, P_CONN_ST_CHG_REPLY.
@@ -60,7 +95,8 @@ extension Engine {
           why: code == -2
             ? "the disk that \(settings.peerName) has detached from \(name(v)) may have newer data"
             : code == -18
-              ? "\(settings.peerName) has another state change under way, for example a demotion that is not yet in its metadata"
+              ? "\(settings.peerName) has another state change under way, for example an attach, or a demotion that is not yet in its "
+                + "metadata"
               : "\(settings.peerName) answered \(code)",
           next: code == -2
             ? "attach it there (repladm attach \(name(v))); if it is lost: repladm disconnect \(settings.name), then repladm "
@@ -110,7 +146,7 @@ extension Engine {
       if granted {
         pending = .none
         link.outdatesPeer = outdating == .peer
-        link.outdatesOwn = outdating == .own
+        link.ownCopy = outdating == .own ? .outdated : .kept
         standAlone(takeChange())
       } else if code == -7, outdating == .nobody, role != .primary, !canBeOutdated {
         // Nothing here that the peer, a Primary with fencing, would have to fear.
@@ -121,6 +157,7 @@ extension Engine {
         askToDisconnect(outdating: .own)
       } else {
         pending = .none
+        staysUpToDate()
         refuseChange(
           takeChange(), -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
       }
@@ -203,6 +240,7 @@ extension Engine {
       if case .promoting = pending { return -1 }
       if case .promote = pending { return -1 }
       if isRecordingDemotion { return -18 }
+      if attachMayFindNewerData(v) { return -18 }
       if doubtsPeersData(v) {
         warn(
           .peerDevice(v), "refused the promotion of the peer: the disk that was detached here has newer data")
@@ -236,6 +274,14 @@ extension Engine {
       }
     }
     return 1
+  }
+
+  /// Before its metadata are read and compared, no node knows whether the disk that is being attached has newer data than the peer's. A
+  /// disk that hangs does not hold up a failover: after `handshakeLimit` the peer may be promoted without it.
+  private func attachMayFindNewerData(_ v: Int) -> Bool {
+    if volumes[v].state.disk == .negotiating { return volumes[v].attach.deadline != nil }
+    guard let began = volumes[v].attach.began else { return false }
+    return now < began + handshakeLimit
   }
 
   private mutating func apply(_ v: Int, _ request: StateChange) {
@@ -280,13 +326,25 @@ extension Engine {
       // A Primary with fencing wants to see the peer Outdated.
       if code >= 1, !outdatesItself, wouldNeedFencing { code = -7 }
     }
-    sendMeta(wide ? .connectionChangeReply(code) : .stateChangeReply(code))
-    guard disconnects, code >= 1 else { return }
+    let departure = Departure(wide: wide, outdatesPeer: outdatesItself)
+    guard disconnects, code >= 1 else {
+      sendMeta(departure.reply(code))
+      return
+    }
+    if mask & PackedState.peerDiskMask != 0, request.value.peerDisk == .outdated, role != .primary {
+      link.departure = departure
+      recordOutdated()
+    } else {
+      letGo(departure)
+    }
+  }
+
+  /// The peer disconnects, as it asked.
+  private mutating func letGo(_ departure: Departure) {
+    sendMeta(departure.reply(1))
     var isWantedHereToo = false
     if case .disconnect = pending { isWantedHereToo = true }
-    let outdates = mask & PackedState.peerDiskMask != 0 && request.value.peerDisk == .outdated
-    link.outdatesPeer = outdatesItself
-    link.outdatesOwn = outdates && role != .primary
+    link.outdatesPeer = departure.outdatesPeer
     endLink(.tearDown)
     if isWantedHereToo {
       // Both asked at once: neither looks for the other again.

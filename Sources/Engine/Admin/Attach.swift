@@ -22,6 +22,8 @@ enum AttachPhase: Equatable {
 
 struct AttachStep {
   var phase = AttachPhase.idle
+  /// Set by the command, nil once the superblock says "in use".
+  var began: Instant?
   /// The connected peer has until then to say what it compares with.
   var deadline: Instant?
   /// It has not begun to say so: the P_STATE on their way are older than the attach, and so are the identifiers known of it.
@@ -64,7 +66,7 @@ extension Engine {
       refuseChange(reply, -18, why: "the volumes of \(settings.name) are being changed")
       return
     }
-    volumes[v].attach = AttachStep(phase: .opening)
+    volumes[v].attach = AttachStep(phase: .opening, began: now)
     wait(for: .attach, on: v, reply)
     change(v) { $0.disk = .attaching }
     fx.append(.openDisk(volumes[v].number))

@@ -19,7 +19,7 @@ extension Engine {
       if let reply { fx.append(.reply(reply, .done)) }
       return
     }
-    guard pending.isNone else {
+    guard pending.isNone, link.departure == nil else {
       refusePromotion(reply, -18, why: "another state change is under way")
       return
     }

@@ -84,7 +84,7 @@ extension Engine {
       return
     }
     pending = .none
-    link.outdatesOwn = granted && outdatingOwn
+    link.ownCopy = granted && outdatingOwn ? .outdated : .kept
     leaveForDisk()
   }
 

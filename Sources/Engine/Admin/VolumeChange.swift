@@ -68,7 +68,8 @@ extension Engine {
     if fencing.isFrozen {
       return refusal(
         -18, "I/O is frozen until \(settings.peerName) is fenced",
-        next: "connect \(settings.peerName) or resume I/O (repladm resume-io \(settings.name)), then repeat the command")
+        next: "connect \(settings.peerName) or resume I/O (repladm resume-io \(settings.name)), then repeat the command"
+      )
     }
     for v in 0..<volumes.count
     where volumes[v].attach.phase != .idle || volumes[v].detach.phase != .none || link.reattach != nil {
@@ -112,7 +113,7 @@ extension Engine {
       return
     }
     // A handshake under way is not broken off: the peer would take that for a loss.
-    guard pending.isNone, !isMeeting else { return }
+    guard pending.isNone, link.departure == nil, !isMeeting else { return }
     for v in 0..<volumes.count where volumes[v].state.conn >= .connected {
       if !volumeChange!.met.contains(volumes[v].number) { volumeChange!.met.append(volumes[v].number) }
     }
@@ -249,8 +250,8 @@ extension Engine {
   }
 
   private mutating func giveUpVolumeChange(_ why: String, next: String) {
+    // What the peer answers to a request to let the connection go still ends it (`leaveAnswered`).
     volumeChange = nil
-    if case .reconnect = pending { pending = .none }
     for v in 0..<volumes.count where volumes[v].isLeaving {
       volumes[v].isLeaving = false
       // It stays, and its peer is gone.

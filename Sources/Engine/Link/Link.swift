@@ -92,8 +92,9 @@ struct Link {
   var lastLoss = ConnectionState.standAlone
   /// The peer has agreed to be Outdated from the end of this connection on, or has said so itself.
   var outdatesPeer = false
-  /// The same for this node.
-  var outdatesOwn = false
+  var ownCopy = OwnCopy.kept
+  /// The peer disconnects, and waits until this node has recorded that its copy is Outdated.
+  var departure: Departure?
   /// Why the connection was given up for good, for `status` and the log.
   var refusedBecause: String?
 
@@ -114,4 +115,24 @@ struct Link {
   /// DRBD 9, which speaks at most version 101 with this node and has rules of its own there (wire spec 14.2): the only kind of peer that
   /// names a higher version.
   var peerIsDRBD9: Bool { peerMaximum > 101 }
+}
+
+/// What becomes of the copy of this node when the connection ends.
+enum OwnCopy {
+  /// It is what it was.
+  case kept
+  /// It will be Outdated, and the metadata are about to say so.
+  case recording
+  /// The metadata say so, or no disk is left to say it.
+  case outdated
+}
+
+/// A request of the peer to disconnect that this node has agreed to.
+struct Departure: Equatable {
+  /// P_CONN_ST_CHG_REQ; else P_STATE_CHG_REQ (versions below 100).
+  var wide: Bool
+  /// The peer's copy is Outdated from then on.
+  var outdatesPeer: Bool
+
+  func reply(_ code: Int32) -> Packet { wide ? .connectionChangeReply(code) : .stateChangeReply(code) }
 }

@@ -18,7 +18,7 @@ extension Engine {
   /// recorded that this copy is Outdated.
   private mutating func disconnectUnanswered(_ outdating: PendingChange.Outdating) {
     pending = .none
-    link.outdatesOwn = outdating == .own
+    link.ownCopy = outdating == .own ? .outdated : .kept
     standAlone(takeChange())
   }
 
@@ -73,9 +73,8 @@ extension Engine {
     link.lastLoss = reason
     let keepsWaiting = keepsDisksWaiting(reason)
     let outdatesPeer = link.outdatesPeer
-    let outdatesOwn = link.outdatesOwn
     link.outdatesPeer = false
-    link.outdatesOwn = false
+    link.departure = nil
     // An answer given just before (a disconnect granted) still has to get out.
     let afterSending = afterSending || reason == .tearDown
     if let data = link.data { fx.append(.close(data, afterSending: afterSending)) }
@@ -97,14 +96,22 @@ extension Engine {
     for v in 0..<volumes.count {
       volumes[v].peer.unacked.forget()
       volumes[v].attach.awaitsPeer = false
+      // A peer without a disk has agreed, and recorded nothing: the disk that it attaches later does not know of it.
+      let isHearsay = outdatesPeer && volumes[v].state.peerDisk < .inconsistent
+      if isHearsay { volumes[v].peer.isFenced(byHearsay: true) }
       change(v) {
         $0.conn = reason
         if mayBeGood[v] { $0.peerDisk = .unknown }
-        if outdatesPeer, $0.peerDisk > .outdated || $0.peerDisk < .inconsistent { $0.peerDisk = .outdated }
+        if isHearsay {
+          $0.peerDisk = .inconsistent
+        } else if outdatesPeer, $0.peerDisk > .outdated {
+          $0.peerDisk = .outdated
+        }
       }
       if volumes[v].state.disk == .negotiating, volumes[v].isAttached, !keepsWaiting { settleUncompared(v) }
     }
-    if outdatesOwn { outdateSelf() }
+    if link.ownCopy != .kept { outdateSelf() }
+    link.ownCopy = .kept
     settleDropped()
     for v in 0..<volumes.count { releaseHeld(v) }
     dropRemoteReads()

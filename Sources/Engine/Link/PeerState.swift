@@ -169,7 +169,8 @@ extension Engine {
       $0.peerRole = packed.role
       $0.peerDisk = disk
       $0.peerPaused = packed.dependencyPaused || packed.userPaused
-      if wasNegotiating, conn == .connected { $0.disk = recorded }
+      // A target's data are old, and good until the source begins to overwrite them.
+      if wasNegotiating, conn == .connected || conn == .wfBitMapT { $0.disk = recorded }
     }
     if old.conn < .connected { connectionStands(v) }
     releaseHeld(v)

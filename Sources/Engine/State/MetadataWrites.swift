@@ -15,7 +15,7 @@ extension Engine {
     put(.alDisabled, !volumes[v].settings.alUpdates)
     if state.disk > .negotiating {
       put(.consistent, state.disk > .inconsistent)
-      put(.wasUpToDate, state.disk > .outdated)
+      put(.wasUpToDate, state.disk > .outdated && link.ownCopy == .kept)
     } else if volumes[v].exposed.hasMissedWrites, role != .primary {
       // What only this process knows of the disk that is being attached.
       put(.consistent, false)

@@ -20,8 +20,8 @@ struct PeerDevice {
   private(set) var owesGeneration = false
   /// A resync of the own disk has ended on the running connection or the last one, and its source need not have heard of the end.
   private(set) var mayMissTheEnd = false
-  /// `fence-peer` returned 3 (Inconsistent or worse) for the lost peer. The peer may be Diskless; a disk that it attaches later has not
-  /// recorded that it is Outdated.
+  /// `fence-peer` returned 3 (Inconsistent or worse) for the lost peer, which may be Diskless, or the peer was Diskless when it agreed to
+  /// be Outdated: a disk that it attaches later has not recorded that.
   private(set) var isHearsay = false
   /// An invalidate has made the own disk Inconsistent, and nothing has been overwritten yet: if the source cannot begin it is what
   /// it was. It has every write, and a Primary that lost its disk meanwhile has no other.
@@ -110,7 +110,7 @@ struct PeerDevice {
 
   // MARK: its disk
 
-  /// What `fence-peer` says of a disk out of reach.
+  /// What `fence-peer`, or a peer that leaves, says of a disk out of reach.
   mutating func isFenced(byHearsay: Bool) { isHearsay = byHearsay }
   mutating func diskIsKnown() { isHearsay = false }
 

@@ -41,6 +41,8 @@ enum Continuation: Equatable {
   case resyncTargetDone, targetReady, sourceReady
   /// The target's disk says that it is old: its bitmap may go out.
   case answerBitmap
+  /// The peer may be told that this copy is Outdated.
+  case outdatedRecorded
   /// The peer is told the generation that began here.
   case tellGenerations
   case fullSyncStored
@@ -149,6 +151,7 @@ extension Engine {
     case .targetReady: targetReady(v)
     case .sourceReady: sourceReady(v)
     case .answerBitmap: answerBitmap(v)
+    case .outdatedRecorded: break
     case .tellGenerations: if volumes[v].state.conn >= .connected { sendGenerations(v) }
     case .fullSyncStored:
       putFullSync(v, false)
@@ -181,7 +184,7 @@ extension Engine {
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,
-        .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
+        .outdatedRecorded, .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
         break
       case .nothing, .promote, .resyncTarget, .resyncSource, .stragglers, .verify:
         preconditionFailure("\(one.then) waits for the metadata of \(name(v))")

@@ -42,7 +42,11 @@ extension Reactor {
         guard let peer = file.peer(named: fresh.peers[i].name) else { continue }
         fresh.peers[i].resync[number] = peer.resync[number]
         fresh.peers[i].effectiveResync[number] = peer.effectiveResync[number]
-        if peer.diskful.contains(number) { fresh.peers[i].diskful.insert(number) } else { fresh.peers[i].diskful.remove(number) }
+        if peer.diskful.contains(number) {
+          fresh.peers[i].diskful.insert(number)
+        } else {
+          fresh.peers[i].diskful.remove(number)
+        }
       }
       var plan = Adjustment(fresh: fresh, steps: [], notices: [], globals: setup.globals)
       plan.keepsOptions = true
@@ -83,7 +87,8 @@ extension Reactor {
       if !users.isEmpty {
         return ControlRefusal(
           .deviceInUse, details: users,
-          next: "\(name)/\(volume.number.value) is gone in the file: unmount it or end the program that uses it, then repeat "
+          next:
+            "\(name)/\(volume.number.value) is gone in the file: unmount it or end the program that uses it, then repeat "
             + "the command")
       }
       if exports.entrances.isExportedOverTCP(volume.number) {

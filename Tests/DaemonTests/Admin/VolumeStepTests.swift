@@ -84,7 +84,8 @@ import Testing
     #expect(try desk.a("status r0").code == 10)
   }
 
-  @Test(.enabled(if: hasFuseDevices && isInstalled("mkfs.ext4"), "needs root, FUSE, mkfs.ext4 and a kernel without nbd"))
+  @Test(
+    .enabled(if: hasFuseDevices && isInstalled("mkfs.ext4"), "needs root, FUSE, mkfs.ext4 and a kernel without nbd"))
   func theDevicesOfVolumesComeAndGoBesideAMountedOne() throws {
     let pair = try PairOfDevices(volumes: 2)
     let both = try file(pair.desk)

@@ -99,7 +99,8 @@ private final class Application: @unchecked Sendable {
     // In use it stays, and nothing is changed.
     try write(withoutSecond(both), bench)
     let refusal = try bench.a.refused(.adjust)
-    #expect(refusal.number == .deviceInUse && refusal.details.contains { $0.hasPrefix("r0/1 opened by ") }, "\(refusal)")
+    #expect(
+      refusal.number == .deviceInUse && refusal.details.contains { $0.hasPrefix("r0/1 opened by ") }, "\(refusal)")
     #expect(try client.read(4096, at: 4096) == Array(pattern(1 << 20, 77)[..<4096]))
     #expect(try bench.a.status().connections[0].state == .connected)
     try client.leave()
@@ -165,7 +166,8 @@ private final class Application: @unchecked Sendable {
   @Test func manyVolumesComeAtOnceAndTheirClientsFindPlaces() throws {
     let bench = try Bench(volumes: 12, mebibytes: (8, 8))
     let all = try text(bench)
-    try write(all.replacingOccurrences(of: #"volume (?!0 )\d+ \{[^}]*\}"#, with: "", options: .regularExpression), bench)
+    try write(
+      all.replacingOccurrences(of: #"volume (?!0 )\d+ \{[^}]*\}"#, with: "", options: .regularExpression), bench)
     try bench.createMetadata()
     try bench.up()
     try bench.a.done(.primary(force: true))
