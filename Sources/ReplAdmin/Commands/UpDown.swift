@@ -122,7 +122,7 @@ extension Admin {
     if let refusal = resource.refusals.first { throw refusal }
     let daemon = daemon(resource)
     guard daemon.isRunning else { return try printSteps(of: resource) }
-    let held = try leavingDevices(resource).each.flatMap { $0.settledHolders() }
+    let held = try leavingDevices(resource, try daemon.status(deadline: deadline(10))).each.flatMap { $0.settledHolders() }
     guard held.isEmpty else { throw VolumeDevice.inUse(held) }
     let reply = try daemon.ask(.adjustPlan(skipDisk: skipDisk, skipNet: skipNet), deadline: deadline(30))
     if case .text(let lines) = reply { console.out(lines + "\n") }
@@ -145,8 +145,9 @@ extension Admin {
         skipDisk || skipNet || discardMyData
         ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData) : .adjust
       let daemon = daemon(resource)
-      let running = Set(try daemon.status(deadline: deadline(10)).devices.map(\.volume))
-      let leaving = try leavingDevices(resource)
+      let snapshot = try daemon.status(deadline: deadline(10))
+      let running = Set(snapshot.devices.map(\.volume))
+      let leaving = try leavingDevices(resource, snapshot)
       let change = try roleChange(resource, seconds: 30)
       guard !leaving.each.isEmpty || resource.volumes.contains(where: { !running.contains($0.number) }) else {
         pass(on: try daemon.ask(command, deadline: deadline(30)), about: resource)
@@ -159,8 +160,7 @@ extension Admin {
   }
 
   /// Devices, as the daemon names them, of volumes that the file does not have any more, or gives another name.
-  func leavingDevices(_ resource: HostedResource) throws -> ResourceDevices {
-    let snapshot = try daemon(resource).status(deadline: deadline(10))
+  private func leavingDevices(_ resource: HostedResource, _ snapshot: StatusSnapshot) throws -> ResourceDevices {
     let old = ResourceDevices(snapshot, surroundings, console)
     let new = try devices(resource)
     let minors = minors(of: resource)
