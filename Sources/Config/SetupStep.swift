@@ -36,6 +36,14 @@ public struct SetupStep: Sendable, Equatable, CustomStringConvertible {
     SetupStep(["replsetup", "detach", "\(volume.minor)"])
   }
 
+  public static func newMinor(_ volume: HostedVolume, of resource: HostedResource) -> SetupStep {
+    SetupStep(["replsetup", "new-minor", resource.name, "\(volume.minor)", "\(volume.number.value)"])
+  }
+
+  public static func delMinor(_ volume: HostedVolume) -> SetupStep {
+    SetupStep(["replsetup", "del-minor", "\(volume.minor)"])
+  }
+
   public static func connect(_ peer: HostedPeer, of resource: HostedResource) -> SetupStep {
     let addresses = [peer.ownAddress, peer.address].map { $0.description.replacing(" ", with: ":") }
     return SetupStep(["replsetup", "connect", resource.name, "\(peer.nodeID)"] + addresses + flags(peer.effective))

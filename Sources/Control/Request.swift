@@ -60,6 +60,9 @@ public enum Command: Codable, Equatable, Sendable {
   case adjustPart(skipDisk: Bool, skipNet: Bool, discardMyData: Bool = false)
   /// What `adjust` would do: `Reply.text` with the low-level commands, one a line, `Reply.done` when nothing differs, or the refusal.
   case adjustPlan(skipDisk: Bool, skipNet: Bool)
+  /// The file's word on one volume, and on nothing else: it has the volume with this minor, or it has it no more.
+  case addMinor(volume: VolumeNumber, minor: UInt32)
+  case removeMinor(volume: VolumeNumber)
   /// Answered by `Reply.superblock`: what would be on disk if the metadata were written now.
   case metadata(volume: VolumeNumber)
   /// Answered by `Reply.text`: the NBD URI of the volume's export.
@@ -114,6 +117,8 @@ extension Command {
     case .waitSync: "wait-sync"
     case .watch: "events2"
     case .adjust, .adjustPart, .adjustPlan: "adjust"
+    case .addMinor: "new-minor"
+    case .removeMinor: "del-minor"
     case .metadata: "get-gi"
     case .exportURI: "sh-nbd-uri"
     case .changeOptions(let section, _, _, _): section

@@ -46,6 +46,8 @@ public struct Engine: ~Copyable {
   /// Somebody has a volume open: this Primary cannot step down.
   var isOpen = false
   var peerLines: PeerLines
+  /// Volumes come or go.
+  var volumeChange: VolumeChange?
 
   /// Requests of the peer under way at once; one that sends more breaks the protocol.
   static let maxPeerRequests = 4096
@@ -138,7 +140,9 @@ public struct Engine: ~Copyable {
   }
 
   /// A node on its way down answers everybody.
-  private var isHeldBack: Bool { (isSuspended || fencing.isFrozen || link.reattach != nil) && acceptsWrites }
+  private var isHeldBack: Bool {
+    (isSuspended || fencing.isFrozen || link.reattach != nil || volumeChange != nil) && acceptsWrites
+  }
 
   private var hasRoom: Bool { writes.hasRoom && reads.hasRoom && flushes.hasRoom }
 
@@ -161,6 +165,7 @@ public struct Engine: ~Copyable {
   /// Requests that waited for something this event may have freed.
   private mutating func settleWaiting() {
     advanceReattach()
+    advanceVolumeChange()
     advanceDeparture()
     while hasRoom, !isHeldBack, let one = entrance.popFirst() { admit(one) }
     let goesDown = waits.contains(.down)
@@ -219,6 +224,7 @@ public struct Engine: ~Copyable {
     livenessTick()
     fencingTick()
     reattachTick()
+    volumeChangeTick()
     epochTick()
     for v in 0..<volumes.count {
       resyncTick(v)
@@ -238,6 +244,7 @@ public struct Engine: ~Copyable {
     sooner(fencingDeadline)
     sooner(epochDeadline)
     sooner(link.reattach?.until)
+    sooner(volumeChange?.until)
     for v in 0..<volumes.count {
       sooner(volumes[v].resync.deadline)
       sooner(volumes[v].verify.nextStep)
@@ -247,9 +254,10 @@ public struct Engine: ~Copyable {
   }
 
   /// Takes over changed options (`adjust`). What both nodes have to agree on is told to the peer by
-  /// `announceOptions` or at the next connect, the size of the activity log changes at the next attach; everything else holds at once.
+  /// `announceOptions` or at the next connect, the size of the activity log changes at the next attach; everything else holds at once. The
+  /// volumes are those that the engine has: `changeVolumes` comes before.
   public mutating func adopt(_ new: ResourceSettings, net adoption: NetAdoption = .taken(except: [])) {
-    precondition(new.volumes.count == volumes.count, "volumes do not come and go while the engine lives")
+    precondition(new.volumes.count == volumes.count, "other volumes than those of the engine")
     let net = settings.net
     settings = new
     switch adoption {

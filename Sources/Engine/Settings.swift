@@ -16,7 +16,7 @@ public enum WireProtocol: UInt32, Sendable {
   }
 }
 
-public enum OnIOError: Sendable { case passOn, callLocalIOError, detach }
+public enum OnIOError: Sendable, Equatable { case passOn, callLocalIOError, detach }
 
 public struct NetSettings: Sendable {
   public var wireProtocol = WireProtocol.c
@@ -53,7 +53,7 @@ public struct NetSettings: Sendable {
   public init() {}
 }
 
-public struct ResyncSettings: Sendable {
+public struct ResyncSettings: Sendable, Equatable {
   /// KiB/s; sent to the peer, and the rate of our own requests when `planAhead` is 0.
   public var rate: UInt32 = 250
   public var planAhead: UInt32 = 20
@@ -71,7 +71,7 @@ public struct ResyncSettings: Sendable {
   public init() {}
 }
 
-public struct VolumeSettings: Sendable {
+public struct VolumeSettings: Sendable, Equatable {
   public var number: VolumeNumber
   /// A volume configured with `disk none` is a client.
   public var hasDisk = true

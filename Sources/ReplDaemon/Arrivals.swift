@@ -44,8 +44,8 @@ extension Reactor {
     case Kind.controlHangUp: control.hungUp(completion)
     case Kind.signal: signalled(completion)
     case Kind.child:
-      let journal = journal
-      if let ended = handlers.ended(completion, &ring, { journal.info($0) }) {
+      let write = handlerLines
+      if let ended = handlers.ended(completion, &ring, write) {
         tellWatchers(of: ended.handler, ended.volume, status: ended.exit)
         handle(.handlerDone(ended.id, exit: ended.exit))
       }

@@ -96,12 +96,20 @@ extension Reactor {
     if peers.sockets[place].phase == .ending { peers.wake(place) }
   }
 
+  /// A line about a handler begins as the engine's lines do: with the volume, unless the handler is about all of them, and with the peer.
+  var handlerLines: (EngineHandler, VolumeNumber, String) -> Void {
+    let (journal, peer) = (journal, setup.hosted.peers.first?.name)
+    return { handler, volume, text in
+      journal.info(text, handler.isAboutEveryVolume ? nil : volume, peer: handler.isAboutThisNode ? nil : peer)
+    }
+  }
+
   private mutating func run(_ handler: EngineHandler, _ volume: VolumeNumber, _ id: WorkID) {
-    let journal = journal
     // Who is told of an end is told how it came.
     let state = handler == .disconnected ? engine.lastLoss : engine.snapshot().connection
     tellWatchers(of: handler, volume, status: nil)
-    if let exit = handlers.run(handler, volume, state, id, &ring, { journal.info($0) }) {
+    let write = handlerLines
+    if let exit = handlers.run(handler, volume, state, id, &ring, { write(handler, volume, $0) }) {
       tellWatchers(of: handler, volume, status: exit)
       inbox.append(.handlerDone(id, exit: exit))
     }

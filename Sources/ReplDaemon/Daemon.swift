@@ -186,7 +186,7 @@ enum Daemon {
   }
 
   /// Open files at the most, a line for each holder.
-  private static func filesNeeded(volumes: Int, overTCP: Int, clients: Int) -> Int {
+  static func filesNeeded(volumes: Int, overTCP: Int, clients: Int) -> Int {
     // Input, output, log and the log once more; ring, signals, lock, digests, and what a look at /proc opens.
     let own = 24
     // Data and metadata device, and one of them while the metadata move.

@@ -32,6 +32,8 @@ struct DiskTable: ~Copyable {
     var meta = -1
     var underWay = 0
     var isClosing = false
+    /// Its volume has been removed: the entry waits for the next one, because work names its volume by the place.
+    var isFree = false
   }
 
   enum Step {
@@ -75,14 +77,36 @@ struct DiskTable: ~Copyable {
 
   init(_ places: [Place]) {
     volumes = places.map { Volume(place: $0) }
-    devices = Places(capacity: places.count * 2)
+    devices = Places(capacity: VolumeNumber.perResource * 2)
   }
 
   deinit { for i in 0..<blocks.count { blocks[i].deallocate() } }
 
   private func index(_ number: VolumeNumber) -> Int {
-    for i in 0..<volumes.count where volumes[i].place.number == number { return i }
-    preconditionFailure("volume \(number.value) is not configured")
+    guard let v = known(number) else { preconditionFailure("volume \(number.value) is not configured") }
+    return v
+  }
+
+  private func known(_ number: VolumeNumber) -> Int? {
+    for i in 0..<volumes.count where volumes[i].place.number == number && !volumes[i].isFree { return i }
+    return nil
+  }
+
+  // MARK: Volumes that come and go
+
+  mutating func add(_ place: Place) {
+    precondition(known(place.number) == nil, "a volume is added twice")
+    if let v = volumes.firstIndex(where: \.isFree) {
+      volumes[v] = Volume(place: place)
+    } else {
+      volumes.append(Volume(place: place))
+    }
+  }
+
+  mutating func remove(_ number: VolumeNumber) {
+    let v = index(number)
+    precondition(volumes[v].data < 0 && volumes[v].underWay == 0, "a volume with a disk is removed")
+    volumes[v].isFree = true
   }
 
   func isOpen(_ number: VolumeNumber) -> Bool { volumes[index(number)].data >= 0 }
@@ -92,8 +116,8 @@ struct DiskTable: ~Copyable {
     return v.data < 0 ? nil : devices[v.data].allocation(from: range.start.bytes, bytes: range.bytes)
   }
   func zeroesFast(_ number: VolumeNumber) -> Bool {
-    let v = volumes[index(number)]
-    return v.data >= 0 && devices[v.data].canZero
+    guard let v = known(number) else { return false }
+    return volumes[v].data >= 0 && devices[volumes[v].data].canZero
   }
   func place(_ number: VolumeNumber) -> Place { volumes[index(number)].place }
 

@@ -58,7 +58,7 @@ struct Handlers: ~Copyable {
 
   /// A child's descriptor became readable.
   mutating func ended(
-    _ completion: Completion, _ ring: inout Ring, _ log: (String) -> Void
+    _ completion: Completion, _ ring: inout Ring, _ log: (EngineHandler, VolumeNumber, String) -> Void
   ) -> (id: WorkID, handler: EngineHandler, volume: VolumeNumber, exit: Int32)? {
     let place = Int(completion.tag.payload)
     guard let exit = running[place].child.reap() else {
@@ -71,7 +71,7 @@ struct Handlers: ~Copyable {
       case .status(let status): status
       case .signal(let signal): 128 + signal
       }
-    log("helper command: \(done.handler.rawValue) exit code \(status)")
+    log(done.handler, done.volume, "helper command: \(done.handler.rawValue) exit code \(status)")
     return (done.id, done.handler, done.volume, status)
   }
 
@@ -84,5 +84,8 @@ struct Handlers: ~Copyable {
 }
 
 extension EngineHandler {
+  /// Of the own disk or role: the peer has no part in it.
+  var isAboutThisNode: Bool { self == .localIOError || self == .primaryOnInconsistentDegraded }
+
   var isAboutEveryVolume: Bool { HandlerEnvironment.aboutEveryVolume.contains(rawValue) }
 }

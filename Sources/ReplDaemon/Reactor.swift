@@ -27,6 +27,8 @@ struct Reactor: ~Copyable {
   var journal: Journal
   var marks = ResyncMarks()
   var service: ServiceManager
+  /// An `adjust` by which volumes come or go waits for the engine.
+  var changing: VolumeAdjustment?
 
   /// A demotion or `down` is under way: no client may begin to use a volume.
   var isDemoting = false

@@ -156,6 +156,7 @@ enum Trace {
       "connect\(discard ? " --discard-my-data" : "")\(tentative ? " --tentative" : "")"
     case .announceOptions: "announce options"
     case .disconnect(let force): "disconnect\(force ? " --force" : "")"
+    case .changeVolumes(let wanted, _): "volumes \(wanted.map { "\($0.number.value)" }.joined(separator: " "))"
     case .primary(let force): "primary\(force ? " --force" : "")"
     case .secondary: "secondary"
     case .invalidate(let v): "invalidate \(v.value)"

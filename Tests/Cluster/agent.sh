@@ -306,6 +306,78 @@ case_no_disk() {
   expect 0 "$one" start OCF_RESKEY_CRM_meta_timeout=30000
 }
 
+# DRBD's own agent (drbd-utils), which knows the tools by DRBD's names: every action, and what its monitor makes of a daemon that died.
+# Unchanged it finds nothing running, because it looks for the file /proc/drbd, which only DRBD's module makes. That look is taken out.
+case_drbd_agent() {
+  local drbd=/usr/lib/ocf/resource.d/linbit agent=/usr/local/sbin/drbd-agent host settings
+  settings=(OCF_RESKEY_drbd_resource=drbd0 OCF_RESKEY_drbdconf=/etc/drbd.conf HA_SBIN_DIR=/usr/local/sbin
+    OCF_RESKEY_CRM_meta_clone_max=2 OCF_RESKEY_CRM_meta_clone_node_max=1 OCF_RESKEY_CRM_meta_master_max=1
+    OCF_RESKEY_CRM_meta_master_node_max=1 OCF_RESKEY_CRM_meta_notify=true OCF_RESKEY_crm_feature_set=3.16.2
+    OCF_RESKEY_CRM_meta_timeout=60000)
+  for host in "$one" "$two"; do
+    on "$host" repladm down drbd0
+    on "$host" repladm install-names /usr/local/sbin >/dev/null
+    on "$host" sh -c "sed 's|test -f /proc/drbd|true|' $drbd/drbd >$agent && cp $drbd/drbd.shellfuncs.sh /usr/local/sbin && chmod 755 $agent"
+    # shellcheck disable=SC2016
+    on "$host" sh -c 'printf "%s\n" "#!/bin/sh" "case \"\$*\" in *-D*) echo --delete ;; *-v*) echo \"--update \${*##*-v }\" ;; esac >>/run/scores" \
+      >/usr/local/sbin/crm_master
+      chmod 755 /usr/local/sbin/crm_master'
+  done
+  notify_both() {
+    for host in "$one" "$two"; do
+      expect 0 "$host" notify "${settings[@]}" OCF_RESKEY_CRM_meta_notify_type="$1" OCF_RESKEY_CRM_meta_notify_operation="$2" \
+        OCF_RESKEY_CRM_meta_notify_start_uname="$one $two" OCF_RESKEY_CRM_meta_notify_promote_uname="$one"
+    done
+  }
+  expect 0 "$one" validate-all "${settings[@]}"
+  # What an unchanged one comes to, so that the documents stay true.
+  agent=$drbd/drbd expect 5 "$one" start "${settings[@]}" -- "Cannot load the drbd module"
+  expect 7 "$one" monitor "${settings[@]}"
+  for host in "$one" "$two"; do expect 0 "$host" start "${settings[@]}"; done
+  on "$one" repladm --timeout 20 wait-connect drbd0
+  notify_both post start
+  for host in "$one" "$two"; do
+    expect 0 "$host" monitor "${settings[@]}"
+    expect_score "$host" 10000
+  done
+  notify_both pre promote
+  expect 0 "$one" promote "${settings[@]}"
+  notify_both post promote
+  expect 8 "$one" monitor "${settings[@]}"
+  expect 0 "$two" monitor "${settings[@]}"
+  on "$one" mount /dev/drbd0 /mnt/drbd
+  # It tries until the executor ends it.
+  limit=5
+  act "$one" demote "${settings[@]}"
+  [ "$code" = 124 ] || fail_case "demote of a mounted device: exit code $code: $words"
+  [[ $words == *"/mnt/drbd"* ]] || fail_case "demote of a mounted device does not say who has it: $words"
+  expect 8 "$one" monitor "${settings[@]}"
+  on "$one" touch /mnt/drbd/still-works
+  on "$one" umount /mnt/drbd
+  notify_both pre demote
+  expect 0 "$one" demote "${settings[@]}"
+  notify_both post demote
+  expect 0 "$one" monitor "${settings[@]}"
+  # The other node takes over.
+  expect 0 "$two" promote "${settings[@]}"
+  expect 8 "$two" monitor "${settings[@]}"
+  expect 0 "$two" demote "${settings[@]}"
+  signal_daemon "$two" KILL
+  expect 7 "$two" monitor "${settings[@]}"
+  expect 0 "$two" start "${settings[@]}"
+  expect 0 "$two" monitor "${settings[@]}"
+  notify_both pre stop
+  for host in "$one" "$two"; do
+    expect 0 "$host" stop "${settings[@]}"
+    expect_score "$host" none
+    expect 7 "$host" monitor "${settings[@]}"
+    expect 0 "$host" stop "${settings[@]}"
+    on "$host" repladm install-names --remove /usr/local/sbin >/dev/null
+    on "$host" rm -f /usr/local/sbin/crm_master "$agent" /usr/local/sbin/drbd.shellfuncs.sh
+  done
+  unset -f notify_both
+}
+
 run_ocf_tester() {
   on "$one" ocf-tester -n drbd0 -o resource=drbd0 -o failed_promotion_pause=0 -o wfc_timeout=1 "$agent" \
     >"$dir/ocf-tester.log" 2>&1 || die "ocf-tester: $(cat "$dir/ocf-tester.log")"
@@ -318,7 +390,7 @@ agent_cases() {
   prepare_agent
   [ -n "${REPL_AGENT_CASES:-}" ] || run_ocf_tester
   for name in ${REPL_AGENT_CASES:-parameters stopped roles promote_refused device_in_use dead_daemon restarted_daemon \
-    dead_daemon_stop dead_device hung_daemon unconfigured left_over no_disk}; do
+    dead_daemon_stop dead_device hung_daemon unconfigured left_over no_disk drbd_agent}; do
     before=$SECONDS
     "case_$name"
     count=$((count + 1))

@@ -11,14 +11,14 @@ enum PendingChange {
   case none
   /// Asking for volume after volume; `granted` counts them.
   case promote(force: Bool, volume: Int)
-  /// Asked and granted: waits for the metadata of all volumes.
-  case promoting(left: Int, forced: VolumeSet)
+  /// Asked and granted: waits for the metadata of all volumes. `wasPrimary`: only disks are declared good, of volumes that have come.
+  case promoting(left: Int, forced: VolumeSet, wasPrimary: Bool)
   case demoting(left: Int?)
   case detach(Int)
   case invalidate(Int, remote: Bool)
   case verify(Int, start: UInt64, stop: UInt64)
   case disconnect(outdating: Outdating)
-  /// The connection ends to be made again with a disk (`Reattach`).
+  /// The connection ends to be made again with a disk (`Reattach`), or with other volumes (`VolumeChange`).
   case reconnect(outdatingOwn: Bool)
 
   var isNone: Bool { if case .none = self { true } else { false } }

@@ -62,6 +62,10 @@ extension Engine {
           why: "\(name(v)) is \(volumes[v].state.disk.name)", next: "repladm detach \(name(v))"))
       return
     }
+    if volumeChange?.isAsked == true {
+      refuseChange(reply, -18, why: "the volumes of \(settings.name) are being changed")
+      return
+    }
     volumes[v].attach = AttachStep(phase: .opening, began: now)
     wait(for: .attach, on: v, reply)
     change(v) { $0.disk = .attaching }

@@ -9,6 +9,9 @@ public enum Command: Equatable, Sendable {
   case disconnect(force: Bool)
   /// Tells the connected peer the options that both compare, as they were adopted (P_PROTOCOL_UPDATE).
   case announceOptions
+  /// The resource has these volumes from now on: others are let go of, new ones come without their disks. `thenAttach`: those are attached
+  /// next, and the peer is met after that.
+  case changeVolumes([VolumeSettings], thenAttach: Bool)
   case primary(force: Bool)
   case secondary
   case invalidate(VolumeNumber)

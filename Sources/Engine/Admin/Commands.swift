@@ -12,6 +12,7 @@ extension Engine {
     case .announceOptions:
       announceOptions()
       fx.append(.reply(reply, .done))
+    case .changeVolumes(let wanted, let thenAttach): changeVolumes(wanted, thenAttach: thenAttach, reply)
     case .primary(let force): promote(force: force, reply)
     case .secondary: demote(reply)
     case .invalidate(let volume): if let v = known(volume, reply) { invalidate(v, remote: false, reply) }

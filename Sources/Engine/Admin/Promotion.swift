@@ -15,7 +15,7 @@ enum PromotionStep: Equatable {
 extension Engine {
   mutating func promote(force: Bool, _ reply: ReplyTo?, _ step: PromotionStep = .begun) {
     let afterFencing = step == .fenced
-    if role == .primary {
+    if role == .primary, !(force && canForceMore) {
       if let reply { fx.append(.reply(reply, .done)) }
       return
     }
@@ -23,7 +23,7 @@ extension Engine {
       refusePromotion(reply, -18, why: "another state change is under way")
       return
     }
-    for v in 0..<volumes.count {
+    for v in 0..<volumes.count where takesPart(v) {
       let state = volumes[v].state
       if state.peerRole == .primary {
         // It may be gone, and not be missed yet: its answer, or the end of the connection, decides.
@@ -34,7 +34,7 @@ extension Engine {
         }
         return
       }
-      if state.conn == .wfReportParams || volumes[v].attach.phase != .idle {
+      if (state.conn == .wfReportParams && !isUnknownToPeer(v)) || volumes[v].attach.phase != .idle {
         refusePromotion(reply, -18, why: "\(name(v)) is in a handshake")
         return
       }
@@ -58,7 +58,7 @@ extension Engine {
         return
       }
     }
-    if needsFencing {
+    if role != .primary, needsFencing {
       if !afterFencing {
         waits.add(.fencing, nil, .promote(force: force, reply))
         fencing.becomeDue()
@@ -89,7 +89,7 @@ extension Engine {
   mutating func promotionGranted(force: Bool, next: Int) {
     var v = next
     while v < volumes.count {
-      if volumes[v].state.conn >= .connected {
+      if volumes[v].state.conn >= .connected, takesPart(v) {
         pending = .promote(force: force, volume: v)
         sendPing(.nothing)
         if needsForce(v) { ask(v, mask: 0x1e03, value: 0x1001) } else { ask(v, mask: 0x3, value: 0x1) }
@@ -103,7 +103,7 @@ extension Engine {
       refusePromotion(takeChange(), -1)
       return
     }
-    if let v = (0..<volumes.count).first(where: { lacksData($0, force: force) }) {
+    if let v = (0..<volumes.count).first(where: { takesPart($0) && lacksData($0, force: force) }) {
       pending = .none
       refusePromotion(
         takeChange(), -2,
@@ -128,16 +128,26 @@ extension Engine {
     return state.disk != .upToDate && !(state.conn >= .connected && state.peerDisk == .upToDate)
   }
 
+  /// This node is Primary already, and a volume that came meanwhile has a disk that is not good yet.
+  private var canForceMore: Bool { (0..<volumes.count).contains(where: { takesPart($0) }) }
+
+  /// Of a Primary only a volume that came meanwhile is promoted.
+  private func takesPart(_ v: Int) -> Bool {
+    role != .primary || (volumes[v].isNew && needsForce(v) && !lacksData(v, force: true))
+  }
+
   private mutating func becomePrimary() {
+    let wasPrimary = role == .primary
     var forced = VolumeSet()
-    for v in 0..<volumes.count where needsForce(v) {
+    for v in 0..<volumes.count where needsForce(v) && takesPart(v) {
       warn(.device(v), "forced to consider local data as UpToDate!")
       forced.insert(v)
     }
-    pending = .promoting(left: volumes.count, forced: forced)
+    pending = .promoting(left: volumes.count, forced: forced, wasPrimary: wasPrimary)
     // The new generation is drawn while the old one still says Secondary: bit 0 of what becomes the bitmap slot tells
     // whether this node was Primary when the histories parted (wire spec 5.1, 5.4).
     for v in 0..<volumes.count {
+      if wasPrimary, !forced.contains(v) { continue }
       if !volumes[v].hasDisk { volumes[v].exposed.show(volumes[v].peer.generations?.current ?? 0) }
       let state = volumes[v].state
       let isForced = forced.contains(v)
@@ -156,13 +166,13 @@ extension Engine {
 
   /// Its disk is declared good in the next step.
   func isBeingForced(_ v: Int) -> Bool {
-    if case .promoting(_, let forced) = pending { forced.contains(v) } else { false }
+    if case .promoting(_, let forced, _) = pending { forced.contains(v) } else { false }
   }
 
   mutating func promotionDurable(_ v: Int) {
-    guard case .promoting(let left, let forced) = pending else { return }
+    guard case .promoting(let left, let forced, let wasPrimary) = pending else { return }
     if left > 1 {
-      pending = .promoting(left: left - 1, forced: forced)
+      pending = .promoting(left: left - 1, forced: forced, wasPrimary: wasPrimary)
       return
     }
     pending = .none
@@ -271,7 +281,8 @@ extension Engine {
   public var acceptsWrites: Bool {
     if role != .primary { return false }
     switch pending {
-    case .promoting, .demoting: return false
+    case .promoting(_, _, let wasPrimary): return wasPrimary
+    case .demoting: return false
     default: return true
     }
   }

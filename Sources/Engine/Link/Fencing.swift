@@ -79,9 +79,8 @@ extension Engine {
   /// Some volume needs word about the peer before its data may be used here.
   var needsFencing: Bool {
     if !fences { return false }
-    for v in 0..<volumes.count where volumes[v].state.disk >= .inconsistent && volumes[v].state.isUnfenced {
-      return true
-    }
+    for v in 0..<volumes.count
+    where volumes[v].state.disk >= .inconsistent && volumes[v].state.isUnfenced && !isUnknownToPeer(v) { return true }
     return false
   }
 
@@ -106,7 +105,7 @@ extension Engine {
     let returns = old.disk < .consistent && new.disk >= .consistent
     guard fences, new.isUnfencedPrimary, !old.isUnfencedPrimary || returns else { return }
     // The peer is to be back at once, and the application waits until then.
-    if link.reattach != nil { return }
+    if link.reattach != nil || volumeChange != nil { return }
     if case .demoting = pending {
       fencing.giveUp(settings.net.fencing == .resourceAndStonith)
       return
@@ -115,7 +114,7 @@ extension Engine {
     if settings.net.fencing == .resourceAndStonith, new.disk >= .consistent { freeze() }
   }
 
-  /// The peer that was to be back at once (`Reattach`) is not: this is a loss like any other.
+  /// The peer that was to be back at once (`Reattach`, `VolumeChange`) is not: this is a loss like any other.
   mutating func fenceAfterReattach() {
     guard fences, (0..<volumes.count).contains(where: { volumes[$0].state.isUnfencedPrimary }) else { return }
     fencing.becomeDue()

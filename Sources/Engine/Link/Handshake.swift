@@ -192,15 +192,19 @@ extension Engine {
     link.pingTimer = now
     sendData(.protocolOffer(ownOffer()))
     for v in 0..<volumes.count {
-      volumes[v].peer.meet()
-      sendParameters(v)
-      sendSizes(v)
-      partIfNeeded(v)
-      sendGenerations(v)
-      // Sent before the state changes: the first P_STATE says WFConnection (wire spec 3).
-      sendState(v, conn: .wfConnection)
+      introduce(v)
     }
     setConnection(.wfReportParams)
+  }
+
+  private mutating func introduce(_ v: Int) {
+    volumes[v].peer.meet()
+    sendParameters(v)
+    sendSizes(v)
+    partIfNeeded(v)
+    sendGenerations(v)
+    // Sent before the state changes: the first P_STATE says WFConnection (wire spec 3).
+    sendState(v, conn: .wfConnection)
   }
 
   func ownOffer() -> ProtocolOffer {
@@ -246,7 +250,16 @@ extension Engine {
     takeDigest(of: peer)
   }
 
+  /// The handshake of the other volumes was over long ago: the peer does not have this one.
+  func isUnknownToPeer(_ v: Int) -> Bool { isSilent(v, since: handshakeLimit) }
+
+  private func isSilent(_ v: Int, since limit: Interval) -> Bool {
+    volumes[v].state.conn == .wfReportParams && link.state >= .connected && now - link.began > limit
+  }
+
   mutating func parametersReceived(_ v: Int, _ peer: SyncParameters) {
+    // A kernel (only `repl` knows that flag) adds a volume to a connection that stands. It has passed over what this node said of the volume before.
+    if !link.features.contains(.resyncsGrown), isSilent(v, since: .seconds(2)) { introduce(v) }
     guard volumes[v].state.conn == .wfReportParams else {
       link.verifyAlgorithm = peer.verifyAlgorithm
       link.checksumAlgorithm = peer.checksumAlgorithm

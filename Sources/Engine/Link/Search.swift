@@ -44,12 +44,13 @@ extension Engine {
   private var phaseDeadline: Instant? {
     switch link.phase {
     case .down, .up: return nil
-    case .resting(let until): return until
+    // With other volumes, once the table has changed.
+    case .resting(let until): return volumeChange?.holdsSearch == true ? nil : until
     case .greeting(.features(let until)), .greeting(.challenge(_, _, let until)), .greeting(.response(_, let until)):
       return until
     case .searching(let search):
-      var next = search.settled
-      if next == nil, !link.isConnecting { next = search.nextAttempt }
+      var next = volumeChange?.holdsSearch == true ? nil : search.settled
+      if search.settled == nil, !link.isConnecting { next = search.nextAttempt }
       if let listen = search.nextListen, next == nil || listen < next! { next = listen }
       for one in search.undecided where next == nil || one.until < next! { next = one.until }
       return next
@@ -64,7 +65,7 @@ extension Engine {
     }
     switch link.phase {
     case .down, .up: break
-    case .resting(let until): if now >= until { beginSearch() }
+    case .resting(let until): if now >= until, volumeChange?.holdsSearch != true { beginSearch() }
     case .greeting(.features(let until)), .greeting(.challenge(_, _, let until)), .greeting(.response(_, let until)):
       if now >= until { breakLink(.networkFailure, "the peer did not go on with the handshake") }
     case .searching(var search):
@@ -75,7 +76,7 @@ extension Engine {
         fx.append(.listen)
       }
       if let settled = search.settled {
-        if now >= settled, let data = search.data, let meta = search.meta {
+        if now >= settled, volumeChange?.holdsSearch != true, let data = search.data, let meta = search.meta {
           beginGreeting(data, meta, leftOver: search.undecided)
           if let peer = search.features { featuresReceived(peer) }
           return

@@ -134,7 +134,7 @@ extension Engine {
     // So does a Primary that loses a peer which was Inconsistent without a resync (`on-io-error pass_on`): that peer may not
     // have recorded it, and would come back with the generation of now. A resync has a generation of its own already.
     let losesInconsistentPeer = old.conn >= .connected && new.isPrimaryAlone && new.peerDisk == .inconsistent
-    if separated || beginsToServe || beginsAlone || losesInconsistentPeer, new.disk == .upToDate,
+    if separated || beginsToServe || beginsAlone || losesInconsistentPeer, new.disk == .upToDate, !volumes[v].isLeaving,
       volumes[v].generations.bitmap == 0, new.role == .primary || new.servesDisklessPrimary
     {
       if fencing.isFrozen { fencing.oweGeneration(v) } else { newGeneration(v) }

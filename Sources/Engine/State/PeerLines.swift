@@ -5,7 +5,7 @@ import Base
 struct PeerLines {
   static let interval = Interval.milliseconds(50)
 
-  private let most: UInt64
+  private var most: UInt64
   private var left: UInt64
   private var filled: Instant?
   private(set) var unsaid: UInt64 = 0
@@ -13,8 +13,15 @@ struct PeerLines {
   var isSpeaking = false
 
   init(volumes: Int) {
-    most = 200 + UInt64(volumes) * 50
+    most = Self.most(volumes)
     left = most
+  }
+
+  private static func most(_ volumes: Int) -> UInt64 { 200 + UInt64(volumes) * 50 }
+
+  mutating func serve(volumes: Int) {
+    most = Self.most(volumes)
+    left = min(left, most)
   }
 
   /// Whether this line is written; `unsaid`: how many were not since the last that was.

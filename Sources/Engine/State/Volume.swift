@@ -46,6 +46,10 @@ struct Volume: ~Copyable {
   let number: VolumeNumber
   var settings: VolumeSettings
   private(set) var state = VolumeState()
+  /// It came to a running resource, and its disk has not been good since: also a Primary may be told that it is.
+  private(set) var isNew = false
+  /// It is about to be removed: nobody uses it any more, so its data do not part from the peer's when the connection ends.
+  var isLeaving = false
   /// The disk's metadata are in core, in `backing`.
   private(set) var isAttached = false
   private let storage = UnsafeMutablePointer<Backing>.allocate(capacity: 1)
@@ -98,7 +102,12 @@ struct Volume: ~Copyable {
   /// Decides nothing: for `status` and `metrics`.
   var latencies = Latencies()
 
-  init(_ settings: VolumeSettings, maxRequests: Int) {
+  /// `arriving`: its state, where it comes to a running resource.
+  init(_ settings: VolumeSettings, maxRequests: Int, arriving: VolumeState? = nil) {
+    if let arriving {
+      state = arriving
+      isNew = true
+    }
     ranges = RangeTable(capacity: maxRequests + Engine.maxPeerRequests + Engine.maxVerifyRequests + 512)
     number = settings.number
     self.settings = settings
@@ -134,6 +143,7 @@ struct Volume: ~Copyable {
   mutating func become(_ next: VolumeState) {
     state.precedes(next)
     state = next
+    if next.disk == .upToDate { isNew = false }
   }
 
   mutating func adopt(_ backing: consuming Backing) {

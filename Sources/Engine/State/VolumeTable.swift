@@ -1,16 +1,17 @@
 // The volumes of a resource, how they are found by their numbers, and how they are called.
 import Base
 
-/// The volumes of a resource, in ascending order of number; fixed for the life of the engine.
+/// The volumes of a resource, in ascending order of number. Flows name a volume by its place, so the table changes only while no work is
+/// under way (`Admin/VolumeChange`).
 struct VolumeTable: ~Copyable {
   private let base: UnsafeMutablePointer<Volume>
-  let count: Int
+  private(set) var count: Int
 
   init(_ settings: [VolumeSettings], maxRequests: Int) {
     let sorted = settings.sorted { $0.number < $1.number }
     precondition(!sorted.isEmpty && sorted.count <= VolumeNumber.perResource, "1 to 64 volumes")
     count = sorted.count
-    base = .allocate(capacity: sorted.count)
+    base = .allocate(capacity: VolumeNumber.perResource)
     for (i, one) in sorted.enumerated() { (base + i).initialize(to: Volume(one, maxRequests: maxRequests)) }
   }
 
@@ -33,6 +34,24 @@ struct VolumeTable: ~Copyable {
   func index(of number: VolumeNumber) -> Int? {
     for i in 0..<count where base[i].number == number { return i }
     return nil
+  }
+
+  mutating func insert(_ volume: consuming Volume) {
+    precondition(count < VolumeNumber.perResource, "1 to 64 volumes")
+    var place = count
+    while place > 0, base[place - 1].number > volume.number {
+      (base + place).moveInitialize(from: base + place - 1, count: 1)
+      place -= 1
+    }
+    (base + place).initialize(to: volume)
+    count += 1
+  }
+
+  mutating func remove(at place: Int) {
+    precondition(place >= 0 && place < count && count > 1, "no such volume, or the last one")
+    (base + place).deinitialize(count: 1)
+    (base + place).moveInitialize(from: base + place + 1, count: count - place - 1)
+    count -= 1
   }
 }
 

@@ -19,6 +19,8 @@ enum WaitReason: Equatable {
   case attach
   /// The disk is closed.
   case detach
+  /// The volumes are those that were asked for.
+  case volumes
   /// Nothing is left to demote, disconnect or detach.
   case down
 }
@@ -227,6 +229,7 @@ extension Engine {
       case .detach:
         guard let v = one.volume else { preconditionFailure("\(one): no volume") }
         owned = volumes[v].detach.phase != .none
+      case .volumes: owned = volumeChange?.isAsked == true
       case .down: owned = true
       }
       precondition(owned, "\(one): it gets no answer")

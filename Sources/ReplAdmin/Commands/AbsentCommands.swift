@@ -16,7 +16,9 @@ enum AbsentCommands {
   private static let noProxy = "there is no proxy; the daemon connects to the peer's address itself"
 
   private static let instead = [
-    "del-minor": oneEnd, "del-path": oneEnd, "del-resource": oneEnd,
+    "del-minor": "remove the volume from the file, then use repladm adjust RES",
+    "del-path": "a peer has one path, which is that of the file; change it there, then use repladm adjust RES",
+    "del-resource": oneEnd,
     "rename-resource": "the name is that of the file; use repladm down RES, change it, then repladm up",
     "forget-peer":
       "a resource has one peer; replmeta forget-peer frees the slot of another node in the metadata",

@@ -83,6 +83,23 @@ struct RoleChange {
   func mend(_ minors: [VolumeNumber: UInt32]) throws(Refusal) {
     let turn = try lock()
     defer { withExtendedLifetime(turn) {} }
+    try mendUnderLock(minors)
+  }
+
+  /// Has the daemon take over volumes that come, go or are renamed. The devices of `leaving` go before that, and come back when the
+  /// daemon refuses; a Primary gets those of the volumes that have come.
+  func changeVolumes(
+    to minors: [VolumeNumber: UInt32], leaving: ResourceDevices, _ ask: () throws(Refusal) -> Void
+  ) throws(Refusal) {
+    let turn = try lock()
+    defer { withExtendedLifetime(turn) {} }
+    try leaving.without(force: false, deadline: deadline) { () throws(Refusal) in try untilClientsAreGone(ask) }
+    leaving.removeNames()
+    try mendUnderLock(minors)
+    if try daemon.status(deadline: deadline).role == .primary { devices.attach(deadline: deadline) }
+  }
+
+  private func mendUnderLock(_ minors: [VolumeNumber: UInt32]) throws(Refusal) {
     devices.mendNames(minors, deadline: deadline)
     guard devices.each.contains(where: \.needsMending) else { return }
     let status = try daemon.status(deadline: deadline)
@@ -182,10 +199,14 @@ struct RoleChange {
 
   /// Demotion is refused while NBD clients are connected; the one that was just ended may not have been noticed yet.
   private func askWhenClientsAreGone(_ command: Command) throws(Refusal) {
+    try untilClientsAreGone { () throws(Refusal) in try daemon.ask(command, deadline: deadline) }
+  }
+
+  private func untilClientsAreGone(_ ask: () throws(Refusal) -> Void) throws(Refusal) {
     let patience = Deadline(after: 2)
     while true {
       do throws(Refusal) {
-        try daemon.ask(command, deadline: deadline)
+        try ask()
         return
       } catch {
         guard error.number == .deviceInUse, !patience.hasPassed, !deadline.hasPassed else { throw error }

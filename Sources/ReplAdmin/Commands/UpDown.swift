@@ -122,6 +122,8 @@ extension Admin {
     if let refusal = resource.refusals.first { throw refusal }
     let daemon = daemon(resource)
     guard daemon.isRunning else { return try printSteps(of: resource) }
+    let held = try leavingDevices(resource, try daemon.status(deadline: deadline(10))).each.flatMap { $0.settledHolders() }
+    guard held.isEmpty else { throw VolumeDevice.inUse(held) }
     let reply = try daemon.ask(.adjustPlan(skipDisk: skipDisk, skipNet: skipNet), deadline: deadline(30))
     if case .text(let lines) = reply { console.out(lines + "\n") }
   }
@@ -142,9 +144,31 @@ extension Admin {
       let command: Command =
         skipDisk || skipNet || discardMyData
         ? .adjustPart(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData) : .adjust
-      pass(on: try daemon(resource).ask(command, deadline: deadline(30)), about: resource)
-      try roleChange(resource, seconds: 30).mend(minors(of: resource))
+      let daemon = daemon(resource)
+      let snapshot = try daemon.status(deadline: deadline(10))
+      let running = Set(snapshot.devices.map(\.volume))
+      let leaving = try leavingDevices(resource, snapshot)
+      let change = try roleChange(resource, seconds: 30)
+      guard !leaving.each.isEmpty || resource.volumes.contains(where: { !running.contains($0.number) }) else {
+        pass(on: try daemon.ask(command, deadline: deadline(30)), about: resource)
+        return try change.mend(minors(of: resource))
+      }
+      try change.changeVolumes(to: minors(of: resource), leaving: leaving) { () throws(Refusal) in
+        pass(on: try daemon.ask(command, deadline: deadline(30)), about: resource)
+      }
     }
+  }
+
+  /// Devices, as the daemon names them, of volumes that the file does not have any more, or gives another name.
+  private func leavingDevices(_ resource: HostedResource, _ snapshot: StatusSnapshot) throws -> ResourceDevices {
+    let old = ResourceDevices(snapshot, surroundings, console)
+    let new = try devices(resource)
+    let minors = minors(of: resource)
+    let leaving = old.each.filter { device in
+      let minor = snapshot.devices.first { $0.volume == device.volume }?.minor
+      return new.each.first { $0.volume == device.volume }?.path != device.path || minors[device.volume] != minor
+    }
+    return old.only(Set(leaving.map(\.volume)))
   }
 
   private func remember(noDevice: Bool, _ resource: HostedResource) throws(Refusal) {

@@ -53,6 +53,13 @@ struct ResourceDevices {
     }
   }
 
+  /// Those of some volumes.
+  func only(_ volumes: Set<VolumeNumber>) -> ResourceDevices {
+    ResourceDevices(
+      resource, each.filter { volumes.contains($0.volume) }.map { ($0.volume, [$0.path] + $0.links) }, surroundings,
+      console)
+  }
+
   func remark(_ lines: [String]) {
     for line in lines { console.err("\(resource): \(line)\n") }
   }
@@ -154,12 +161,16 @@ struct ResourceDevices {
     }
   }
 
-  /// Removes the names, their server, what `announce` made, and the files that a daemon removes when it ends well.
-  func removeLeftovers() {
+  func removeNames() {
     for device in each {
       device.names.remove()
       BlockNode.removeUnused(device.path)
     }
+  }
+
+  /// Removes the names, their server, what `announce` made, and the files that a daemon removes when it ends well.
+  func removeLeftovers() {
+    removeNames()
     server.endWhenIdle()
     files.removeLeftovers(of: resource)
   }

@@ -46,13 +46,16 @@ extension ManualText {
     ManualText(
       command: "adjust",
       does: """
-        Reads the configuration file and changes the running resource to it: options, disks that are configured and not attached, the \
-        connection. Another address or port costs a reconnect; a Primary stays in use. Options that were changed at run time go back to \
-        the file. A resource that is down is started.
+        Reads the configuration file and changes the running resource to it: options, volumes, disks that are configured and not \
+        attached, the connection. Another address or port, and a volume that was added or removed, cost a reconnect; a Primary stays in \
+        use, and requests to the other volumes wait for it. A volume that was added needs metadata (create-md) before; type adjust on \
+        both nodes, in any order. The disk of a volume that was removed is detached. Another minor or device name gives the volume \
+        another device. Options that were changed at run time go back to the file. A resource that is down is started.
         """,
       waits: "The command waits until the daemon has carried out each step (at most 30 seconds, or --timeout).",
       refuses: """
-        It fails for a file with an error, and for volumes that were added or removed (use down and up); nothing has been changed then.
+        It fails for a file with an error, for another node id, and when the device of a volume that was removed or renamed is in use; \
+        nothing has been changed then. A disk that cannot be attached is reported when its volume is there.
         """,
       examples: [
         .init("repladm adjust r0", "Apply an edited file."),

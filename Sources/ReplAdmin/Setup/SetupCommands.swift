@@ -49,6 +49,8 @@ extension SetupCall {
       try ask(
         .verify(volume: volume, startSector: try line.number("--start"), stopSector: try line.number("--stop")))
     case "new-minor": try newMinor(object)
+    case "del-minor": try delMinor(object)
+    case "del-resource": try delResource(object)
     case "new-peer": try object.expectName(line.value("--_name"))
     case "new-path": try object.expectPath(line.operands)
     case "disk-options", "net-options", "resource-options", "peer-device-options": break
@@ -160,15 +162,40 @@ extension SetupCall {
     guard line.operands.count == 3, let minor = UInt32(line.operands[1]), let number = UInt16(line.operands[2]) else {
       throw SetupArguments.wrong("new-minor needs RES, MINOR and VOLUME")
     }
-    let name = object.snapshot.name
-    guard let device = object.snapshot.devices.first(where: { $0.volume == VolumeNumber(number) }),
-      device.minor == minor
-    else {
-      throw Refusal(
-        .invalidRequest, why: "volume \(number) with the minor \(minor) is not in the configuration of \(name)",
-        next: "write it into the file, then type repladm adjust \(name)")
+    let volume = VolumeNumber(number)
+    try object.daemon.ask(.addMinor(volume: volume, minor: minor), deadline: deadline(60))
+    let snapshot = try object.daemon.status(deadline: deadline(10))
+    guard let device = snapshot.devices.first(where: { $0.volume == volume }) else {
+      throw Refusal(.unknownMinor, why: "\(snapshot.name) has no volume \(number)", next: "repeat the command")
     }
-    try StepOfUp.createMinor(device, ResourceDevices(object.snapshot, surroundings, console))
+    try StepOfUp.createMinor(device, ResourceDevices(snapshot, surroundings, console))
+  }
+
+  private func delMinor(_ object: SetupObject) throws(Refusal) {
+    let volume = object.volumeNumber
+    let all = ResourceDevices(object.snapshot, surroundings, console)
+    let stay = object.snapshot.devices.filter { $0.volume != volume }
+    let minors = Dictionary(stay.map { ($0.volume, $0.minor) }, uniquingKeysWith: { first, _ in first })
+    let change = RoleChange(daemon: object.daemon, devices: all.only(Set(minors.keys)), deadline: deadline(60))
+    try change.changeVolumes(to: minors, leaving: all.only([volume])) { () throws(Refusal) in
+      try object.daemon.ask(.removeMinor(volume: volume), deadline: deadline(60))
+    }
+  }
+
+  /// The last step of a `down` that is typed one by one.
+  private func delResource(_ object: SetupObject) throws(Refusal) {
+    let name = object.snapshot.name
+    if let device = object.snapshot.devices.first(where: { $0.disk != .diskless }) {
+      throw Refusal(
+        .resourceInUse, why: "\(name)/\(device.volume.value) has its disk attached",
+        next: "detach it first, or use repladm down \(name), which does all of it")
+    }
+    if let connection = object.snapshot.connections.first(where: { $0.state != .standAlone }) {
+      throw Refusal(
+        .resourceInUse, why: "the connection to \(connection.name) is \(connection.state.connectionName)",
+        next: "disconnect it first, or use repladm down \(name), which does all of it")
+    }
+    try roleChange(object).end()
   }
 
   // MARK: Text

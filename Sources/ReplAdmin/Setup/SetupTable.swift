@@ -205,7 +205,7 @@ enum SetupTable {
     }
   }
 
-  /// The steps of `up`: the daemon has its volumes and its peer from the file, so a step checks that the words agree with it.
+  /// The steps of `up` and of `down`: the daemon has its volumes and its peer from the file, so a step checks that the words agree with it.
   private static let steps = [
     SetupRow(name: "new-resource", scope: .resource, operands: "RES NODE-ID", section: .resource),
     SetupRow(
@@ -217,6 +217,8 @@ enum SetupTable {
     SetupRow(
       name: "new-peer", scope: .connection, operands: "RES NODE-ID", options: [.word("--_name", "NAME")], section: .net),
     SetupRow(name: "new-path", scope: .connection, operands: "RES NODE-ID LOCAL REMOTE"),
+    SetupRow(name: "del-minor", scope: .minor, operands: "MINOR"),
+    SetupRow(name: "del-resource", scope: .resource, operands: "RES"),
     SetupRow(name: "del-peer", scope: .connection, operands: "RES NODE-ID", options: [force]),
   ]
 

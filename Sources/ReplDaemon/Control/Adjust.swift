@@ -1,6 +1,6 @@
 // `adjust`: the configuration is read again and the running state made equal to it: options are taken over as they are,
-// disks that lie elsewhere now are detached and attached, and what both nodes have to agree on is agreed on anew. What
-// lives as long as the process is refused with the way out.
+// disks that lie elsewhere now are detached and attached, volumes come and go (VolumeAdjustment), and what both nodes have to agree on
+// is agreed on anew. What lives as long as the process is refused with the way out.
 import Base
 import BlockIO
 import Config
@@ -8,12 +8,20 @@ import Control
 import Engine
 
 /// What `adjust` would do: decided before anything is changed.
-private struct Adjustment {
+struct Adjustment {
   var fresh: HostedResource
+  /// When the engine has these volumes.
   var steps: [EngineCommand]
   var notices: [ConfigurationNotice]
   var globals: GlobalOptions
-  var addresses: (own: SocketAddress, peer: SocketAddress)
+  /// Options that were changed at run time stay so.
+  var keepsOptions = false
+  /// Nil: the connection stays as it is.
+  var addresses: (own: SocketAddress, peer: SocketAddress)?
+
+  func added(to old: HostedResource) -> [HostedVolume] { fresh.volumes.filter { old.volume($0.number) == nil } }
+  func removed(from old: HostedResource) -> [HostedVolume] { old.volumes.filter { fresh.volume($0.number) == nil } }
+  func changesVolumes(of old: HostedResource) -> Bool { !added(to: old).isEmpty || !removed(from: old).isEmpty }
 }
 
 extension Reactor {
@@ -24,11 +32,17 @@ extension Reactor {
     do throws(ControlRefusal) {
       let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet, discardMyData: discardMyData)
       for notice in plan.notices where !setup.hosted.notices.contains(notice) { journal.warning(notice.description) }
-      setup.overrides = []
-      setup.globals = plan.globals
-      if !skipNet { peers.move(own: plan.addresses.own, peer: plan.addresses.peer) }
-      take(plan.fresh, plan.steps, job, place)
+      if plan.changesVolumes(of: setup.hosted) { return try changeVolumes(plan, job, place) }
+      adopt(plan)
+      run(plan.steps, job, place)
     } catch { refuse(error, place) }
+  }
+
+  mutating func adopt(_ plan: Adjustment) {
+    if !plan.keepsOptions { setup.overrides = [] }
+    setup.globals = plan.globals
+    if let addresses = plan.addresses { peers.move(own: addresses.own, peer: addresses.peer) }
+    adopt(plan.fresh)
   }
 
   /// The same without doing it: what would be done, as the low-level commands that stand for it.
@@ -37,6 +51,12 @@ extension Reactor {
       let plan = try adjustment(skipDisk: skipDisk, skipNet: skipNet, discardMyData: false)
       var before: [SetupStep] = []
       var after: [SetupStep] = []
+      for volume in plan.removed(from: setup.hosted) { before += [.detach(volume), .delMinor(volume)] }
+      for volume in plan.fresh.volumes {
+        let old = setup.hosted.volume(volume.number)
+        if let old, old.minor != volume.minor { before.append(.delMinor(old)) }
+        if old?.minor != volume.minor { after.append(.newMinor(volume, of: plan.fresh)) }
+      }
       for step in plan.steps {
         switch step {
         case .detach(let number, _): before += setup.hosted.volume(number).map { [.detach($0)] } ?? []
@@ -54,19 +74,7 @@ extension Reactor {
   private func adjustment(
     skipDisk: Bool, skipNet: Bool, discardMyData: Bool
   ) throws(ControlRefusal) -> Adjustment {
-    let read:
-      (
-        mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
-      )
-    do throws(ConfigurationError) {
-      read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
-      if let refusal = read.hosted.refusals.first { throw refusal }
-    } catch {
-      throw ControlRefusal(
-        "configuration refused", details: [error.text], next: "correct the file and repeat the command",
-        exitCode: UInt8(clamping: error.exitCode))
-    }
-    if let refusal = needsRestart(from: setup.hosted, to: read.hosted) { throw refusal }
+    let read = try readFile()
     if let refusal = cutsOff(read.hosted) { throw refusal }
     let addresses: (own: SocketAddress, peer: SocketAddress)
     do throws(StartRefusal) { addresses = try Daemon.addresses(read.hosted) } catch {
@@ -82,7 +90,24 @@ extension Reactor {
       }
     }
     return Adjustment(
-      fresh: read.hosted, steps: steps, notices: read.notices, globals: read.globals, addresses: addresses)
+      fresh: read.hosted, steps: steps, notices: read.notices, globals: read.globals,
+      addresses: skipNet ? nil : addresses)
+  }
+
+  func readFile() throws(ControlRefusal) -> (
+    hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice]
+  ) {
+    let read: (mainFile: String, hosted: HostedResource, globals: GlobalOptions, notices: [ConfigurationNotice])
+    do throws(ConfigurationError) {
+      read = try Setup.read(resource: setup.hosted.name, configPath: setup.configPath, host: setup.host)
+      if let refusal = read.hosted.refusals.first { throw refusal }
+    } catch {
+      throw ControlRefusal(
+        "configuration refused", details: [error.text], next: "correct the file and repeat the command",
+        exitCode: UInt8(clamping: error.exitCode))
+    }
+    if let refusal = needsRestart(from: setup.hosted, to: read.hosted) { throw refusal }
+    return (read.hosted, read.globals, read.notices)
   }
 
   /// No option makes a volume smaller that holds data.
@@ -103,6 +128,11 @@ extension Reactor {
     _ fresh: HostedResource, _ steps: [EngineCommand], net: NetAdoption = .taken(except: []),
     _ job: ControlConnection.Job, _ place: Int
   ) {
+    adopt(fresh, net: net)
+    run(steps, job, place)
+  }
+
+  private mutating func adopt(_ fresh: HostedResource, net: NetAdoption = .taken(except: [])) {
     engine.adopt(ResourceSettings(fresh), net: net)
     for volume in fresh.volumes { disks.move(volume.number, to: DiskTable.Place(volume)) }
     if let net = fresh.peers.first?.net {
@@ -111,7 +141,7 @@ extension Reactor {
     }
     handlers.resource = fresh
     setup.hosted = fresh
-    run(steps, job, place)
+    stateMoved = true
   }
 
   /// What has to be detached, attached and connected anew, in DRBD's order.
@@ -119,15 +149,20 @@ extension Reactor {
     let snapshot = engine.snapshot()
     var steps: [EngineCommand] = []
     var attaches: [EngineCommand] = []
+    for volume in fresh.volumes where setup.hosted.volume(volume.number) == nil && volume.disk != nil {
+      attaches.append(.attach(volume.number))
+    }
     for volume in snapshot.volumes {
-      let configured = fresh.volume(volume.number)
-      let place = configured.map { DiskTable.Place($0) }
+      guard let configured = fresh.volume(volume.number) else { continue }
+      let place = DiskTable.Place(configured)
       let isElsewhere = place != disks.place(volume.number)
       if volume.disk != .diskless, isElsewhere { steps.append(.detach(volume.number, force: false)) }
-      if configured?.disk != nil, volume.disk == .diskless || isElsewhere { attaches.append(.attach(volume.number)) }
+      if configured.disk != nil, volume.disk == .diskless || isElsewhere { attaches.append(.attach(volume.number)) }
     }
     let isDown = snapshot.connection == .standAlone
-    let reconnects = mustReconnect(to: fresh)
+    // Volumes that come or go take a connection of their own already.
+    let hasOtherVolumes = setup.hosted.volumes.map(\.number) != fresh.volumes.map(\.number)
+    let reconnects = !hasOtherVolumes && mustReconnect(to: fresh)
     if reconnects { steps.append(.disconnect(force: false)) }
     steps += attaches
     if !fresh.peers.isEmpty, isDown || reconnects { steps.append(.connect(discardMyData: discardMyData)) }
@@ -162,18 +197,12 @@ extension Reactor {
     control.finish(place)
   }
 
-  /// What lives as long as the process: exports, the node's place in the metadata.
+  /// What lives as long as the process: the node's place in the metadata.
   private func needsRestart(from old: HostedResource, to new: HostedResource) -> ControlRefusal? {
     let name = old.name
     let restart = "repladm down \(name), then repladm up \(name)"
     func refusal(_ why: String, _ next: String) -> ControlRefusal {
       ControlRefusal("the change needs a restart of the resource", why: why, next: next, exitCode: 10)
-    }
-    let (volumes, wanted) = (old.volumes.map(\.number.value), new.volumes.map(\.number.value))
-    if volumes != wanted {
-      let added = wanted.filter { !volumes.contains($0) }.map { "volume \($0) is new" }
-      let removed = volumes.filter { !wanted.contains($0) }.map { "volume \($0) is gone" }
-      return refusal("\((added + removed).joined(separator: ", ")) in the file", restart)
     }
     let ids = [old.nodeID] + old.peers.map(\.nodeID)
     if ids == [new.nodeID] + new.peers.map(\.nodeID) { return nil }

@@ -68,6 +68,8 @@ extension Reactor {
     case .adjustPart(let skipDisk, let skipNet, let discard):
       adjust(job, place, skipDisk: skipDisk, skipNet: skipNet, discardMyData: discard)
     case .adjustPlan(let skipDisk, let skipNet): planAdjust(place, skipDisk: skipDisk, skipNet: skipNet)
+    case .addMinor(let volume, let minor): adjustVolume(volume, minor: minor, job, place)
+    case .removeMinor(let volume): adjustVolume(volume, minor: nil, job, place)
     case .changeOptions(let section, let volume, let settings, let setDefaults):
       changeOptions(section, volume, settings, setDefaults: setDefaults, job, place)
     case .show(let json, let defaults):
@@ -167,8 +169,8 @@ extension Reactor {
     case .suspendIO: return .success([.suspendIO])
     case .resumeIO: return .success([.resumeIO])
     case .down: return .success([.down])
-    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .adjustPlan, .metadata,
-      .exportURI, .changeOptions, .show:
+    case .status, .waitConnect, .waitSync, .watch, .adjust, .adjustPart, .adjustPlan, .addMinor, .removeMinor,
+      .metadata, .exportURI, .changeOptions, .show:
       preconditionFailure("\(command.name) is answered without the engine")
     }
   }
@@ -197,6 +199,7 @@ extension Reactor {
 
   private mutating func answered(_ to: ReplyTo, _ outcome: Outcome) {
     if to == ControlServer.ownReply { return ownCommandEnded(outcome) }
+    if volumesChanged(to, outcome) { return }
     let place = control.place(of: to)
     let command = place.flatMap { control.connections[$0].job?.command }
     demotionEnded(command, outcome)

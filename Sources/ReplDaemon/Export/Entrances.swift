@@ -1,5 +1,6 @@
 // Where NBD clients come in: a unix socket for each volume, and the addresses of `--nbd-tcp`. Law: an address that cannot be listened
 // on for the moment (an interface that is not up yet, a port in use, descriptors short) is tried again every second, and said once.
+// The entrance of a volume that is removed is free again when the accept under way on it has ended.
 import Base
 import BlockIO
 import Engine
@@ -11,12 +12,21 @@ struct Entrances: ~Copyable {
     var due: Instant
   }
 
+  private struct Way {
+    var volume: VolumeNumber
+    var isTCP: Bool
+    var isClosing = false
+  }
+
   private var acceptors: Places<Acceptor>
   /// By acceptor.
-  private var volumes: [(number: VolumeNumber, isTCP: Bool)] = []
+  private var ways: [Way?]
   private var awaited: [Awaited] = []
 
-  init(capacity: Int) { acceptors = Places(capacity: capacity) }
+  init(capacity: Int) {
+    acceptors = Places(capacity: capacity)
+    ways = Array(repeating: nil, count: capacity)
+  }
 
   mutating func listen(unix path: String, _ number: VolumeNumber, _ ring: inout Ring) throws(SocketRefusal) {
     add(try Listener(unix: path), number, isTCP: false, &ring)
@@ -39,22 +49,49 @@ struct Entrances: ~Copyable {
     _ listener: consuming Listener, _ number: VolumeNumber, isTCP: Bool, _ ring: inout Ring
   ) {
     let place = acceptors.free
-    precondition(place == volumes.count, "an entrance was closed alone")
     acceptors.put(Acceptor(listener, tag: Tag(kind: Kind.clientAccept, UInt64(place))), at: place)
-    volumes.append((number, isTCP))
+    ways[place] = Way(volume: number, isTCP: isTCP)
     acceptors[place].accept(&ring)
   }
 
-  /// Which volume a client came for, and how; the next accept is under way.
+  /// Nobody comes in for this volume any more.
+  mutating func close(_ number: VolumeNumber, _ ring: inout Ring) {
+    for i in 0..<acceptors.capacity where acceptors.contains(i) && ways[i]?.volume == number {
+      if acceptors[i].close(&ring) {
+        free(i)
+      } else {
+        ways[i]?.isClosing = true
+      }
+    }
+  }
+
+  private mutating func free(_ place: Int) {
+    _ = acceptors.remove(place)
+    ways[place] = nil
+  }
+
+  func isExportedOverTCP(_ number: VolumeNumber) -> Bool {
+    awaited.contains { $0.volume == number } || ways.contains { $0?.volume == number && $0?.isTCP == true }
+  }
+
+  /// What came of the accept; the next one is under way.
   mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring) -> Acceptor.Arrival {
     let which = Int(completion.tag.payload)
     let arrival = acceptors[which].accepted(completion, at: now)
+    if ways[which]?.isClosing == true {
+      free(which)
+      return .nobody
+    }
     if acceptors[which].pausedUntil == nil { acceptors[which].accept(&ring) }
     return arrival
   }
 
+  /// Which volume a client has come for, and how.
   func volume(of completion: Completion) -> (number: VolumeNumber, isTCP: Bool) {
-    volumes[Int(completion.tag.payload)]
+    guard let way = ways[Int(completion.tag.payload)] else {
+      preconditionFailure("an accept ended that was not begun")
+    }
+    return (way.volume, way.isTCP)
   }
 
   /// After a pause, and where an address may have come.

@@ -51,14 +51,8 @@ struct ExportServer: ~Copyable {
   init(resource: String, volumes numbers: [VolumeNumber], overTCP: Int, requests: Int, patience: Interval) {
     self.resource = resource
     self.patience = patience
-    volumes = numbers.map { number in
-      Volume(
-        number: number,
-        export: ClientExport(
-          volume: number, name: "\(resource)/\(number.value)", size: 0,
-          refusal: ClientExport.secondaryRefusal(resource: resource, volume: number)))
-    }
-    entrances = Entrances(capacity: numbers.count + overTCP)
+    volumes = numbers.map { ExportServer.volume($0, of: resource) }
+    entrances = Entrances(capacity: VolumeNumber.perResource + overTCP)
     (local, tcp) = FrontEnd.both(volumes: numbers.count, overTCP: overTCP > 0, requests: requests)
     connections = Places(capacity: tcp.places.upperBound)
     works = Slots(capacity: requests)
@@ -72,6 +66,35 @@ struct ExportServer: ~Copyable {
     preconditionFailure("volume \(number.value) is not exported")
   }
 
+  // MARK: Volumes come and go
+
+  private static func volume(_ number: VolumeNumber, of resource: String) -> Volume {
+    Volume(
+      number: number,
+      export: ClientExport(
+        volume: number, name: "\(resource)/\(number.value)", size: 0,
+        refusal: ClientExport.secondaryRefusal(resource: resource, volume: number)))
+  }
+
+  /// Whether each of so many volumes has the places that are its own.
+  func hasPlaces(volumes: Int) -> Bool { FrontEnd.placesOfVolume * volumes <= local.places.count }
+
+  /// Clients may come in for it from now on.
+  mutating func add(_ number: VolumeNumber, socket path: String, _ ring: inout Ring) throws(SocketRefusal) {
+    try entrances.listen(unix: path, number, &ring)
+    volumes.append(ExportServer.volume(number, of: resource))
+  }
+
+  /// Those that have come in and use nothing are hung up on.
+  mutating func remove(_ number: VolumeNumber, _ ring: inout Ring) {
+    entrances.close(number, &ring)
+    for i in 0..<connections.capacity where connections.contains(i) && connections[i].volume == number {
+      connections[i].end()
+      dirty.insert(i)
+    }
+    volumes.removeAll { $0.number == number }
+  }
+
   // MARK: Clients come
 
   mutating func accepted(_ completion: Completion, at now: Instant, _ ring: inout Ring, _ warn: (String) -> Void) {
@@ -79,8 +102,8 @@ struct ExportServer: ~Copyable {
       if completion.fault == nil { _ = Socket(accepted: completion.result) }
       return
     }
-    let arrival = entrances.accepted(completion, at: now, &ring)
     let (number, isTCP) = entrances.volume(of: completion)
+    let arrival = entrances.accepted(completion, at: now, &ring)
     let socket: Socket
     switch consume arrival {
     case .nobody: return
@@ -115,7 +138,7 @@ struct ExportServer: ~Copyable {
   /// Why no client more is let in, or nil.
   private func fullHere(_ number: VolumeNumber) -> String? {
     let counts = volumes.map { volume in local.places.count { isClient($0, of: volume.number) } }
-    let crowd = LocalCrowd(counts, of: index(number))
+    let crowd = LocalCrowd(counts, of: index(number), places: local.places.count)
     if crowd.hasRoom { return nil }
     return
       "\(crowd.all) clients of this machine are connected, \(crowd.ofVolume) of them to this volume, and there are "
@@ -173,9 +196,10 @@ struct ExportServer: ~Copyable {
   }
 
   /// Who they are, for people: a line for each, the first few of many.
-  func userNames() -> [String] {
+  func userNames(of only: VolumeNumber? = nil) -> [String] {
     var lines: [String] = []
-    for i in 0..<connections.capacity where connections.contains(i) && connections[i].isUser {
+    for i in 0..<connections.capacity
+    where connections.contains(i) && connections[i].isUser && (only == nil || connections[i].volume == only) {
       lines.append("\(resource)/\(connections[i].volume.value) opened by \(connections[i].socket.peerDescription)")
     }
     let shown = 8
@@ -323,7 +347,8 @@ struct ExportServer: ~Copyable {
 
   /// The volume may have shrunk or gone since the session looked at it.
   private func isInside(_ range: BlockRange, _ number: VolumeNumber) -> Bool {
-    range.end.value <= volumes[index(number)].size.value
+    guard let volume = volumes.first(where: { $0.number == number }) else { return false }
+    return range.end.value <= volume.size.value
   }
 
   private mutating func refuse(_ ticket: ClientTicket, _ place: Int) -> Event? {

@@ -57,13 +57,16 @@ struct FrontEnd {
 
 /// The clients of this machine when one more wants to come in.
 struct LocalCrowd {
+  /// Places that all volumes share: volumes that came later have taken theirs out of them.
+  private let placesShared: Int
   /// Clients of the volume in question, of all volumes, and those beyond the places that volumes have for themselves.
   var ofVolume = 0
   var all = 0
   var shared = 0
 
-  /// `counts`: clients of each volume.
-  init(_ counts: [Int], of volume: Int) {
+  /// `counts`: clients of each volume; `places`: for all of them.
+  init(_ counts: [Int], of volume: Int, places: Int) {
+    placesShared = min(FrontEnd.placesShared, places - FrontEnd.placesOfVolume * counts.count)
     for (i, count) in counts.enumerated() {
       all += count
       shared += max(0, count - FrontEnd.placesOfVolume)
@@ -71,5 +74,5 @@ struct LocalCrowd {
     }
   }
 
-  var hasRoom: Bool { ofVolume < FrontEnd.placesOfVolume || shared < FrontEnd.placesShared }
+  var hasRoom: Bool { ofVolume < FrontEnd.placesOfVolume || shared < placesShared }
 }

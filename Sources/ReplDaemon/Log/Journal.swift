@@ -1,4 +1,5 @@
-// The daemon's log: the lines of the engine, and its own, which begin with the resource (`r0:`) or the connection (`r0 beta:`).
+// The daemon's log: the lines of the engine, and its own, which begin with the resource (`r0:`), the connection (`r0 beta:`)
+// or a volume (`r0/0:`, `r0/0 beta:`), too.
 // Lines that repeat themselves are counted instead of written (Repetitions), and no reader can stop the thread that writes them
 // (LineWriter).
 import Base
@@ -26,13 +27,14 @@ struct Journal: Sendable {
     }
   }
 
-  /// Lines of the daemon about the resource, or about its connection to `peer`.
-  func info(_ text: String, peer: String? = nil) { log(.info, line(text, peer)) }
+  /// Lines of the daemon about the resource, or about a volume of it, or about its connection to `peer`.
+  func info(_ text: String, _ volume: VolumeNumber? = nil, peer: String? = nil) { log(.info, line(text, peer, volume)) }
   func warning(_ text: String, peer: String? = nil) { log(.warning, line(text, peer)) }
   func error(_ text: String, peer: String? = nil) { log(.error, line(text, peer)) }
 
-  private func line(_ text: String, _ peer: String?) -> String {
-    if let peer { "\(resource) \(peer): \(text)" } else { "\(resource): \(text)" }
+  private func line(_ text: String, _ peer: String?, _ volume: VolumeNumber? = nil) -> String {
+    let subject = volume.map { "\(resource)/\($0.value)" } ?? resource
+    return if let peer { "\(subject) \(peer): \(text)" } else { "\(subject): \(text)" }
   }
 
   /// When something is left to be said: how often a line came again, or how many were lost.

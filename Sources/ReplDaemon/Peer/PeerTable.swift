@@ -10,7 +10,7 @@ struct PeerTable: ~Copyable {
   var options: SocketOptions
   /// How long an attempt to connect may take.
   var patience: Interval
-  private let answerLimit: Int
+  private var answerLimit: Int
 
   /// Two of a connection, those of a search, and those that end. A bit each in `awake`.
   static let socketsMax = 16
@@ -74,6 +74,9 @@ struct PeerTable: ~Copyable {
     awake &= awake - 1
     return place
   }
+
+  /// The resource has so many volumes now: what the next connection may owe.
+  mutating func serve(volumes: Int) { answerLimit = PeerTable.answerLimit(volumes: volumes) }
 
   /// The addresses of the configuration have changed (`adjust`). They count from the next search for the peer on.
   mutating func move(own: SocketAddress, peer: SocketAddress) {

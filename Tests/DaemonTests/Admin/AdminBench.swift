@@ -122,6 +122,14 @@ final class FakeDaemon: Sendable {
     case hangUp
   }
 
+  /// Does all it is told, and has volume 0 with the minor of the bench's file.
+  static func saysVolumeOrDone(_ command: Command) -> [Answer] {
+    guard case .status = command else { return [.reply(.done)] }
+    var snapshot = StatusSnapshot(name: "r0", nodeID: 0, role: .secondary)
+    snapshot.devices = [DeviceStatus(volume: VolumeNumber(0), minor: 90, disk: .upToDate)]
+    return [.reply(.status(snapshot))]
+  }
+
   private let path: String
   private let listener: Int32
   private let heard = Mutex<[Request]>([])

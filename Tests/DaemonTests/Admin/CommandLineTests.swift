@@ -85,7 +85,7 @@ import Testing
       #expect(said.code == 1 && said.err.contains("repladm create-md r0."), "\(command): \(said)")
     }
     #expect(bench.run("check-resize", "r0").err.contains("repladm check-resize --from SIZE r0;"))
-    #expect(bench.run("del-minor", "r0").err.contains("use repladm down r0"))
+    #expect(bench.run("del-minor", "r0").err.contains("use repladm adjust r0"))
     let low = bench.run("-", "v09", bench.disk, "internal", "dstate", program: "replmeta")
     #expect(low.err.contains("repladm create-md RES."))
   }

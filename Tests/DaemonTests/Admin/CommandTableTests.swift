@@ -184,7 +184,7 @@ struct CommandRow: CustomStringConvertible {
     a("new-minor r0", 10, "(161)"), a("new-resource r0"), a("new-resource --node-id 7 r0", 10, "(162)"),
     a("new-peer r0"),
     a("new-path r0"), a("new-peer nosuch", 1, "nosuch"), a("new-path nosuch", 1, "nosuch"),
-    a("new-resource nosuch", 1, "nosuch"), a("del-minor r0", 1, "repladm down"),
+    a("new-resource nosuch", 1, "nosuch"), a("del-minor r0", 1, "repladm adjust r0"),
     a("proxy-up r0", 1, "no proxy"), a("frobnicate r0", 1, "there is no command 'frobnicate'"),
   ]
 
@@ -233,7 +233,9 @@ struct CommandRow: CustomStringConvertible {
     b("replsetup disconnect r0 --force"), b("replsetup connect r0 --discard-my-data"),
     b("replsetup wait-connect-resource r0"),
     b("replsetup connect r0", 10, "(125)"), b("replsetup disconnect r0 77", 10, "node id 77"),
-    a("replsetup frobnicate r0", 20, "is no command"), a("replsetup --version", 0, "DRBD_KERNEL_VERSION_CODE="),
+    a("replsetup del-minor 90", 10, "is in the configuration"), a("replsetup del-minor 7", 10, "(127)"),
+    a("replsetup del-resource r0", 10, "(159)"), a("replsetup frobnicate r0", 20, "is no command"),
+    a("replsetup --version", 0, "DRBD_KERNEL_VERSION_CODE="),
     a("replmeta 90 v09 DISK internal dstate", 0, "Consistent"),
     a("replmeta 90 v09 DISK internal create-md 1 --force", 20),
     a("replsetup down nosuch"), a("replsetup secondary r0"), a("replsetup down r0"), a("replsetup down r0"),

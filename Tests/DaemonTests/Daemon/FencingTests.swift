@@ -63,7 +63,7 @@ import Testing
     let after = try bench.a.status()
     #expect(!after.suspendedFencing)
     #expect(after.connections[0].peerDevices.allSatisfy { $0.peerDisk == .outdated })
-    #expect(bench.a.log.contains("helper command: fence-peer exit code 4"))
+    #expect(bench.a.log.contains("r0 b: helper command: fence-peer exit code 4"))
   }
 
   @Test(arguments: [(0, -7), (1, -7), (3, 0), (4, 0), (5, 0), (6, -2), (7, 0)])

@@ -86,8 +86,12 @@ import Testing
         before-resync-source "exit 7"; after-resync-target "kill -9 $$";
         """)
     try bench.synced()
-    try until("the status is logged") { bench.a.log.contains("helper command: before-resync-source exit code 7") }
-    try until("the signal is logged") { bench.b.log.contains("helper command: after-resync-target exit code 137") }
+    try until("the status is logged") {
+      bench.a.log.contains("r0/0 b: helper command: before-resync-source exit code 7")
+    }
+    try until("the signal is logged") {
+      bench.b.log.contains("r0/0 a: helper command: after-resync-target exit code 137")
+    }
     let client = try Client(bench.a.exportPath)
     try client.write(pattern(4096, 9), at: 0)
     try client.flush()
