@@ -7,6 +7,7 @@ final class Pty {
   private let master: Int32
   private let slave: String
   private let process = Process()
+  private(set) var child: pid_t = 0
   /// All that was written.
   private(set) var text = ""
   private(set) var columns: Int
@@ -38,6 +39,7 @@ final class Pty {
     process.standardOutput = end
     process.standardError = end
     try process.run()
+    child = try Pty.program(begunBy: process.processIdentifier)
   }
 
   deinit {
@@ -110,13 +112,21 @@ final class Pty {
     return state.c_lflag & tcflag_t(ICANON) != 0 && state.c_lflag & tcflag_t(ECHO) != 0
   }
 
-  /// The program's processes: `setsid` waits for the one that it started.
   var isRunning: Bool { process.isRunning }
-  var child: pid_t? {
-    let path = "/proc/\(process.processIdentifier)/task/\(process.processIdentifier)/children"
-    guard let data = FileManager.default.contents(atPath: path) else { return process.processIdentifier }
-    let first = String(decoding: data, as: UTF8.self).split(separator: " ").first.flatMap { pid_t($0) }
-    return first ?? process.processIdentifier
+
+  /// The program itself: `setsid` begins it in a process of its own and waits for it.
+  private static func program(begunBy setsid: pid_t) throws -> pid_t {
+    var found = setsid
+    try until("setsid begins the program") {
+      guard FileManager.default.contents(atPath: "/proc/\(setsid)/comm") == Data("setsid\n".utf8) else { return true }
+      let data = FileManager.default.contents(atPath: "/proc/\(setsid)/task/\(setsid)/children") ?? Data()
+      guard let child = String(decoding: data, as: UTF8.self).split(separator: " ").first.flatMap({ pid_t($0) }) else {
+        return false
+      }
+      found = child
+      return true
+    }
+    return found
   }
 
   func code() throws -> Int32 {
@@ -130,8 +140,8 @@ final class Pty {
 
   func end() {
     guard process.isRunning else { return }
-    if let child, child != process.processIdentifier { kill(child, SIGKILL) }
-    kill(process.processIdentifier, SIGKILL)
+    if child > 0 { kill(child, SIGKILL) }
+    if child != process.processIdentifier { kill(process.processIdentifier, SIGKILL) }
     process.waitUntilExit()
   }
 }
