@@ -122,7 +122,9 @@ extension Admin {
     if let refusal = resource.refusals.first { throw refusal }
     let daemon = daemon(resource)
     guard daemon.isRunning else { return try printSteps(of: resource) }
-    let held = try leavingDevices(resource, try daemon.status(deadline: deadline(10))).each.flatMap { $0.settledHolders() }
+    let held = try leavingDevices(resource, try daemon.status(deadline: deadline(10))).each.flatMap {
+      $0.settledHolders()
+    }
     guard held.isEmpty else { throw VolumeDevice.inUse(held) }
     let reply = try daemon.ask(.adjustPlan(skipDisk: skipDisk, skipNet: skipNet), deadline: deadline(30))
     if case .text(let lines) = reply { console.out(lines + "\n") }

@@ -234,7 +234,8 @@ private struct LowDesk {
     defer { daemon.stop() }
     #expect(bench.run("adjust", "--discard-my-data", "--skip-disk", "r0").code == 0)
     // Which volumes it has is asked first.
-    #expect(daemon.commands.filter { $0 != .status } == [.adjustPart(skipDisk: true, skipNet: false, discardMyData: true)])
+    #expect(
+      daemon.commands.filter { $0 != .status } == [.adjustPart(skipDisk: true, skipNet: false, discardMyData: true)])
   }
 
   /// A file is tested beside the others, in the place of the one that it will replace.
