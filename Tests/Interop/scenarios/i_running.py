@@ -161,6 +161,48 @@ def two_volumes_checked(p):
     p.judge()
 
 
+def volume_metadata(node, volume):
+    how = f"--format {node.meta_format} " if node.kind == "repl" else ""
+    node.adm(f"create-md --force {how}r0/{volume}")
+
+
+@scenario("a volume is added on one node after the other, under load, and removed again")
+def volume_comes_and_goes(p):
+    p.synced()
+    p.first.primary()
+    load = p.load(p.first)
+    load.wait(2)
+    # repld connects again with other volumes, a kernel adds them to the connection that stands.
+    p.any_connects = True
+    p.configure(Options(volumes=2))
+    for node in (p.first, p.second):
+        volume_metadata(node, 1)
+        node.adm("adjust r0")
+        load.wait(load.count + 2)
+    for node in p.nodes:
+        node.wait(volume=1, connection="Connected", disks="Inconsistent/Inconsistent")
+    p.first.adm("new-current-uuid --clear-bitmap r0/1")
+    p.settled()
+    # A role of 8.4 belongs to a volume.
+    p.first.primary()
+    p.expected[1], p.uncertain[1] = bytearray(p.size(1)), []
+    p.write(p.first, p.some_extents(10, volume=1), 1)
+    load.wait(load.count + 2)
+    load.stop()
+    p.judge()
+    # A kernel removes no volume of a Primary, and its `detach` waits for good for a peer that has removed the volume already.
+    p.first.secondary()
+    p.configure(Options())
+    for node in (p.kernel, p.repl):
+        node.adm("adjust r0")
+        p.first.wait(connection="Connected")
+    p.first.primary()
+    p.write(p.first, p.some_extents(10))
+    p.judge()
+    for node in p.nodes:
+        p.check(1 not in node.states(), f"{node.name} still has volume 1")
+
+
 @scenario("resync-after: the second volume waits for the first")
 def resync_after(p):
     # The kernel waits; repld, which has no such order of its own, is told so by the peer.
