@@ -12,11 +12,15 @@ public struct Request: Codable, Equatable, Sendable {
   public var command: Command
   /// The daemon gives up after this long with a `Refusal` that says what it waited for. Absent: for ever.
   public var timeoutMilliseconds: UInt64?
+  /// Absolute path of the configuration that the command is about (`-c FILE`): the daemon reads this file from now on. Absent: the one
+  /// that it has. Only with a command that `readsConfiguration`.
+  public var configurationFile: String?
 
-  public init(_ command: Command, timeoutMilliseconds: UInt64? = nil) {
+  public init(_ command: Command, timeoutMilliseconds: UInt64? = nil, configurationFile: String? = nil) {
     version = Request.currentVersion
     self.command = command
     self.timeoutMilliseconds = timeoutMilliseconds
+    self.configurationFile = configurationFile
   }
 }
 
@@ -81,6 +85,14 @@ extension Command {
   public var onlyReads: Bool {
     switch self {
     case .status, .watch, .waitConnect, .waitSync: true
+    default: false
+    }
+  }
+
+  /// Whether the daemon reads its configuration for it.
+  public var readsConfiguration: Bool {
+    switch self {
+    case .adjust, .adjustPart, .adjustPlan, .addMinor, .removeMinor, .changeOptions: true
     default: false
     }
   }

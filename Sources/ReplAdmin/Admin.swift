@@ -36,7 +36,9 @@ final class Admin {
   }
 
   var files: RunFiles { surroundings.runFiles }
-  func daemon(_ resource: HostedResource) -> DaemonProcess { DaemonProcess(resource.name, files: files) }
+  func daemon(_ resource: HostedResource) -> DaemonProcess {
+    DaemonProcess(resource.name, files: files, configurationFile: configurationFile)
+  }
 
   var hasLimit: Bool { limit != nil }
   /// `--timeout`, else what a step of this kind normally takes at most.

@@ -17,13 +17,19 @@ struct Handlers: ~Copyable {
   /// As the file describes it now: the commands, and what scripts are told.
   var resource: HostedResource
   /// Path of the file.
-  let configuration: String
-  private let tools: HandlerTools
+  private(set) var configuration: String
+  private var tools: HandlerTools
   static let runningMax = 16
   private var running = Places<Running>(capacity: Handlers.runningMax)
 
   init(_ setup: Setup) {
     resource = setup.hosted
+    configuration = setup.mainFile
+    tools = HandlerTools(setup)
+  }
+
+  /// Another file is read from now on.
+  mutating func follow(_ setup: Setup) {
     configuration = setup.mainFile
     tools = HandlerTools(setup)
   }

@@ -6,7 +6,9 @@ enum AbsentCommands {
   /// `object` is what the command line named, if it did.
   static func refusal(of word: String, object: String?) -> String? {
     guard let instead = reason(of: word) else { return nil }
-    return "repladm: '\(word)' does not exist here: \(object.map { instead.replacing("RES", with: $0) } ?? instead).\n"
+    // `del-minor 3` names no resource.
+    let name = object.flatMap { UInt32($0) == nil ? $0 : nil }
+    return "repladm: '\(word)' does not exist here: \(name.map { instead.replacing("RES", with: $0) } ?? instead).\n"
   }
 
   /// The same as a clause.

@@ -121,7 +121,7 @@ public enum CommandLineRun {
     if let word = ordered.first, RunHandler.knows(word) { ordered.insert(RunHandler.word, at: 0) }
     if let word = ordered.first, !word.hasPrefix("-"), !Repladm.knows(word) {
       let unknown = "repladm: there is no command '\(word)'\(Repladm.nearest(to: word)): type repladm help.\n"
-      let object = ordered.dropFirst().first { !$0.hasPrefix("-") }
+      let object = GeneralOptions.objects(ordered.dropFirst()).first
       console.err(AbsentCommands.refusal(of: word, object: object) ?? unknown)
       return 1
     }

@@ -63,6 +63,17 @@ struct GeneralOptions: ParsableArguments {
       + (shVarname == nil ? [] : ["--sh-varname: accepted, no effect here: values are printed without a name"])
   }
 
+  /// What is neither an option nor the value of one.
+  static func objects(_ words: ArraySlice<String>) -> [String] {
+    var objects: [String] = []
+    var isValue = false
+    for word in words {
+      if !isValue, !word.hasPrefix("-") { objects.append(word) }
+      isValue = !isValue && valued.contains(word)
+    }
+    return objects
+  }
+
   /// The options that may stand before the command and take a value: whoever moves them must move two words.
   static let valued: Set<String> = [
     "-c", "--config-file", "-t", "--config-to-test", "--node", "--timeout", "--command-timeout", "-E",

@@ -9,10 +9,13 @@ import Glibc
 struct DaemonProcess {
   let resource: String
   let files: RunFiles
+  /// Absolute path of the file that the command line is about; nil: that of the daemon.
+  let configurationFile: String?
 
-  init(_ resource: String, files: RunFiles) {
+  init(_ resource: String, files: RunFiles, configurationFile: String? = nil) {
     self.resource = resource
     self.files = files
+    self.configurationFile = configurationFile
   }
 
   /// Its unit, where systemd runs its daemons.
@@ -36,7 +39,9 @@ struct DaemonProcess {
     do {
       var client = try ControlClient(connecting: files.socket(of: resource, for: command), deadline: patience)
       server = client.server
-      try client.send(Request(command, timeoutMilliseconds: deadline.milliseconds), deadline: patience)
+      let file = command.readsConfiguration ? configurationFile : nil
+      try client.send(
+        Request(command, timeoutMilliseconds: deadline.milliseconds, configurationFile: file), deadline: patience)
       while true {
         let reply = try client.reply(deadline: patience)
         switch reply {

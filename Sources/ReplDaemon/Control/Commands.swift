@@ -33,6 +33,14 @@ extension Reactor {
     control.finish(place)
   }
 
+  /// `repladm -c FILE`: the resource is what this file says from now on.
+  private mutating func read(from file: String) {
+    if file == setup.configPath ?? setup.mainFile { return }
+    setup.configPath = file
+    setup.mainFile = file
+    handlers.follow(setup)
+  }
+
   // MARK: Beginning
 
   private mutating func begin(_ request: ControlRequest, _ place: Int) {
@@ -49,6 +57,7 @@ extension Reactor {
       reply(.refused(.notForReaders), place)
       return
     }
+    if let file = request.configurationFile { read(from: file) }
     switch request.command {
     case .status: reply(.status(status()), place)
     case .exportURI(let volume):

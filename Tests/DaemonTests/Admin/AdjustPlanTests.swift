@@ -44,6 +44,23 @@ import Testing
     #expect(try desk.b("dstate r0").out.hasPrefix("Diskless"))
   }
 
+  @Test func adjustReadsTheFileThatItsCommandLineNames() throws {
+    let desk = try Desk()
+    try desk.synced()
+    let other = try desk.otherConfig("net {", "net { ko-count 9;")
+    #expect(try desk.a("-d adjust r0", other).out.contains(" --ko-count=9"))
+    #expect(try plan(desk).isEmpty)
+    succeeds(try desk.a("-c \(try #require(other["REPL_CONFIG"])) adjust r0"))
+    #expect(try desk.a("-d adjust r0", other).out.isEmpty)
+    // An option beside it is one more than those of that file.
+    succeeds(try desk.a("net-options --max-buffers=4000 r0", other))
+    let back = try plan(desk)
+    #expect(back.contains("net-options") && !back.contains("ko-count=9"), "\(back)")
+    #expect(try desk.a("-d adjust r0", other).out.contains("--set-defaults"))
+    succeeds(try desk.a("adjust r0"))
+    #expect(try plan(desk).isEmpty)
+  }
+
   @Test func aDryRunIsRefusedAsAdjustWouldBe() throws {
     let desk = try Desk()
     try desk.up()

@@ -28,6 +28,8 @@ import Testing
     let desk = try Desk()
     refuses(try desk.a("primry r0"), 1, "there is no command 'primry', did you mean 'primary'")
     refuses(try desk.a("del-path r0"), 1, "'del-path' does not exist here", "use repladm adjust r0")
+    refuses(try desk.a("-c \(desk.config) del-path r0"), 1, "then use repladm adjust r0")
+    refuses(try desk.a("del-minor 90"), 1, "'del-minor' does not exist here", "use repladm adjust RES")
     refuses(try desk.a("primary"), 1, "Name a resource, or all")
     refuses(try desk.a("attach r0/7"), 1, "has no volume 7", "Its volumes are 0")
     refuses(try desk.a("disconnect r0:c"), 1, "Not a valid connection (r0:c) for this host", "The peers of 'r0' are b.")
