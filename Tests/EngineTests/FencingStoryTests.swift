@@ -393,6 +393,30 @@ struct FencingStoryTests {
     }
   }
 
+  @Test("a disk that is lost before it has recorded that: the disconnect is refused, and repeated (seed 4006292)")
+  func lostWhileRecording() throws {
+    let pair = try pair(.resourceAndStonith)
+    pair.synced()
+    pair.beta.holding = [.superblock]
+    let reply = pair.alpha.order(.disconnect(force: false))
+    pair.settle()
+    pair.network.held = [.init(to: 0, kind: .data)]
+    pair.beta.release(.superblock, fault: Errno.io)
+    pair.beta.stopHolding()
+    pair.settle()
+    #expect(pair.beta.volume().disk <= .failed)
+    guard case .refused(let refusal)? = pair.alpha.replies[reply] else {
+      Issue.record("the Primary was told that a lost disk has recorded it")
+      return
+    }
+    #expect(refusal.why.contains("lost a disk") && refusal.next.contains("repeat"), "\(refusal)")
+    pair.network.held = []
+    pair.settle()
+    pair.order(.disconnect(force: false), on: pair.alpha)
+    #expect(pair.alpha.volume().peerDisk == .inconsistent)
+    pair.wait(pair.alpha, [pair.alpha.write(0, stamp: 4)])
+  }
+
   @Test("nor is a copy that is Inconsistent, and has not recorded that, let go before (seed 2410267)")
   func inconsistentIsRecorded() throws {
     let pair = try pair(.resourceAndStonith, volumes: 2)

@@ -52,7 +52,7 @@ extension Engine {
   /// The copy here is going to be Outdated from the end of this connection on. Law: the metadata of every volume say so before the peer
   /// is told, which then goes on as if nothing could happen to this node.
   private mutating func recordOutdated() {
-    link.ownCopy = .recording
+    link.ownCopy = .recording(hasLostDisk: false)
     // A disk that is Inconsistent may not have recorded that either.
     for v in 0..<volumes.count where volumes[v].recordsState && volumes[v].state.disk > .negotiating {
       writeSuperblock(v, then: .outdatedRecorded)
@@ -61,10 +61,17 @@ extension Engine {
 
   /// Looked at after every event: the peer is told when the metadata of all disks that are left say so.
   mutating func advanceDeparture() {
-    guard link.ownCopy == .recording, link.phase.isUp else { return }
+    guard case .recording(let hasLostDisk) = link.ownCopy, link.phase.isUp else { return }
     if waits.all.contains(where: { $0.then == .outdatedRecorded }) { return }
     link.ownCopy = .outdated
     if let departure = link.departure {
+      if hasLostDisk {
+        // The peer may get the answer before it hears of the disk, and would record a disk as Outdated that has not recorded it.
+        link.departure = nil
+        staysUpToDate()
+        sendMeta(departure.reply(-18))
+        return
+      }
       letGo(departure)
       return
     }
@@ -159,7 +166,11 @@ extension Engine {
         pending = .none
         staysUpToDate()
         refuseChange(
-          takeChange(), -10, why: "\(settings.peerName) would lose its only good data (answer \(code))")
+          takeChange(), -10,
+          why: code == -18
+            ? "\(settings.peerName) has lost a disk at this moment, or another state change is under way there"
+            : "\(settings.peerName) would lose its only good data (answer \(code))",
+          next: code == -18 ? "repeat the command" : "")
       }
     }
   }

@@ -118,13 +118,15 @@ struct Link {
 }
 
 /// What becomes of the copy of this node when the connection ends.
-enum OwnCopy {
+enum OwnCopy: Equatable {
   /// It is what it was.
   case kept
-  /// It will be Outdated, and the metadata are about to say so.
-  case recording
+  /// It will be Outdated, and the metadata are about to say so. A disk that is lost meanwhile never will.
+  case recording(hasLostDisk: Bool)
   /// The metadata say so, or no disk is left to say it.
   case outdated
+
+  mutating func diskIsLost() { if case .recording = self { self = .recording(hasLostDisk: true) } }
 }
 
 /// A request of the peer to disconnect that this node has agreed to.

@@ -181,10 +181,11 @@ extension Engine {
       case .promoted: promotionDurable(v)
       case .demoted: demotionFlushed(v)
       case .demotionReply(let to): demotionStored(to)
+      case .outdatedRecorded: link.ownCopy.diskIsLost()
       case .reply(let to): refuseChange(to, -18, why: "\(name(v)) has lost its disk")
       case .resized(let to, _): refuse(to, diskIsLost(v))
       case .attached, .detached, .resyncTargetDone, .targetReady, .sourceReady, .answerBitmap, .tellGenerations,
-        .outdatedRecorded, .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
+        .fullSyncStored, .superblock, .logUnused, .movedBitmap, .moved:
         break
       case .nothing, .promote, .resyncTarget, .resyncSource, .stragglers, .verify:
         preconditionFailure("\(one.then) waits for the metadata of \(name(v))")
