@@ -4,7 +4,7 @@
 
 /// What is measured. The first six are stages of a write, the others are from a request's arrival to its answer.
 public enum LatencyStage: UInt8, CaseIterable, Sendable {
-  /// From the arrival until nobody else uses the range: full tables, suspended I/O, writes to the same blocks.
+  /// From the arrival until no other request uses the range: full tables, suspended I/O, writes to the same blocks.
   case queue
   /// Until the activity log covers the range.
   case activityLog

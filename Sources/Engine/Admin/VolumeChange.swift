@@ -194,7 +194,7 @@ extension Engine {
     endWhenMet()
   }
 
-  /// The client has left, or was never told of a size: nobody reads the answer.
+  /// The client has left, or was never told of a size: no client waits for the answer.
   private mutating func refuseHeldRequests(of number: VolumeNumber) {
     for _ in 0..<entrance.count {
       guard let one = entrance.popFirst() else { return }

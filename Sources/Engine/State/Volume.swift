@@ -48,7 +48,7 @@ struct Volume: ~Copyable {
   private(set) var state = VolumeState()
   /// It came to a running resource, and its disk has not been good since: also a Primary may be told that it is.
   private(set) var isNew = false
-  /// It is about to be removed: nobody uses it any more, so its data do not part from the peer's when the connection ends.
+  /// The volume is about to be removed and has no client, so its data do not part from the peer's when the connection ends.
   var isLeaving = false
   /// The disk's metadata are in core, in `backing`.
   private(set) var isAttached = false

@@ -44,7 +44,7 @@ extension Engine {
     own(v, id)
   }
 
-  /// Nobody else uses the range: on to the activity log.
+  /// No other request uses the range: the write goes on to the activity log.
   private mutating func own(_ v: Int, _ id: SlotID) {
     writes[id].hold = volumes[v].ranges.insert(writes[id].range, .appWrite)
     writes[id].times.since = now

@@ -1,5 +1,5 @@
-// What the monitor asks the daemons: the state of every resource, once a second, all at once. Law: a daemon that does not answer costs
-// nobody else's answer a moment, and is shown as what it is.
+// What the monitor asks the daemons: the state of every resource, once a second, all at once. Law: a daemon that does not answer delays
+// the answer of no other, and is shown as one that does not answer.
 import Control
 import Glibc
 

@@ -54,7 +54,7 @@ struct Entrances: ~Copyable {
     acceptors[place].accept(&ring)
   }
 
-  /// Nobody comes in for this volume any more.
+  /// The export of this volume takes no new client.
   mutating func close(_ number: VolumeNumber, _ ring: inout Ring) {
     for i in 0..<acceptors.capacity where acceptors.contains(i) && ways[i]?.volume == number {
       if acceptors[i].close(&ring) {
